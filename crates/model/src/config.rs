@@ -1,0 +1,253 @@
+//! What stands in repositories: the shapes of `trimtab.yaml`, `project.yaml`,
+//! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
+
+use crate::names::{BuildId, CommitId, Component, Environment, ImageRef, Project};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `project.yaml` of a config repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProjectFile {
+    /// The project's name.
+    pub project: Project,
+    /// Environments in the order in which people see them.
+    pub environments: Vec<Environment>,
+}
+
+/// `environments/<env>.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EnvironmentFile {
+    /// Shown with care; later the default of stricter rules.
+    #[serde(skip_serializing_if = "is_default")]
+    pub production: bool,
+    /// Nothing moves and nothing is applied while this is true. Wins over everything.
+    #[serde(skip_serializing_if = "is_default")]
+    pub suspend: bool,
+    /// How builds get here.
+    #[serde(skip_serializing_if = "is_default")]
+    pub promotion: PromotionRule,
+    /// How drift is treated.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sync: SyncRule,
+    /// What differs here, per component.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<Component, Override>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How builds get into an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PromotionRule {
+    /// Was healthy in all of these. Empty: any build that succeeded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Environment>,
+    /// Who moves it.
+    pub strategy: Strategy,
+}
+
+/// Who moves a build into an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum Strategy {
+    /// Trimtab, the newest that passes the gates.
+    Auto,
+    /// A person: the command or a commit.
+    #[default]
+    Manual,
+    /// Only a commit by hand; the command is refused.
+    Never,
+}
+
+/// How drift in an environment is treated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SyncRule {
+    /// Repair objects that were changed or deleted by others.
+    pub self_heal: bool,
+    /// Delete objects that are no longer described.
+    pub prune: bool,
+}
+
+impl Default for SyncRule {
+    fn default() -> Self {
+        Self { self_heal: true, prune: true }
+    }
+}
+
+/// What differs for one component in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Override {
+    /// Instead of the component's own number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Added to, or replacing, the component's own variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// `environments/<env>/<component>.yaml`: which build runs where. Written by Trimtab, or by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pin {
+    /// `web-42`.
+    pub build: BuildId,
+    /// Application commit; what the application repository describes is read here.
+    pub source: CommitId,
+    /// What runs, by digest.
+    pub image: ImageRef,
+    /// Commit of the config repository; what the config repository describes is read here.
+    pub config: CommitId,
+}
+
+/// `trimtab.yaml` in an application repository, or `components/<name>.yaml` in the config repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ComponentFile {
+    /// The project that it belongs to.
+    pub project: Project,
+    /// Its name there.
+    pub component: Component,
+    /// What it is.
+    #[serde(rename = "type", default)]
+    pub kind: ComponentType,
+    /// Where it lies in its repository; a push that does not touch this path builds nothing.
+    #[serde(default = "root", skip_serializing_if = "is_root")]
+    pub path: String,
+    /// How the image is made. Absent together with `image`: a Dockerfile in `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildRule>,
+    /// An image made elsewhere, instead of a build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How it runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub workload: Workload,
+    /// What it listens on, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<String, Endpoint>,
+}
+
+fn root() -> String {
+    ".".to_owned()
+}
+fn is_root(path: &String) -> bool {
+    path == "."
+}
+
+/// What a component is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub enum ComponentType {
+    /// Runs all the time and answers requests.
+    #[default]
+    Service,
+    /// A service that browsers talk to.
+    WebApp,
+    /// Runs all the time and answers nobody.
+    Worker,
+}
+
+/// How the image of a component is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BuildRule {
+    /// Relative to the context.
+    pub dockerfile: String,
+    /// Directory that COPY reads from, relative to the component's path.
+    pub context: String,
+    /// Stage to stop at; the last one if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Values of ARG.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, String>,
+    /// The whole build is stopped after this.
+    pub timeout_seconds: u64,
+}
+
+impl Default for BuildRule {
+    fn default() -> Self {
+        Self {
+            dockerfile: "Dockerfile".into(),
+            context: ".".into(),
+            target: None,
+            args: BTreeMap::new(),
+            timeout_seconds: 1800,
+        }
+    }
+}
+
+/// How a component runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Workload {
+    /// Number of Pods; 1 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Instead of the image's ENTRYPOINT.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Instead of the image's CMD.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Limits, as Kubernetes writes quantities.
+    #[serde(skip_serializing_if = "is_default")]
+    pub resources: Resources,
+    /// When it is ready; absent: as soon as the first endpoint's port accepts connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Probe>,
+}
+
+/// Limits of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Resources {
+    /// `500m`, `2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// `64Mi`, `1Gi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+}
+
+/// How readiness is found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    /// HTTP GET of this path on the first endpoint's port; absent: a TCP connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// Something that a component listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// Port of the container.
+    pub port: u16,
+    /// Who may reach it.
+    #[serde(default)]
+    pub visibility: Visibility,
+}
+
+/// Who may reach an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub enum Visibility {
+    /// Components of the same project and environment.
+    #[default]
+    Project,
+    /// Everything in the cluster.
+    Internal,
+    /// Everybody, through the gateway.
+    Public,
+}

@@ -1,0 +1,238 @@
+//! What `reconcile` asks of places. Each trait stands because the tests of reconcile fake it.
+
+use crate::config::BuildRule;
+use crate::flow::{Observation, Plan, Receipt, Repository, Revision, Snapshot};
+use crate::journal::Entry;
+use crate::names::{BuildId, CommitId, Environment, ImageRef, Project};
+use crate::records::Kind;
+use crate::routes::RouteTable;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Called when something may have changed. Carries nothing: wake, read the latest state, act.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Why a place could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// May work when tried again; the message says what did not answer.
+    #[error("{0}")]
+    Transient(String),
+    /// Will not work until somebody changes something; the message says what.
+    #[error("{0}")]
+    Terminal(String),
+}
+
+/// Of a port.
+pub type Result<T> = std::result::Result<T, PortError>;
+
+/// A sink of lines for a person who may leave at any time.
+pub trait Lines: Send + Sync {
+    /// False when nobody reads any more; work goes on regardless.
+    fn line(&self, text: &str) -> bool;
+}
+
+/// A commit as the log shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its id.
+    pub id: CommitId,
+    /// First parent, if any.
+    pub parent: Option<CommitId>,
+    /// Name of the author.
+    pub author: String,
+    /// Time of the committer.
+    pub at: Timestamp,
+    /// First line.
+    pub subject: String,
+    /// `Key: value` lines at the end of the message, in order.
+    pub trailers: Vec<(String, String)>,
+    /// Paths that differ from the first parent.
+    pub paths: Vec<String>,
+}
+
+impl Commit {
+    /// The first trailer with this key.
+    pub fn trailer(&self, key: &str) -> Option<&str> {
+        self.trailers.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+}
+
+/// One commit to be written on main.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Main must stand here, or nothing is written. `None`: the branch must not exist.
+    pub expect: Option<CommitId>,
+    /// Path → new content, `None` to delete.
+    pub files: BTreeMap<String, Option<Vec<u8>>>,
+    /// Who asked; the committer is always Trimtab.
+    pub author: String,
+    /// Subject, body and trailers.
+    pub message: String,
+    /// Time of both author and committer.
+    pub at: Timestamp,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// It stands, durably.
+    Commit(CommitId),
+    /// Somebody was faster: re-read and re-decide.
+    Superseded(Option<CommitId>),
+}
+
+/// Repositories: reading, and the one writer.
+#[async_trait]
+pub trait Repositories: Send + Sync {
+    /// All hosted repositories.
+    async fn list(&self) -> Result<Vec<Repository>>;
+    /// Where a ref stands.
+    async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>>;
+    /// Files below a directory (`.` for all), with paths relative to it.
+    async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot>;
+    /// First-parent history from `tip` back to `until` (exclusive), newest first, at most `limit` commits.
+    async fn log(
+        &self,
+        repository: &Repository,
+        tip: &CommitId,
+        until: Option<&CommitId>,
+        limit: usize,
+    ) -> Result<Vec<Commit>>;
+    /// True if `ancestor` is `commit` or an ancestor of it.
+    async fn is_ancestor(&self, repository: &Repository, ancestor: &CommitId, commit: &CommitId) -> Result<bool>;
+    /// One commit on main, by compare and swap.
+    async fn write(&self, repository: &Repository, write: &Write) -> Result<Written>;
+    /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
+    async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()>;
+    /// The whole journal of a project, oldest first.
+    async fn journal(&self, project: &Project) -> Result<Vec<Entry>>;
+    /// Appends, unless an entry with this id is there already.
+    async fn append(&self, project: &Project, entry: &Entry) -> Result<()>;
+}
+
+/// One push, as the hook saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// Where.
+    pub repository: Repository,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub updates: Vec<RefUpdate>,
+}
+
+/// One ref of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefUpdate {
+    /// `refs/heads/main`.
+    pub name: String,
+    /// `None`: it is created.
+    pub old: Option<CommitId>,
+    /// `None`: it is deleted.
+    pub new: Option<CommitId>,
+    /// False for a forced update.
+    pub fast_forward: bool,
+}
+
+/// Reads objects of a push that is not accepted yet.
+#[async_trait]
+pub trait Pushed: Send + Sync {
+    /// Files below a directory of a pushed commit.
+    async fn snapshot(&self, commit: &CommitId, path: &str) -> Result<Snapshot>;
+}
+
+/// Decides on pushes and tells the pusher what comes of them.
+#[async_trait]
+pub trait Receiver: Send + Sync {
+    /// Before refs move. The lines of a refusal are shown to the pusher.
+    async fn check(&self, push: &Push, pushed: &dyn Pushed) -> std::result::Result<(), Vec<String>>;
+    /// After refs moved: tells what comes of it, and returns when it is settled. The work does not depend on it.
+    async fn follow(&self, push: &Push, lines: &dyn Lines);
+}
+
+/// What to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRequest {
+    /// Project.
+    pub project: Project,
+    /// Which build this will be.
+    pub build: BuildId,
+    /// The component's files, paths relative to its path.
+    pub snapshot: Snapshot,
+    /// How.
+    pub rule: BuildRule,
+}
+
+/// Why there is no image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildFailure {
+    /// For people: file, line, what was wrong, what to do; for RUN its exit code.
+    pub message: String,
+}
+
+/// Makes images.
+#[async_trait]
+pub trait Builder: Send + Sync {
+    /// Builds and stores the image, telling its steps and their output. Dropping the future cancels.
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> std::result::Result<ImageRef, BuildFailure>;
+    /// Takes an image made elsewhere into the store.
+    async fn fetch(
+        &self,
+        project: &Project,
+        build: &BuildId,
+        image: &str,
+        lines: &dyn Lines,
+    ) -> std::result::Result<ImageRef, BuildFailure>;
+    /// True if the store holds this image with all its layers.
+    async fn has(&self, image: &ImageRef) -> Result<bool>;
+}
+
+/// The part of a cluster that one environment owns: all objects with its labels, and what they own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// Project.
+    pub project: Project,
+    /// Environment.
+    pub environment: Environment,
+}
+
+/// One data plane.
+#[async_trait]
+pub trait DataPlane: Send + Sync {
+    /// What stands there now, from a cache that watches keep fresh. The first call of a scope begins to watch
+    /// and waits for the first answer; `wake` is called on each change after that.
+    async fn observe(&self, scope: &Scope, wake: Wake) -> Result<Observation>;
+    /// Server-side dry run of each manifest: what would stand there, in the same order, or why it is refused.
+    async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>>;
+    /// Runs a plan.
+    async fn execute(&self, plan: &Plan) -> Result<Receipt>;
+    /// The end of a container's log, `previous` for the container before the last restart.
+    async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String>;
+}
+
+/// Objects of the control API.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// All of a kind in a project, complete objects.
+    async fn list(&self, kind: Kind, project: &Project) -> Result<Vec<Value>>;
+    /// Creates, with its status; `false` if one of that name exists already (it is left as it is).
+    async fn create(&self, kind: Kind, object: &Value) -> Result<bool>;
+    /// Applies metadata, spec and status as given (field manager `trimtab`); creates if absent. Equal content writes nothing.
+    async fn apply(&self, kind: Kind, object: &Value) -> Result<()>;
+    /// Deletes if present.
+    async fn delete(&self, kind: Kind, project: &Project, name: &str) -> Result<()>;
+    /// Calls `wake` whenever an object of ours in this project's namespace may have changed.
+    async fn watch(&self, project: &Project, wake: Wake) -> Result<()>;
+}
+
+/// The gateway.
+#[async_trait]
+pub trait Gateway: Send + Sync {
+    /// Returns when the gateway has acknowledged: from then on no request goes to an address that is not in the table.
+    async fn publish(&self, table: &RouteTable) -> Result<()>;
+}
