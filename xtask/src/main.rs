@@ -1,1 +1,48 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask test`, `cargo xtask bench`.
+
+mod bench;
+mod chroot;
+mod fences;
+mod machine;
+mod steps;
+mod test;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const HELP: &str = "cargo xtask test    run all tests; as root on Debian installs what they need, otherwise says what is left out
+cargo xtask bench   measure, and print one table of medians and p99
+cargo xtask fences  only the rules about who may know whom";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["test"] => test::run(),
+        ["bench"] => bench::run(),
+        ["fences"] => {
+            fences::check()?;
+            Ok(true)
+        }
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            Ok(true)
+        }
+        other => bail!("unknown task {:?}\n{HELP}", other.join(" ")),
+    }
+}
+
+/// Root of the workspace.
+fn root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}

@@ -1,0 +1,39 @@
+use super::Common;
+use crate::instance::{Instance, admin_token};
+use anyhow::{Context, Result};
+use base64::Engine;
+use std::process::ExitCode;
+
+/// Print a kubeconfig for kubectl and other Kubernetes clients
+#[derive(Debug, clap::Args)]
+pub struct KubeconfigArgs {}
+
+pub fn run(common: &Common, _args: KubeconfigArgs) -> Result<ExitCode> {
+    let layout = common.layout()?;
+    let instance = Instance::require(&layout)?;
+    let authority = layout.keys().join("ca.pem");
+    let pem = std::fs::read(&authority).with_context(|| format!("reading {}: has `trimtab up` run?", authority.display()))?;
+    let authority = base64::engine::general_purpose::STANDARD.encode(pem);
+    let (server, token) = (instance.kubernetes, admin_token(&layout)?);
+    print!(
+        "apiVersion: v1
+kind: Config
+clusters:
+- name: trimtab
+  cluster:
+    server: https://{server}
+    certificate-authority-data: {authority}
+users:
+- name: admin
+  user:
+    token: {token}
+contexts:
+- name: trimtab
+  context:
+    cluster: trimtab
+    user: admin
+current-context: trimtab
+"
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,176 @@
+//! The command line: one file per command; the doc comment is the help.
+
+mod credential;
+mod diff;
+mod down;
+mod explain;
+mod history;
+mod image;
+mod init;
+mod kubeconfig;
+mod logs;
+mod promote;
+mod render;
+mod rollback;
+mod status;
+mod up;
+mod url;
+
+use crate::client::{Api, Failure};
+use crate::instance::Layout;
+use crate::output::Output;
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use model::Project;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// GitOps continuous delivery in one binary: from `git push` to production.
+///
+/// Exit codes: 0 done · 1 failed · 2 wrong usage · 3 no such thing · 4 refused, or held by a gate · 5 no instance answers.
+#[derive(Debug, Parser)]
+#[command(name = "trimtab", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Where everything is kept [default: $XDG_DATA_HOME/trimtab or ~/.local/share/trimtab]
+    #[arg(long, global = true, env = "TRIMTAB_DATA", hide_env = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Which project [default: the one of trimtab.yaml here or above, else the only one]
+    #[arg(long, global = true, value_name = "NAME")]
+    project: Option<Project>,
+    /// What to print
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::UpArgs),
+    Down(down::DownArgs),
+    Init(init::InitArgs),
+    Status(status::StatusArgs),
+    Promote(promote::PromoteArgs),
+    Rollback(rollback::RollbackArgs),
+    Explain(explain::ExplainArgs),
+    History(history::HistoryArgs),
+    Diff(diff::DiffArgs),
+    Logs(logs::LogsArgs),
+    Url(url::UrlArgs),
+    Render(render::RenderArgs),
+    Kubeconfig(kubeconfig::KubeconfigArgs),
+    Image(image::ImageArgs),
+    #[command(hide = true)]
+    Credential(credential::CredentialArgs),
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match arguments.command {
+        Command::Up(args) => threads(up::run(&arguments.common, args)),
+        Command::Down(args) => threads(down::run(&arguments.common, args)),
+        command => one_thread(run(&arguments.common, command)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("trimtab: {error:#}");
+            ExitCode::from(match error.downcast_ref::<Failure>() {
+                Some(Failure::NotFound(_)) => 3,
+                Some(Failure::Refused(_)) => 4,
+                Some(Failure::Unreachable(_)) => 5,
+                None => 1,
+            })
+        }
+    }
+}
+
+async fn run(common: &Common, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up(_) | Command::Down(_) => unreachable!("they have their own runtime"),
+        Command::Init(args) => init::run(common, args).await,
+        Command::Status(args) => status::run(common, args).await,
+        Command::Promote(args) => promote::run(common, args).await,
+        Command::Rollback(args) => rollback::run(common, args).await,
+        Command::Explain(args) => explain::run(common, args).await,
+        Command::History(args) => history::run(common, args).await,
+        Command::Diff(args) => diff::run(common, args).await,
+        Command::Logs(args) => logs::run(common, args).await,
+        Command::Url(args) => url::run(common, args).await,
+        Command::Render(args) => render::run(common, args),
+        Command::Kubeconfig(args) => kubeconfig::run(common, args),
+        Command::Image(args) => image::run(common, args).await,
+        Command::Credential(args) => credential::run(common, args),
+    }
+}
+
+fn threads(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+fn one_thread(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+impl Common {
+    fn layout(&self) -> Result<Layout> {
+        Layout::find(self.data_dir.as_deref())
+    }
+
+    fn api(&self) -> Result<Api> {
+        Api::new(&self.layout()?)
+    }
+
+    /// `--project`, else the one of trimtab.yaml here or above, else the only one.
+    async fn project(&self, api: &Api) -> Result<Project> {
+        if let Some(project) = &self.project {
+            return Ok(project.clone());
+        }
+        if let Some(file) = component_file(&std::env::current_dir()?)? {
+            return Ok(file.project);
+        }
+        let all: Vec<Project> = serde_json::from_value(api.get("/projects", &[]).await?)?;
+        match all.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => bail!("there is no project yet: run `trimtab init` in a directory with a Dockerfile"),
+            many => {
+                let names: Vec<&str> = many.iter().map(Project::as_str).collect();
+                bail!("which project? Give --project with one of: {}", names.join(", "))
+            }
+        }
+    }
+}
+
+/// The nearest `trimtab.yaml`, from here up to the root of the working tree.
+fn component_file(from: &Path) -> Result<Option<model::ComponentFile>> {
+    for directory in from.ancestors() {
+        let path = directory.join("trimtab.yaml");
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            return Ok(Some(yaml::from_str(&text, &path.display().to_string())?));
+        }
+        if directory.join(".git").exists() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,28 @@
+use super::Common;
+use crate::up::Control;
+use anyhow::Result;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+/// Run everything on this machine, in the foreground
+///
+/// Ctrl-C stops the control process; containers and the gateway run on, and the next `up` takes them over.
+/// `trimtab down` stops everything.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Where the gateway listens; git and the Kubernetes API take the next two ports. Port 0 picks free ones once and keeps them
+    /// [default: 127.0.0.1:7180]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Run no containers even where that is possible: Pods are simulated
+    #[arg(long)]
+    simulate: bool,
+}
+
+pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
+    let level = std::env::var("TRIMTAB_LOG").unwrap_or_else(|_| "warn".to_owned());
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).with_writer(std::io::stderr).init();
+    let control = Control::start(common.layout()?, args.listen, args.simulate).await?;
+    control.print_addresses(common.output);
+    control.wait().await
+}

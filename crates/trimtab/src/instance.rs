@@ -1,0 +1,266 @@
+//! The data directory: who this instance is, where it listens, who may talk to it.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Port of the gateway unless told otherwise; the control listener and the Kubernetes API take the next two.
+pub const PORT: u16 = 7180;
+
+/// Paths below the data directory. Nothing else in the program joins paths to it.
+#[derive(Debug, Clone)]
+pub struct Layout(PathBuf);
+
+impl Layout {
+    /// `--data-dir`, `TRIMTAB_DATA`, or the user's data directory.
+    pub fn find(given: Option<&Path>) -> Result<Self> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => match std::env::var_os("XDG_DATA_HOME") {
+                Some(base) => PathBuf::from(base).join("trimtab"),
+                None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set: give --data-dir")?)
+                    .join(".local/share/trimtab"),
+            },
+        };
+        Ok(Self(std::path::absolute(&path).with_context(|| format!("{}", path.display()))?))
+    }
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+    pub fn instance(&self) -> PathBuf {
+        self.0.join("instance.json")
+    }
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+    pub fn token(&self) -> PathBuf {
+        self.0.join("admin.token")
+    }
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store.redb")
+    }
+    pub fn git(&self) -> PathBuf {
+        self.0.join("git")
+    }
+    pub fn images(&self) -> PathBuf {
+        self.0.join("oci")
+    }
+    pub fn node(&self) -> PathBuf {
+        self.0.join("node")
+    }
+    pub fn builds(&self) -> PathBuf {
+        self.0.join("build")
+    }
+    pub fn gateway(&self) -> PathBuf {
+        self.0.join("gateway")
+    }
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+    pub fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+    /// HOME of every git process of ours.
+    pub fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+}
+
+/// What is recorded once and never changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Instance {
+    /// 32 hexadecimal digits; bridge, cgroups, namespaces carry the first 8.
+    pub id: String,
+    /// Traffic.
+    pub gateway: SocketAddr,
+    /// Git, registry, CLI.
+    pub control: SocketAddr,
+    /// The Kubernetes API, TLS.
+    pub kubernetes: SocketAddr,
+}
+
+impl Instance {
+    /// First 8 digits.
+    pub fn short(&self) -> &str {
+        &self.id[..8]
+    }
+
+    /// Reads what an earlier `up` recorded.
+    pub fn load(layout: &Layout) -> Result<Option<Self>> {
+        let path = layout.instance();
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let instance: Self = serde_json::from_slice(&bytes)
+                    .with_context(|| format!("{} is damaged; restore it from a backup", path.display()))?;
+                Ok(Some(instance))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// As [`Self::load`], for commands that need an instance to talk to.
+    pub fn require(layout: &Layout) -> Result<Self> {
+        Self::load(layout)?.with_context(|| {
+            format!("there is no Trimtab in {}: run `trimtab up` there first, or name it with --data-dir", layout.root().display())
+        })
+    }
+
+    /// The recorded instance, or a new one that listens at `listen` (port 0: free ports, chosen once and kept).
+    pub fn load_or_create(layout: &Layout, listen: Option<SocketAddr>) -> Result<Self> {
+        if let Some(mut instance) = Self::load(layout)? {
+            if let Some(listen) = listen.filter(|l| l.port() != 0 && *l != instance.gateway) {
+                (instance.gateway, instance.control, instance.kubernetes) = addresses(listen)?;
+                instance.save(layout)?;
+            }
+            return Ok(instance);
+        }
+        let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)));
+        let (gateway, control, kubernetes) = addresses(listen)?;
+        let instance = Self { id: random_hex(16), gateway, control, kubernetes };
+        instance.save(layout)?;
+        Ok(instance)
+    }
+
+    fn save(&self, layout: &Layout) -> Result<()> {
+        write_durably(&layout.instance(), &serde_json::to_vec_pretty(self).expect("an instance serialises"), 0o644)
+    }
+}
+
+/// Three addresses from one: the given port and the next two, or three free ones.
+fn addresses(listen: SocketAddr) -> Result<(SocketAddr, SocketAddr, SocketAddr)> {
+    if listen.port() == 0 {
+        // Held together until all are known, so that the system cannot hand out the same one twice.
+        let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind(listen)).collect::<Result<_, _>>()?;
+        let at: Vec<_> = held.iter().map(|l| l.local_addr()).collect::<Result<_, _>>()?;
+        return Ok((at[0], at[1], at[2]));
+    }
+    let next = |n: u16| match listen.port().checked_add(n) {
+        Some(port) => Ok(SocketAddr::new(listen.ip(), port)),
+        None => bail!("--listen {listen} leaves no room for two more ports behind it"),
+    };
+    Ok((listen, next(1)?, next(2)?))
+}
+
+/// So many random bytes, in hexadecimal.
+pub fn random_hex(bytes: usize) -> String {
+    (0..bytes).map(|_| format!("{:02x}", rand::random::<u8>())).collect()
+}
+
+/// Writes a file so that a crash leaves the old or the new content, never a part.
+pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let parent = path.parent().context("a file needs a directory")?;
+    let temporary = path.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(parent)?.sync_all()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Holds the data directory until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _held: fd_lock::RwLockWriteGuard<'static, File>,
+}
+
+impl Lock {
+    /// Creates the directory if need be and locks it, or says who holds it.
+    pub fn take(layout: &Layout) -> Result<Self> {
+        fs::create_dir_all(layout.root()).with_context(|| format!("creating {}", layout.root().display()))?;
+        fs::set_permissions(layout.root(), fs::Permissions::from_mode(0o711))?;
+        for directory in [layout.run(), layout.log(), layout.keys(), layout.home(), layout.node(), layout.gateway()] {
+            fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        }
+        let path = layout.lock();
+        let mut file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        // Leaked on purpose: the lock is held until the process ends, whatever way it ends.
+        let lock: &'static mut fd_lock::RwLock<File> = Box::leak(Box::new(fd_lock::RwLock::new(file)));
+        match lock.try_write() {
+            Ok(mut held) => {
+                use std::io::Seek;
+                held.set_len(0)?;
+                held.rewind()?;
+                write!(held, "{}", std::process::id())?;
+                Ok(Self { _held: held })
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                bail!("{} is in use by process {}: stop it first, or give another --data-dir", layout.root().display(), holder.trim())
+            }
+            Err(e) => Err(e).with_context(|| format!("locking {}", path.display())),
+        }
+    }
+}
+
+/// The administrator's token, made on first use. Readable by its owner only.
+pub fn admin_token(layout: &Layout) -> Result<String> {
+    let path = layout.token();
+    match fs::read_to_string(&path) {
+        Ok(token) => Ok(token.trim().to_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let token = random_hex(24);
+            write_durably(&path, token.as_bytes(), 0o600)?;
+            Ok(token)
+        }
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_zero_is_chosen_once_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::find(Some(directory.path())).unwrap();
+        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let first = Instance::load_or_create(&layout, any).unwrap();
+        let again = Instance::load_or_create(&layout, any).unwrap();
+        assert_eq!(first.gateway, again.gateway);
+        assert_eq!(first.id, again.id);
+        let ports = [first.gateway.port(), first.control.port(), first.kubernetes.port()];
+        assert!(ports.iter().all(|p| *p != 0) && ports[0] != ports[1] && ports[1] != ports[2], "{ports:?}");
+    }
+
+    #[test]
+    fn a_second_holder_is_told_who_is_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::find(Some(directory.path())).unwrap();
+        let _held = Lock::take(&layout).unwrap();
+        let error = Lock::take(&layout).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_private_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::find(Some(directory.path())).unwrap();
+        let token = admin_token(&layout).unwrap();
+        assert_eq!(token, admin_token(&layout).unwrap());
+        assert_eq!(fs::metadata(layout.token()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_record_is_said_and_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::find(Some(directory.path())).unwrap();
+        fs::write(layout.instance(), b"{").unwrap();
+        let error = format!("{:#}", Instance::load_or_create(&layout, None).unwrap_err());
+        assert!(error.contains("damaged"), "{error}");
+        assert_eq!(fs::read(layout.instance()).unwrap(), b"{");
+    }
+}

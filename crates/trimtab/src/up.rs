@@ -1,0 +1,230 @@
+//! The wiring: the only place where places meet.
+
+mod admission;
+mod delivery;
+mod people;
+mod tls;
+
+use crate::instance::{Instance, Layout, Lock, PORT};
+use crate::output::Output;
+use anyhow::{Context, Result, bail};
+use apiserver::{ApiServer, Identity};
+use people::Tokens;
+use reconcile::{Ports, Reconciler, Settings};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A running control process.
+pub struct Control {
+    instance: Instance,
+    layout: Layout,
+    tasks: JoinSet<Result<()>>,
+    shutdown: CancellationToken,
+    /// Cancelled by `down`, after everything was stopped.
+    down: CancellationToken,
+    simulated: Option<String>,
+    started: Instant,
+    _lock: Lock,
+}
+
+impl Control {
+    /// Takes the data directory, opens everything in it, and begins to work.
+    pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool) -> Result<Self> {
+        let started = Instant::now();
+        let lock = Lock::take(&layout)?;
+        let instance = Instance::load_or_create(&layout, listen)?;
+        let exe = std::env::current_exe().context("where this program is")?;
+        let shutdown = CancellationToken::new();
+        let down = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let tokens = Arc::new(Tokens::load(&layout)?);
+
+        let control = bind(instance.control).await?;
+        let kubernetes = bind(instance.kubernetes).await?;
+
+        // The Kubernetes API first: everything else talks to it.
+        let api = ApiServer::open(apiserver::Config {
+            store: layout.store(),
+            admission: Some(Arc::new(admission::Projections)),
+            ..Default::default()
+        })
+        .await?;
+        let config = tls::server_config(&layout)?;
+        let (server, authenticator, stop) = (api.clone(), tokens.clone(), shutdown.clone());
+        tasks.spawn(async move { Ok(server.serve(kubernetes, config, authenticator, stop).await?) });
+
+        // The node and its controllers.
+        let images = oci::Store::open(layout.images())?;
+        let lacks = node::preflight();
+        let simulated = match (simulate, lacks.as_slice()) {
+            (true, _) => Some("asked for with --simulate".to_owned()),
+            (false, []) => None,
+            (false, lacks) => Some(lacks.iter().map(|l| format!("{}: {} ({})", l.what, l.why, l.remedy)).collect::<Vec<_>>().join("; ")),
+        };
+        let node = node::Node::start(
+            api.client(system("system:node:local")),
+            node::Options {
+                node_name: "local".into(),
+                data: layout.node(),
+                instance: instance.short().to_owned(),
+                exe: exe.clone(),
+                images: images.clone(),
+                mode: match &simulated {
+                    Some(reason) => node::Mode::Simulated { reason: reason.clone() },
+                    None => node::Mode::Real,
+                },
+            },
+            shutdown.clone(),
+        )
+        .await?;
+        api.set_kubelet(node.kubelet());
+        let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
+        tasks.spawn(async move { Ok(controllers::run(client, controllers::Options { node_name: "local".into() }, stop).await?) });
+
+        // Git, traffic, the data plane, builds.
+        let source = source::Source::open(source::Options {
+            root: layout.git(),
+            run: layout.run(),
+            exe: exe.clone(),
+            home: layout.home(),
+            instance_name: instance.short().to_owned(),
+            keys: layout.keys(),
+        })
+        .await?;
+        let gateway = gateway::Client::ensure(gateway::Options {
+            exe: exe.clone(),
+            listen: instance.gateway,
+            state: layout.gateway().join("routes.json"),
+            socket: layout.run().join("gateway.sock"),
+            log: layout.log().join("gateway.log"),
+        })
+        .await?;
+        let cluster = cluster::Cluster::new(api.client(system("system:trimtab")));
+        cluster.install_kinds(&reconcile::kinds()).await?;
+        let builder = builder(&layout, &instance, &exe, images.clone()).await?;
+
+        // Delivery.
+        let reconciler = Reconciler::new(
+            Ports {
+                repositories: Arc::new(source.clone()),
+                builder: Arc::new(builder),
+                data_plane: Arc::new(cluster.clone()),
+                records: Arc::new(cluster.clone()),
+                gateway: Arc::new(gateway.clone()),
+                clock: Arc::new(jiff::Timestamp::now),
+            },
+            Settings { gateway: instance.gateway, log: layout.log().join("builds") },
+        );
+        source.set_receiver(Arc::new(reconciler.clone()));
+        let wake = reconciler.clone();
+        source.on_change(Arc::new(move || wake.wake()));
+        let (work, stop) = (reconciler.clone(), shutdown.clone());
+        tasks.spawn(async move { Ok(work.run(stop).await?) });
+
+        // The control listener: git, registry, API.
+        let app = delivery::Delivery {
+            reconciler,
+            source: source.clone(),
+            cluster,
+            client: api.client(system("system:trimtab")),
+            images: images.clone(),
+            node,
+            gateway,
+            control: instance.control,
+            down: down.clone(),
+        };
+        let router = web::router(Arc::new(app), tokens.clone())
+            .merge(source.router(tokens.clone()))
+            .merge(oci::registry::router(images, tokens));
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            axum::serve(control, router).with_graceful_shutdown(stop.cancelled_owned()).await.context("the control listener")
+        });
+        Ok(Self { instance, layout, tasks, shutdown, down, simulated, started, _lock: lock })
+    }
+
+    /// What a person needs next.
+    pub fn print_addresses(&self, output: Output) {
+        let Instance { gateway, control, kubernetes, .. } = &self.instance;
+        let data = self.layout.root().display();
+        let value = json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "simulated": self.simulated });
+        output.print(&value, |_| {
+            let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
+            text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  Kubernetes   https://{kubernetes}\n  data         {data}\n"));
+            if let Some(reason) = &self.simulated {
+                text.push_str(&format!("  PODS ARE SIMULATED, no container runs: {reason}\n"));
+            }
+            text.push_str("In a second terminal, in a directory with a Dockerfile: trimtab init\n");
+            text
+        });
+    }
+
+    /// Until Ctrl-C, SIGTERM, `down`, or the first failure.
+    pub async fn wait(mut self) -> Result<ExitCode> {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let ended = tokio::select! {
+            ended = self.tasks.join_next() => ended,
+            _ = tokio::signal::ctrl_c() => None,
+            _ = terminate.recv() => None,
+            () = self.down.cancelled() => {
+                self.stop().await;
+                println!("Everything is stopped.");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        match ended {
+            Some(Ok(Ok(()))) | None => {}
+            Some(Ok(Err(error))) => return Err(error),
+            Some(Err(error)) => return Err(error.into()),
+        }
+        self.stop().await;
+        println!("The control process has stopped. Containers and the gateway run on; `trimtab down` stops them.");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn stop(&mut self) {
+        self.shutdown.cancel();
+        // Streams that never end (watches, followed logs) must not hold the process.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Stops what outlived a control process that is gone.
+pub async fn teardown(layout: &Layout, instance: &Instance) -> Result<()> {
+    let exe = std::env::current_exe().context("where this program is")?;
+    gateway::Client::stop_at(&layout.run().join("gateway.sock")).await?;
+    node::teardown(&layout.node(), instance.short(), &exe).await?;
+    Ok(())
+}
+
+async fn builder(layout: &Layout, instance: &Instance, exe: &std::path::Path, images: oci::Store) -> Result<build::Builder> {
+    let containers = container::Runtime::new(container::Config {
+        exe: exe.to_owned(),
+        root: layout.builds().join("containers"),
+        instance: instance.short().to_owned(),
+    })
+    .await?;
+    Ok(build::Builder::new(build::Options { images, containers, cache: layout.builds() })?)
+}
+
+/// A component of ours, as the API sees it.
+fn system(user: &str) -> Identity {
+    Identity { user: user.to_owned(), groups: vec!["system:masters".to_owned()] }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let holder = gateway::holder_of(address).map_or(String::new(), |holder| format!(" by {holder}"));
+            bail!("{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next two ports are used too)")
+        }
+        Err(error) => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}

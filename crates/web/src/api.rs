@@ -1,0 +1,174 @@
+//! Routes of `/api/v1`.
+
+use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
+use axum::body::Body;
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use futures::{StreamExt, TryStreamExt};
+use model::{Component, Environment, Project};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Who asks.
+#[derive(Debug, Clone)]
+struct Actor(String);
+
+type App = State<Arc<dyn Delivery>>;
+
+/// All routes, each behind a bearer token.
+pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>) -> Router {
+    Router::new()
+        .route("/api/v1/projects", get(projects).post(init))
+        .route("/api/v1/projects/{project}/status", get(status))
+        .route("/api/v1/projects/{project}/explain", get(explain))
+        .route("/api/v1/projects/{project}/history", get(history))
+        .route("/api/v1/projects/{project}/diff", get(diff))
+        .route("/api/v1/projects/{project}/url", get(url))
+        .route("/api/v1/projects/{project}/logs", get(logs))
+        .route("/api/v1/projects/{project}/promotions", post(promote))
+        .route("/api/v1/projects/{project}/promotions/{name}", get(promotion))
+        .route("/api/v1/projects/{project}/rollbacks", post(rollback))
+        .route("/api/v1/images", post(import_image))
+        .route("/api/v1/down", post(down))
+        .with_state(delivery)
+        .layer(middleware::from_fn_with_state(people, authenticate))
+}
+
+async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Request, next: Next) -> Response {
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match token.and_then(|token| people.who(token)) {
+        Some(actor) => {
+            request.extensions_mut().insert(Actor(actor));
+            next.run(request).await
+        }
+        None => {
+            let message = "the token is missing or not known here: the CLI reads it from its data directory (--data-dir)";
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], Json(json!({ "error": message }))).into_response()
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let code = match &self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Refused(_) => StatusCode::CONFLICT,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (code, Json(json!({ "error": self.to_string() }))).into_response()
+    }
+}
+
+/// A JSON body whose errors say what was expected.
+struct Input<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
+    type Rejection = Error;
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|e| Error::Invalid(e.to_string()))?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|e| Error::Invalid(format!("request body: {e}")))
+    }
+}
+
+fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
+    text.parse().map_err(|e: model::names::NameError| Error::Invalid(e.to_string()))
+}
+
+#[derive(Deserialize)]
+struct At {
+    component: Option<String>,
+    env: Option<String>,
+    limit: Option<usize>,
+}
+
+impl At {
+    fn component(&self) -> Result<Component> {
+        name(self.component.as_deref().ok_or_else(|| Error::Invalid("component is missing in the query".into()))?)
+    }
+    fn environment(&self) -> Result<Environment> {
+        name(self.env.as_deref().ok_or_else(|| Error::Invalid("env is missing in the query".into()))?)
+    }
+}
+
+async fn projects(State(app): App) -> Result<Json<Vec<Project>>> {
+    Ok(Json(app.projects().await?))
+}
+
+async fn init(State(app): App, Extension(actor): Extension<Actor>, Input(request): Input<Init>) -> Result<Response> {
+    Ok(Json(app.init(request, &actor.0).await?).into_response())
+}
+
+async fn status(State(app): App, Path(project): Path<String>) -> Result<Json<Value>> {
+    Ok(Json(app.status(&name(&project)?).await?))
+}
+
+async fn explain(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+    Ok(Json(app.explain(&name(&project)?, &at.component()?, &at.environment()?).await?))
+}
+
+/// Entries of the journal that one answer holds at most.
+const HISTORY_MAX: usize = 10_000;
+
+async fn history(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+    let environment = at.env.as_deref().map(name::<Environment>).transpose()?;
+    let limit = at.limit.unwrap_or(100).min(HISTORY_MAX);
+    Ok(Json(app.history(&name(&project)?, environment.as_ref(), limit).await?))
+}
+
+async fn diff(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+    Ok(Json(app.diff(&name(&project)?, &at.environment()?).await?))
+}
+
+async fn url(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+    Ok(Json(json!({ "url": app.url(&name(&project)?, &at.component()?, &at.environment()?).await? })))
+}
+
+async fn logs(State(app): App, Path(project): Path<String>, Query(request): Query<LogRequest>) -> Result<Response> {
+    let text = app.logs(&name(&project)?, request).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(text)).into_response())
+}
+
+async fn promote(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Input(request): Input<Promote>,
+) -> Result<Json<Value>> {
+    Ok(Json(json!({ "promotion": app.promote(&name(&project)?, request, &actor.0).await? })))
+}
+
+async fn rollback(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Input(request): Input<Rollback>,
+) -> Result<Json<Value>> {
+    Ok(Json(json!({ "promotion": app.rollback(&name(&project)?, request, &actor.0).await? })))
+}
+
+async fn promotion(State(app): App, Path((project, promotion)): Path<(String, String)>) -> Result<Response> {
+    let updates = app.promotion(&name(&project)?, &promotion).await?;
+    let lines = updates.map(|value| Ok::<_, std::io::Error>(format!("{value}\n")));
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+async fn import_image(State(app): App, request: Request) -> Result<Json<Value>> {
+    let tar = request.into_body().into_data_stream().map_err(std::io::Error::other).boxed();
+    Ok(Json(json!({ "images": app.import_image(tar).await? })))
+}
+
+async fn down(State(app): App) -> Result<Json<Value>> {
+    app.down().await?;
+    Ok(Json(json!({ "down": true })))
+}

@@ -1,0 +1,140 @@
+//! `cargo xtask test`: everything, in one command.
+
+use crate::machine::Machine;
+use crate::steps::Steps;
+use crate::{chroot, root};
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// Debian packages that tests need, with the program that shows that one is there.
+const PACKAGES: &[(&str, &str)] = &[
+    ("git", "git"),
+    ("curl", "curl"),
+    ("jq", "jq"),
+    ("iproute2", "ip"),
+    ("nftables", "nft"),
+    ("buildah", "buildah"),
+    ("skopeo", "skopeo"),
+    ("busybox-static", "busybox"),
+    ("openssh-client", "ssh-keygen"),
+    ("debootstrap", "debootstrap"),
+];
+
+/// What may be left out without failing, by the name of the step.
+const MAY_BE_LEFT_OUT: &[&str] = &["tests that need root", "story", "story in a chroot", "kubectl in the story"];
+
+/// Runs all. False if anything failed.
+pub fn run() -> Result<bool> {
+    let mut steps = Steps::default();
+    let is_root = is_root()?;
+    if is_root {
+        install()?;
+    }
+
+    let cargo = || {
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(root());
+        command
+    };
+    steps.run("format", cargo().args(["fmt", "--all", "--check"]));
+    if !steps.run("build", cargo().args(["build", "--workspace", "--all-targets"])) {
+        return Ok(steps.finish());
+    }
+    steps.run("tests", cargo().args(["test", "--workspace", "--no-fail-fast"]));
+
+    if !is_root {
+        for name in ["tests that need root", "story", "story in a chroot"] {
+            leave_out(&mut steps, name, "not root")?;
+        }
+        return Ok(steps.finish());
+    }
+
+    let before = Machine::look()?;
+    steps.run("tests that need root", cargo().args(["test", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=2"]));
+    steps.check("tests that need root leave the machine as it was", unchanged(&before));
+
+    if kubectl().is_none() {
+        leave_out(&mut steps, "kubectl in the story", "no kubectl 1.30 or later on PATH")?;
+    }
+    let before = Machine::look()?;
+    steps.run("story", &mut story(&root().join("target/debug")));
+    steps.check("the story leaves the machine as it was", unchanged(&before));
+
+    let before = Machine::look()?;
+    match chroot::prepare() {
+        Ok(chroot) => {
+            steps.run("story in a chroot", &mut chroot.story());
+            steps.check("the chroot is left as it was", chroot.close().and_then(|()| unchanged(&before)));
+        }
+        Err(error) => {
+            steps.check("story in a chroot", Err(error));
+        }
+    }
+    Ok(steps.finish())
+}
+
+/// The story in an empty HOME, with the binary of this directory first on PATH.
+fn story(binaries: &std::path::Path) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("bash");
+    command
+        .current_dir(root())
+        .arg("examples/story.sh")
+        .env("PATH", format!("{}:{path}", binaries.display()))
+        .env("TRIMTAB_STORY_INSTALLED", "1");
+    command
+}
+
+fn unchanged(before: &Machine) -> Result<()> {
+    let added = Machine::look()?.added_since(before);
+    if !added.is_empty() {
+        bail!("left behind:\n  {}", added.join("\n  "));
+    }
+    Ok(())
+}
+
+fn leave_out(steps: &mut Steps, name: &str, why: &str) -> Result<()> {
+    if !MAY_BE_LEFT_OUT.contains(&name) {
+        bail!("{name} must not be left out ({why})");
+    }
+    steps.leave_out(name, why);
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    let output = Command::new("id").arg("-u").output().context("running id")?;
+    Ok(output.stdout.trim_ascii() == b"0")
+}
+
+/// A program on PATH.
+pub fn has(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
+
+/// Minor version of a kubectl that the story can use.
+fn kubectl() -> Option<u32> {
+    let output = Command::new("kubectl").args(["version", "--client", "-o", "json"]).output().ok()?;
+    let version: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let minor: u32 = version["clientVersion"]["minor"].as_str()?.trim_end_matches('+').parse().ok()?;
+    (minor >= 30).then_some(minor)
+}
+
+fn install() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !has("apt-get") {
+        bail!("these are needed and can be installed by hand: {}", missing.join(", "));
+    }
+    println!("installing {}", missing.join(", "));
+    let apt = |arguments: &[&str]| -> Result<()> {
+        let status = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status()?;
+        if !status.success() {
+            bail!("apt-get {} failed", arguments.join(" "));
+        }
+        Ok(())
+    };
+    apt(&["update", "-q"])?;
+    apt(&[&["install", "-y", "-q", "--no-install-recommends"], missing.as_slice()].concat())
+}
