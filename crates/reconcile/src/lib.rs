@@ -1,1 +1,142 @@
-//! (see ARCHITECTURE.md)
+//! The loops: the only crate that knows the order of the steps.
+//!
+//! Per project there is one loop that decides what moves ([`project`]), one per environment that makes the cluster what
+//! was admitted ([`environment`]), and one that builds ([`builds`]). Each owns a state, publishes it as a snapshot, and is
+//! woken by events that carry nothing: it reads the latest state and acts. Places are reached through `model::ports`.
+
+mod builds;
+mod config;
+mod environment;
+mod kinds;
+mod progress;
+mod project;
+mod projections;
+mod receive;
+mod requests;
+mod routes;
+mod settle;
+mod views;
+
+pub use kinds::kinds;
+pub use requests::Refusal;
+pub use views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
+
+use jiff::Timestamp;
+use model::Project;
+use model::ports::{Builder, DataPlane, Gateway, PortError, Records, Repositories, Wake};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The places, as reconcile knows them.
+#[derive(Clone)]
+pub struct Ports {
+    pub repositories: Arc<dyn Repositories>,
+    pub builder: Arc<dyn Builder>,
+    pub data_plane: Arc<dyn DataPlane>,
+    pub records: Arc<dyn Records>,
+    pub gateway: Arc<dyn Gateway>,
+    /// Now.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// What is configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the gateway listens; its port stands in addresses that people see.
+    pub gateway: SocketAddr,
+    /// Directory of the builds' logs.
+    pub logs: PathBuf,
+}
+
+/// Why the loops ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The list of repositories cannot be read.
+    #[error("listing the projects")]
+    Projects(#[source] PortError),
+}
+
+/// All loops. Cheap to clone.
+#[derive(Clone)]
+pub struct Reconciler(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub ports: Ports,
+    pub settings: Settings,
+    pub routes: routes::Routes,
+    projects: Mutex<BTreeMap<Project, Arc<project::Handle>>>,
+    wake: Arc<Notify>,
+}
+
+impl Reconciler {
+    /// Nothing runs yet.
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        let routes = routes::Routes::new(ports.gateway.clone());
+        Self(Arc::new(Inner { ports, settings, routes, projects: Mutex::default(), wake: Arc::new(Notify::new()) }))
+    }
+
+    /// Something in a repository may have changed.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Runs until `shutdown`. Every project found in the repositories gets its loops, new ones as they appear.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+        let publish = tokio::spawn(self.0.clone().publish_routes(shutdown.clone()));
+        loop {
+            self.find_projects(&shutdown).await.map_err(Error::Projects)?;
+            for project in self.projects() {
+                project.wake();
+            }
+            tokio::select! {
+                () = self.0.wake.notified() => {}
+                () = shutdown.cancelled() => break,
+            }
+        }
+        let _ = publish.await;
+        Ok(())
+    }
+
+    async fn find_projects(&self, shutdown: &CancellationToken) -> Result<(), PortError> {
+        for repository in self.0.ports.repositories.list().await? {
+            if !repository.is_config() {
+                continue;
+            }
+            let mut projects = self.0.projects.lock().unwrap_or_else(PoisonError::into_inner);
+            if let std::collections::btree_map::Entry::Vacant(place) = projects.entry(repository.project.clone()) {
+                let handle = Arc::new(project::Handle::new(repository.project));
+                place.insert(handle.clone());
+                tokio::spawn(project::run(self.0.clone(), handle, shutdown.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn projects(&self) -> Vec<Arc<project::Handle>> {
+        self.0.projects.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn project(&self, name: &Project) -> Option<Arc<project::Handle>> {
+        self.0.projects.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+impl Inner {
+    async fn publish_routes(self: Arc<Self>, shutdown: CancellationToken) {
+        self.routes.run(shutdown).await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.ports.clock)()
+    }
+}
+
+/// A wake for places that takes what it wakes with it.
+pub(crate) fn wake_of(notify: &Arc<Notify>) -> Wake {
+    let notify = notify.clone();
+    Arc::new(move || notify.notify_one())
+}

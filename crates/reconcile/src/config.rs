@@ -1,0 +1,180 @@
+//! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
+
+use model::config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
+use model::flow::{Repository, Revision, Snapshot};
+use model::ports::{PortError, Repositories};
+use model::{CommitId, Environment};
+use promote::{Reading, State};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// So many commits are remembered, each a few KiB.
+const REMEMBERED_MAX: usize = 1024;
+
+/// A config repository at one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `project.yaml`, or what is wrong with it.
+    pub project: Result<ProjectFile, Vec<String>>,
+    /// Per environment that has a file or a pin.
+    pub environments: BTreeMap<Environment, Reading>,
+}
+
+impl Config {
+    /// Everything that is wrong, for people: `environments/dev.yaml:3:1: …`.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.project.as_ref().err().cloned().unwrap_or_default();
+        for reading in self.environments.values() {
+            problems.extend(reading.as_ref().err().into_iter().flatten().cloned());
+        }
+        problems
+    }
+}
+
+/// Parses a config repository.
+pub fn parse_config(snapshot: &Snapshot) -> Config {
+    let project = match parse::<ProjectFile>(snapshot, "project.yaml") {
+        Some(parsed) => parsed.map_err(|problem| vec![problem]),
+        None => Err(vec!["project.yaml is missing".to_owned()]),
+    };
+    let mut environments: BTreeMap<Environment, Reading> = BTreeMap::new();
+    for path in snapshot.files.keys().filter(|path| path.starts_with("environments/") && path.ends_with(".yaml")) {
+        let inner = path.trim_start_matches("environments/").trim_end_matches(".yaml");
+        let (name, component) = inner.split_once('/').map_or((inner, None), |(e, c)| (e, Some(c)));
+        let Ok(environment) = name.parse::<Environment>() else { continue };
+        let reading = environments.entry(environment).or_insert_with(|| Ok(State::default()));
+        let problem = match component {
+            None => match parse::<EnvironmentFile>(snapshot, path) {
+                Some(Ok(file)) => {
+                    reading.iter_mut().for_each(|state| state.file = file.clone());
+                    None
+                }
+                other => other.and_then(Result::err),
+            },
+            Some(component) => match (component.parse(), parse::<Pin>(snapshot, path)) {
+                (Ok(component), Some(Ok(pin))) if pin.build.component == component => {
+                    reading.iter_mut().for_each(|state| {
+                        state.pins.insert(component.clone(), pin.clone());
+                    });
+                    None
+                }
+                (Ok(component), Some(Ok(pin))) => {
+                    Some(format!("{path}: build: {} is no build of {component}", pin.build))
+                }
+                (Err(error), _) => Some(format!("{path}: {error}")),
+                (_, parsed) => parsed.and_then(Result::err),
+            },
+        };
+        if let Some(problem) = problem {
+            match reading {
+                Ok(_) => *reading = Err(vec![problem]),
+                Err(problems) => problems.push(problem),
+            }
+        }
+    }
+    for environment in project.iter().flat_map(|p: &ProjectFile| &p.environments) {
+        if !snapshot.files.contains_key(&format!("environments/{environment}.yaml")) {
+            let missing = format!("environments/{environment}.yaml is missing, project.yaml names it");
+            environments.insert(environment.clone(), Err(vec![missing]));
+        }
+    }
+    Config { project, environments }
+}
+
+/// Name of the file that describes a component.
+pub const COMPONENT_FILE: &str = "trimtab.yaml";
+
+/// Parses `trimtab.yaml`; `None` if there is none.
+pub fn parse_component(snapshot: &Snapshot) -> Option<Result<ComponentFile, String>> {
+    parse(snapshot, COMPONENT_FILE)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(snapshot: &Snapshot, path: &str) -> Option<Result<T, String>> {
+    Some(match snapshot.text(path)? {
+        Ok(text) => yaml::from_str(text, path).map_err(|error| error.to_string()),
+        Err(_) => Err(format!("{path}: it is not UTF-8")),
+    })
+}
+
+/// Reads and remembers.
+pub struct Reader {
+    repositories: Arc<dyn Repositories>,
+    configs: Mutex<HashMap<CommitId, Arc<Config>>>,
+    components: Mutex<HashMap<Revision, Arc<Option<Result<ComponentFile, String>>>>>,
+}
+
+impl Reader {
+    pub fn new(repositories: Arc<dyn Repositories>) -> Self {
+        Self { repositories, configs: Mutex::default(), components: Mutex::default() }
+    }
+
+    /// A config repository at a commit.
+    pub async fn config(&self, repository: &Repository, commit: &CommitId) -> Result<Arc<Config>, PortError> {
+        if let Some(known) = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(commit) {
+            return Ok(known.clone());
+        }
+        let revision = Revision { repository: repository.clone(), commit: commit.clone() };
+        let config = Arc::new(parse_config(&self.repositories.snapshot(&revision, ".").await?));
+        let mut known = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(commit.clone(), config.clone());
+        Ok(config)
+    }
+
+    /// What an application repository says of its component at a commit; `None` if it says nothing.
+    pub async fn component(&self, revision: &Revision) -> Result<Arc<Option<Result<ComponentFile, String>>>, PortError> {
+        if let Some(known) = self.components.lock().unwrap_or_else(PoisonError::into_inner).get(revision) {
+            return Ok(known.clone());
+        }
+        let file = Arc::new(parse_component(&self.repositories.snapshot(revision, ".").await?));
+        let mut known = self.components.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(revision.clone(), file.clone());
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::flow::{File, FileMode};
+
+    fn snapshot(files: &[(&str, &str)]) -> Snapshot {
+        let file = |text: &str| File { mode: FileMode::Regular, bytes: text.as_bytes().into() };
+        let repository = Repository { project: "shop".parse().unwrap(), name: "config".into() };
+        let revision = Revision { repository, commit: "0".repeat(40).parse().unwrap() };
+        Snapshot { revision, files: files.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect() }
+    }
+
+    #[test]
+    fn a_broken_file_spoils_its_own_environment_only() {
+        let pin = "build: web-1\nsource: 0123456789012345678901234567890123456789\nimage: x@sha256:0123456789012345678901234567890123456789012345678901234567890123\nconfig: 0123456789012345678901234567890123456789\n".replace("0123456789012345678901234567890123456789\n", "a123456789012345678901234567890123456789\n");
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev, prod, qa]\n"),
+            ("environments/dev.yaml", "promotion: {strategy: Auto}\n"),
+            ("environments/dev/web.yaml", &pin),
+            ("environments/prod.yaml", "promotion: {strategy: Sometimes}\n"),
+        ]));
+        let dev = config.environments[&"dev".parse().unwrap()].as_ref().unwrap();
+        assert_eq!(dev.pins[&"web".parse().unwrap()].build.to_string(), "web-1");
+        let prod = config.environments[&"prod".parse().unwrap()].as_ref().unwrap_err();
+        assert!(prod[0].starts_with("environments/prod.yaml:1") && prod[0].contains("Sometimes"), "{prod:?}");
+        let qa = config.environments[&"qa".parse().unwrap()].as_ref().unwrap_err();
+        assert!(qa[0].contains("environments/qa.yaml is missing"), "{qa:?}");
+    }
+
+    #[test]
+    fn a_pin_of_another_component_is_a_problem() {
+        let pin = format!("build: api-1\nsource: a{0}\nimage: x@sha256:{1}\nconfig: a{0}\n", "1".repeat(39), "1".repeat(64));
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev]\n"),
+            ("environments/dev.yaml", "{}\n"),
+            ("environments/dev/web.yaml", &pin),
+        ]));
+        assert_eq!(config.problems(), ["environments/dev/web.yaml: build: api-1 is no build of web"]);
+    }
+}

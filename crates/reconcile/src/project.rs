@@ -1,0 +1,348 @@
+//! The loop of one project: reads everything, decides, acts, until there is nothing to do.
+
+use crate::config::{Config, Reader};
+use crate::progress::{Logs, directory};
+use crate::projections::{promotion as promotion_object, read_build, read_promotion};
+use crate::{Inner, builds, environment, projections, wake_of};
+use model::flow::{Repository, Revision};
+use model::ports::{Commit, PortError, Written};
+use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
+use model::{Build, BuildId, CommitId, Environment, Project};
+use promote::{Action, Decision, Facts};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Commits of main that are read; older movements are in the journal.
+const LOG_MAX: usize = 1000;
+/// Decisions that one wake may take; each makes at most one commit, so more means that something goes in circles.
+const ROUNDS_MAX: usize = 1000;
+/// Waits after a place did not answer.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What the loop knows, published after each decision.
+#[derive(Clone)]
+pub struct View {
+    pub facts: Arc<Facts>,
+    pub decision: Arc<Decision>,
+    /// The config repository at `facts.head`.
+    pub config: Arc<Config>,
+    /// Application repository → the head that was looked at, and what came of it.
+    pub heads: BTreeMap<Repository, (CommitId, Seen)>,
+    /// True when there was nothing left to do.
+    pub settled: bool,
+}
+
+/// What came of a head of an application repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It is, or will be, this build.
+    Build(BuildId),
+    /// It is none, with the reason.
+    Nothing(String),
+}
+
+/// A project, as others see it.
+pub struct Handle {
+    pub name: Project,
+    pub config: Repository,
+    notify: Arc<Notify>,
+    /// Wakes the loop that builds.
+    pub builds: Arc<Notify>,
+    view: watch::Sender<Option<View>>,
+    /// Counts changes of anything that people look at.
+    tick: watch::Sender<u64>,
+    environments: Mutex<BTreeMap<Environment, Arc<environment::Handle>>>,
+    reader: OnceLock<Reader>,
+    logs: OnceLock<Logs>,
+}
+
+impl Handle {
+    pub fn new(name: Project) -> Self {
+        Self {
+            config: Repository::config(&name),
+            name,
+            notify: Arc::new(Notify::new()),
+            builds: Arc::new(Notify::new()),
+            view: watch::Sender::new(None),
+            tick: watch::Sender::new(0),
+            environments: Mutex::default(),
+            reader: OnceLock::new(),
+            logs: OnceLock::new(),
+        }
+    }
+
+    /// Something may have changed.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+    /// The latest, if the loop has read anything yet.
+    pub fn view(&self) -> Option<View> {
+        self.view.borrow().clone()
+    }
+    /// Changes whenever anything that people look at does.
+    pub fn ticks(&self) -> watch::Receiver<u64> {
+        self.tick.subscribe()
+    }
+    /// Something that people look at has changed.
+    pub fn tick(&self) {
+        self.tick.send_modify(|count| *count += 1);
+    }
+    pub fn environment(&self, name: &Environment) -> Option<Arc<environment::Handle>> {
+        self.environments.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+    pub fn reader(&self, inner: &Inner) -> &Reader {
+        self.reader.get_or_init(|| Reader::new(inner.ports.repositories.clone()))
+    }
+    pub fn logs(&self, inner: &Inner) -> &Logs {
+        self.logs.get_or_init(|| Logs::new(directory(&inner.settings.logs, &self.name)))
+    }
+}
+
+/// Runs until `shutdown`.
+pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationToken) {
+    let wake = wake_of(&handle.notify);
+    let mut work = Work { inner: inner.clone(), handle: handle.clone(), shutdown: shutdown.clone(), log: None, heads: BTreeMap::new(), projected: BTreeMap::new() };
+    let mut watching = false;
+    let building = tokio::spawn(builds::run(inner.clone(), handle.clone(), shutdown.clone()));
+    loop {
+        if !watching {
+            watching = inner.ports.records.watch(&handle.name, wake.clone()).await.is_ok();
+        }
+        let again = match work.pass().await {
+            Ok(()) => !watching,
+            Err(error) => {
+                tracing::warn!(project = %handle.name, %error, "the project cannot be read or written");
+                true
+            }
+        };
+        let woken = async {
+            if again {
+                let _ = tokio::time::timeout(RETRY, handle.notify.notified()).await;
+            } else {
+                handle.notify.notified().await;
+            }
+        };
+        if shutdown.run_until_cancelled(woken).await.is_none() {
+            break;
+        }
+    }
+    let _ = building.await;
+}
+
+/// The loop's own state: nothing but caches.
+struct Work {
+    inner: Arc<Inner>,
+    handle: Arc<Handle>,
+    shutdown: CancellationToken,
+    log: Option<(CommitId, Vec<Commit>)>,
+    heads: BTreeMap<Repository, (CommitId, Seen)>,
+    projected: BTreeMap<(Kind, String), Value>,
+}
+
+impl Work {
+    async fn pass(&mut self) -> Result<(), PortError> {
+        for _ in 0..ROUNDS_MAX {
+            let Some((facts, config)) = self.facts().await? else { return Ok(()) };
+            if self.find_builds(&facts).await? {
+                self.handle.builds.notify_one();
+                continue;
+            }
+            let decision = Arc::new(promote::decide(&facts));
+            let settled = decision.actions.is_empty();
+            let (facts, heads) = (Arc::new(facts), self.heads.clone());
+            let view = View { facts: facts.clone(), decision: decision.clone(), config, heads, settled };
+            self.handle.view.send_replace(Some(view.clone()));
+            self.aim(&view);
+            self.handle.tick();
+            if settled {
+                return self.project(&view).await;
+            }
+            for action in &decision.actions {
+                self.act(&facts, action).await?;
+            }
+        }
+        tracing::error!(project = %self.handle.name, "the decisions go in circles: this is a defect of Trimtab");
+        Ok(())
+    }
+
+    /// Everything that a decision depends on; `None` while the config repository is empty.
+    async fn facts(&mut self) -> Result<Option<(Facts, Arc<Config>)>, PortError> {
+        let ports = &self.inner.ports;
+        let (name, repository) = (&self.handle.name, &self.handle.config);
+        let Some(head) = ports.repositories.head(repository, model::MAIN).await? else { return Ok(None) };
+        if self.log.as_ref().is_none_or(|(at, _)| *at != head) {
+            self.log = Some((head.clone(), ports.repositories.log(repository, &head, None, LOG_MAX).await?));
+        }
+        let log = self.log.as_ref().map(|(_, log)| log.clone()).unwrap_or_default();
+        let journal = ports.repositories.journal(name).await?;
+        let config = self.handle.reader(&self.inner).config(repository, &head).await?;
+        let environments = match &config.project {
+            Ok(file) => file.environments.clone(),
+            Err(_) => known_environments(&journal),
+        };
+        let mut states = BTreeMap::new();
+        for commit in promote::needs(&head, &log, &journal, &environments) {
+            let config = self.handle.reader(&self.inner).config(repository, &commit).await?;
+            states.insert(commit, config.environments.clone());
+        }
+        let builds = ports.records.list(Kind::Build, name).await?;
+        let promotions = ports.records.list(Kind::Promotion, name).await?;
+        let facts = Facts {
+            project: name.clone(),
+            now: self.inner.now(),
+            head,
+            environments,
+            log,
+            states,
+            builds: builds.iter().filter_map(|value| readable(value, read_build(value))).collect(),
+            promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
+            journal,
+        };
+        Ok(Some((facts, config)))
+    }
+
+    /// Heads of application repositories that no build is of. True if a build was added.
+    async fn find_builds(&mut self, facts: &Facts) -> Result<bool, PortError> {
+        let mut added = false;
+        for repository in self.inner.ports.repositories.list().await? {
+            if repository.project != self.handle.name || repository.is_config() {
+                continue;
+            }
+            let Some(head) = self.inner.ports.repositories.head(&repository, model::MAIN).await? else { continue };
+            if self.heads.get(&repository).is_some_and(|(seen, _)| *seen == head) {
+                continue;
+            }
+            let seen = self.look(facts, &repository, &head, &mut added).await?;
+            self.heads.insert(repository, (head, seen));
+        }
+        Ok(added)
+    }
+
+    async fn look(&mut self, facts: &Facts, repository: &Repository, head: &CommitId, added: &mut bool) -> Result<Seen, PortError> {
+        let of_it = |b: &&Build| b.spec.repository == *repository && b.spec.commit == *head;
+        let revision = Revision { repository: repository.clone(), commit: head.clone() };
+        let described = self.handle.reader(&self.inner).component(&revision).await?;
+        let file = match described.as_ref() {
+            None => return Ok(Seen::Nothing(format!("{repository} has no {}", crate::config::COMPONENT_FILE))),
+            Some(Err(problem)) => return Ok(Seen::Nothing(problem.clone())),
+            Some(Ok(file)) if file.project != self.handle.name => {
+                return Ok(Seen::Nothing(format!("trimtab.yaml names project {}, the repository is of {}", file.project, self.handle.name)));
+            }
+            Some(Ok(file)) => file,
+        };
+        self.put(Kind::Component, projections::component(file, repository)).await?;
+        if let Some(build) = facts.builds.iter().find(of_it) {
+            return Ok(Seen::Build(build.spec.build.clone()));
+        }
+        let of_component = |b: &&Build| b.spec.repository == *repository && b.spec.build.component == file.component;
+        let last = facts.builds.iter().filter(of_component).max_by_key(|b| b.spec.build.number);
+        let repositories = &self.inner.ports.repositories;
+        let until = last.map(|b| &b.spec.commit);
+        let log = repositories.log(repository, head, until, LOG_MAX).await?;
+        if last.is_some() && !log.iter().any(|commit| touches(commit, &file.path)) {
+            return Ok(Seen::Nothing(format!("nothing below {} has changed", file.path)));
+        }
+        let build = BuildId { component: file.component.clone(), number: highest(facts, file) + 1 };
+        let newest = log.first();
+        let spec = BuildSpec {
+            project: self.handle.name.clone(),
+            build: build.clone(),
+            repository: repository.clone(),
+            commit: head.clone(),
+            pushed_by: newest.map(|c| c.author.clone()).unwrap_or_default(),
+            message: newest.map(|c| c.subject.clone()).unwrap_or_default(),
+            created: self.inner.now(),
+        };
+        repositories.keep(repository, &format!("builds/{build}"), head).await?;
+        let record = Build { spec, status: BuildStatus { phase: BuildPhase::Queued, ..BuildStatus::default() } };
+        self.inner.ports.records.create(Kind::Build, &projections::build(&record)).await?;
+        *added = true;
+        Ok(Seen::Build(build))
+    }
+
+    async fn act(&mut self, facts: &Facts, action: &Action) -> Result<(), PortError> {
+        let ports = &self.inner.ports;
+        match action {
+            Action::Create(promotion) => {
+                ports.records.create(Kind::Promotion, &promotion_object(promotion)).await?;
+            }
+            Action::Commit(write) => {
+                if let Written::Superseded(by) = ports.repositories.write(&self.handle.config, write).await? {
+                    tracing::info!(project = %self.handle.name, ?by, "main has moved: deciding again");
+                }
+            }
+            Action::Journal(entry) => ports.repositories.append(&facts.project, entry).await?,
+            Action::Update { name, status } => {
+                if let Some(promotion) = facts.promotions.iter().find(|p| p.name == *name) {
+                    let updated = model::Promotion { status: status.clone(), ..promotion.clone() };
+                    ports.records.apply(Kind::Promotion, &promotion_object(&updated)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every environment what it should be.
+    fn aim(&self, view: &View) {
+        let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, report) in &view.decision.environments {
+            let environment = environments.entry(name.clone()).or_insert_with(|| {
+                let handle = Arc::new(environment::Handle::new(&self.handle.name, name));
+                tokio::spawn(environment::run(self.inner.clone(), self.handle.clone(), handle.clone(), self.shutdown.clone()));
+                handle
+            });
+            environment.aim(environment::Target::of(&view.facts, name, report));
+        }
+    }
+
+    /// Shows `project.yaml` in the control API.
+    async fn project(&mut self, view: &View) -> Result<(), PortError> {
+        let Ok(file) = &view.config.project else { return Ok(()) };
+        let problems = view.config.problems();
+        self.put(Kind::Project, projections::project(file, &view.facts.head, &problems)).await
+    }
+
+    async fn put(&mut self, kind: Kind, object: Value) -> Result<(), PortError> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if self.projected.get(&(kind, name.clone())) == Some(&object) {
+            return Ok(());
+        }
+        self.inner.ports.records.apply(kind, &object).await?;
+        self.projected.insert((kind, name), object);
+        Ok(())
+    }
+}
+
+/// An object that cannot be read is said and passed over: somebody else wrote it.
+fn readable<T>(value: &Value, read: Result<T, serde_json::Error>) -> Option<T> {
+    read.inspect_err(|error| tracing::warn!(name = %value["metadata"]["name"], %error, "an object of the control API cannot be read")).ok()
+}
+
+fn known_environments(journal: &[model::journal::Entry]) -> Vec<Environment> {
+    let mut known: Vec<Environment> = Vec::new();
+    for environment in journal.iter().filter_map(|entry| entry.environment.as_ref()) {
+        if !known.contains(environment) {
+            known.push(environment.clone());
+        }
+    }
+    known
+}
+
+/// True if a commit changes something in a component's directory, or what describes it.
+fn touches(commit: &Commit, path: &str) -> bool {
+    let directory = path.trim_start_matches("./").trim_end_matches('/');
+    let inside = |changed: &String| directory == "." || directory.is_empty() || changed.starts_with(&format!("{directory}/"));
+    // A merge or an empty commit names no path: building once too often is the safe side.
+    commit.paths.is_empty() || commit.paths.iter().any(|p| inside(p) || p == crate::config::COMPONENT_FILE)
+}
+
+/// The highest number that a build of the component ever had: in the records, or in a pin.
+fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
+    let built = facts.builds.iter().map(|b| &b.spec.build);
+    let pins = facts.states.values().flat_map(BTreeMap::values).flatten().flat_map(|state| state.pins.values()).map(|pin| &pin.build);
+    built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
+}

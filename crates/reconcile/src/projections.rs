@@ -1,0 +1,135 @@
+//! Objects of the control API out of values, and back.
+
+use crate::config::COMPONENT_FILE;
+use crate::views::ComponentStatus;
+use model::config::{ComponentFile, Pin, ProjectFile};
+use model::flow::{Health, Repository};
+use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
+use model::{Build, CommitId, Environment, Project, Promotion};
+use promote::{Report, State};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Where a projection's truth stands: file and repository. Admission shows both to who edits the object.
+const FILE: &str = "trimtab.dev/file";
+const REPOSITORY: &str = "trimtab.dev/repository";
+
+fn object(kind: Kind, project: &Project, name: &str, spec: impl Serialize, status: impl Serialize) -> Value {
+    json!({
+        "apiVersion": format!("{}/{}", model::GROUP, model::VERSION),
+        "kind": kind.name(),
+        "metadata": { "name": name, "namespace": project, "labels": { model::LABEL_PROJECT: project } },
+        "spec": spec,
+        "status": status,
+    })
+}
+
+fn projected(mut object: Value, file: &str, repository: &Repository) -> Value {
+    object["metadata"]["annotations"] = json!({ FILE: file, REPOSITORY: repository.to_string() });
+    object
+}
+
+/// Of a Build.
+pub fn build(build: &Build) -> Value {
+    let mut value = object(Kind::Build, &build.spec.project, &build.spec.build.to_string(), &build.spec, &build.status);
+    value["metadata"]["labels"][model::LABEL_COMPONENT] = json!(build.spec.build.component);
+    value
+}
+
+/// Of a Promotion.
+pub fn promotion(promotion: &Promotion) -> Value {
+    let mut value = object(Kind::Promotion, &promotion.spec.project, &promotion.name, &promotion.spec, &promotion.status);
+    value["metadata"]["labels"][model::LABEL_ENVIRONMENT] = json!(promotion.spec.environment);
+    value
+}
+
+/// A Build, or why the object is none.
+pub fn read_build(value: &Value) -> Result<Build, serde_json::Error> {
+    let spec = serde_json::from_value(value["spec"].clone())?;
+    let status = value.get("status").cloned().map(serde_json::from_value::<BuildStatus>).transpose()?;
+    Ok(Build { spec, status: status.unwrap_or_default() })
+}
+
+/// A Promotion, or why the object is none.
+pub fn read_promotion(value: &Value) -> Result<Promotion, serde_json::Error> {
+    let spec = serde_json::from_value(value["spec"].clone())?;
+    let status = value.get("status").cloned().map(serde_json::from_value::<PromotionStatus>).transpose()?;
+    let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    Ok(Promotion { name, spec, status: status.unwrap_or_default() })
+}
+
+/// Of `project.yaml`.
+pub fn project(file: &ProjectFile, head: &CommitId, problems: &[String]) -> Value {
+    let ready = match problems.first() {
+        None => condition("Ready", true, "Parsed", "all files of the config repository can be read"),
+        Some(problem) => condition("Ready", false, "BrokenFiles", problem),
+    };
+    let status = json!({ "commit": head, "conditions": [ready] });
+    let config = Repository::config(&file.project);
+    projected(object(Kind::Project, &file.project, file.project.as_str(), file, status), "project.yaml", &config)
+}
+
+/// Of `trimtab.yaml`.
+pub fn component(file: &ComponentFile, repository: &Repository) -> Value {
+    let spec = object(Kind::Component, &file.project, file.component.as_str(), file, json!({}));
+    projected(spec, COMPONENT_FILE, repository)
+}
+
+/// Of `environments/<env>.yaml`, with what is admitted and held.
+pub fn environment(project: &Project, name: &Environment, state: &State, report: &Report, outcome: &crate::environment::Outcome) -> Value {
+    let worst = outcome.components.iter().map(|c| c.health).max().unwrap_or(Health::Healthy);
+    let message = outcome.components.iter().find(|c| c.health == worst).map_or(String::new(), |c| c.message.clone());
+    let applied = outcome.error.is_none();
+    let error = outcome.error.clone().unwrap_or_default();
+    let conditions = json!([
+        condition("Ready", applied && worst == Health::Healthy, if applied { word(worst) } else { "NotApplied" }, if applied { &message } else { &error }),
+        condition("Progressing", worst == Health::Progressing || worst == Health::Missing, word(worst), ""),
+        condition("Degraded", worst == Health::Degraded || !applied, word(worst), &error),
+        condition("Suspended", report.suspended, if report.suspended { "Suspended" } else { "Running" }, ""),
+    ]);
+    let status = json!({
+        "admitted": report.admitted,
+        "held": report.held,
+        "applied": outcome.applied,
+        "conditions": conditions,
+    });
+    let value = object(Kind::Environment, project, name.as_str(), &state.file, status);
+    projected(value, &format!("environments/{name}.yaml"), &Repository::config(project))
+}
+
+/// Of a pin, with what became of it.
+pub fn deployment(project: &Project, name: &Environment, pin: &Pin, commit: &CommitId, now: &ComponentStatus) -> Value {
+    let status = DeploymentStatus {
+        health: now.health,
+        reason: now.reason.clone(),
+        message: now.message.clone(),
+        build: Some(now.build.clone()),
+        commit: Some(commit.clone()),
+        url: now.url.clone(),
+        drifted: now.drifted,
+    };
+    let id = deployment_name(name, &pin.build.component);
+    let mut value = object(Kind::ComponentDeployment, project, &id, pin, status);
+    value["metadata"]["labels"][model::LABEL_ENVIRONMENT] = json!(name);
+    value["metadata"]["labels"][model::LABEL_COMPONENT] = json!(pin.build.component);
+    projected(value, &promote::pin_path(name, &pin.build.component), &Repository::config(project))
+}
+
+/// `<component>.<env>`.
+pub fn deployment_name(environment: &Environment, component: &model::Component) -> String {
+    format!("{component}.{environment}")
+}
+
+fn word(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "Healthy",
+        Health::Suspended => "Suspended",
+        Health::Progressing => "Progressing",
+        Health::Missing => "Missing",
+        Health::Degraded => "Degraded",
+    }
+}
+
+fn condition(kind: &str, holds: bool, reason: &str, message: &str) -> Value {
+    json!({ "type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": message })
+}

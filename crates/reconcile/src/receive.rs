@@ -1,0 +1,261 @@
+//! What a pusher is told: refusals before refs move, and what comes of the push after.
+
+use crate::config::{parse_component, parse_config};
+use crate::project::{Handle, Seen, View};
+use crate::settle::until;
+use crate::{Inner, Reconciler};
+use async_trait::async_trait;
+use model::config::Strategy;
+use model::flow::{Health, Repository};
+use model::ports::{Lines, Push, Pushed, Receiver};
+use model::records::BuildPhase;
+use model::{Build, BuildId, CommitId, Environment};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A pusher is told of a new project's first look within this.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// A build and its rollout are followed for so long; they go on regardless.
+const FOLLOW: Duration = Duration::from_secs(3600);
+/// A rollout is followed for so long after the build.
+const ROLLOUT: Duration = Duration::from_secs(180);
+
+#[async_trait]
+impl Receiver for Reconciler {
+    async fn check(&self, push: &Push, pushed: &dyn Pushed) -> Result<(), Vec<String>> {
+        for update in push.updates.iter().filter(|u| u.name == model::MAIN) {
+            let Some(new) = &update.new else {
+                return Err(vec!["main cannot be deleted: it is what Trimtab builds and runs".to_owned()]);
+            };
+            let snapshot = pushed.snapshot(new, ".").await.map_err(|error| vec![error.to_string()])?;
+            let problems = if push.repository.is_config() {
+                let config = parse_config(&snapshot);
+                let mut problems = config.problems();
+                if let Ok(file) = &config.project
+                    && file.project != push.repository.project
+                {
+                    problems.push(format!("project.yaml: project: this is the config repository of {}", push.repository.project));
+                }
+                problems
+            } else {
+                match parse_component(&snapshot) {
+                    Some(Err(problem)) => vec![problem],
+                    Some(Ok(file)) if file.project != push.repository.project => {
+                        vec![format!("trimtab.yaml: project: {} is not {}, to which this repository belongs", file.project, push.repository.project)]
+                    }
+                    Some(Ok(_)) | None => Vec::new(),
+                }
+            };
+            if !problems.is_empty() {
+                return Err([problems, vec!["nothing was changed".to_owned()]].concat());
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow(&self, push: &Push, lines: &dyn Lines) {
+        self.wake();
+        for update in push.updates.iter().filter(|u| u.name == model::MAIN) {
+            let Some(new) = &update.new else { continue };
+            lines.line(&format!("received {} {}", push.repository, new.short()));
+            let Some(handle) = self.found(push).await else {
+                lines.line("the project is not ready yet: see `trimtab status`");
+                return;
+            };
+            handle.wake();
+            let follower = Follower { inner: &self.0, handle: &handle, lines };
+            match push.repository.is_config() {
+                true => follower.config(new).await,
+                false => follower.application(&push.repository, new).await,
+            }
+        }
+    }
+}
+
+impl Reconciler {
+    /// The project of a push, which may be its first.
+    async fn found(&self, push: &Push) -> Option<Arc<Handle>> {
+        let deadline = tokio::time::Instant::now() + FIRST_LOOK;
+        loop {
+            if let Some(handle) = self.project(&push.repository.project) {
+                return Some(handle);
+            }
+            if tokio::time::Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+struct Follower<'a> {
+    inner: &'a Inner,
+    handle: &'a Handle,
+    lines: &'a dyn Lines,
+}
+
+impl Follower<'_> {
+    async fn application(&self, repository: &Repository, commit: &CommitId) {
+        let seen = until(self.handle, FIRST_LOOK, || {
+            let view = self.handle.view()?;
+            let built = view.facts.builds.iter().find(|b| b.spec.repository == *repository && b.spec.commit == *commit);
+            let looked = view.heads.get(repository).filter(|(head, _)| head == commit);
+            built.map(|b| Seen::Build(b.spec.build.clone())).or(looked.map(|(_, seen)| seen.clone()))
+        });
+        match seen.await {
+            Some(Seen::Build(build)) => self.build(&build).await,
+            Some(Seen::Nothing(why)) => {
+                self.lines.line(&format!("nothing to build: {why}"));
+            }
+            None => {
+                self.lines.line("nobody has looked at it yet: see `trimtab status`");
+            }
+        }
+    }
+
+    async fn build(&self, id: &BuildId) {
+        let Some(Some(build)) = tokio::time::timeout(FOLLOW, self.tail(id)).await.ok() else { return };
+        let took = match (build.status.started, build.status.finished) {
+            (Some(from), Some(to)) => format!(" {:.1} s", from.duration_until(to).as_secs_f64()),
+            _ => String::new(),
+        };
+        match build.status.phase {
+            BuildPhase::Succeeded => self.lines.line(&format!("✔ build {id}{took}")),
+            BuildPhase::Superseded => {
+                self.lines.line(&format!("{id}: {}", build.status.message));
+                return;
+            }
+            _ => {
+                self.lines.line(&format!("✘ build {id} failed"));
+                build.status.message.lines().for_each(|line| drop(self.lines.line(line)));
+                return;
+            }
+        };
+        self.rollout(id).await;
+    }
+
+    /// Passes the build's log on until it has ended. `None` if the reader has left.
+    async fn tail(&self, id: &BuildId) -> Option<Build> {
+        let mut log = self.handle.logs(self.inner).follow(id);
+        let mut ticks = self.handle.ticks();
+        let mut next = 0;
+        loop {
+            ticks.borrow_and_update();
+            // The phase is read before the lines: a build that had ended then has no lines to come.
+            let found = |view: View| view.facts.builds.iter().find(|b| b.spec.build == *id).cloned();
+            let ended = self.handle.view().and_then(found).filter(|b| !matches!(b.status.phase, BuildPhase::Queued | BuildPhase::Running));
+            let (new, after) = log.borrow_and_update().from(next);
+            next = after;
+            for line in new {
+                if !self.lines.line(&line) {
+                    return None;
+                }
+            }
+            if ended.is_some() {
+                return ended;
+            }
+            tokio::select! {
+                changed = log.changed() => changed.ok()?,
+                changed = ticks.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    /// Tells of the environments that take the build by themselves, and of the others how it gets there.
+    async fn rollout(&self, id: &BuildId) {
+        let Some(view) = self.handle.view() else { return };
+        let automatic: Vec<Environment> = view
+            .facts
+            .environments
+            .iter()
+            .filter(|name| matches!(view.config.environments.get(*name), Some(Ok(state)) if state.file.promotion.strategy == Strategy::Auto))
+            .cloned()
+            .collect();
+        if automatic.is_empty() {
+            self.lines.line(&format!("no environment takes it by itself: trimtab promote {} --to ENVIRONMENT", id.component));
+        }
+        for environment in automatic {
+            let arrived = until(self.handle, ROLLOUT, || self.arrived(id, &environment)).await;
+            match arrived {
+                Some(Ok(())) => {
+                    self.lines.line(&format!("{id} → {environment}"));
+                    self.healthy(id, &environment).await;
+                }
+                Some(Err(why)) => drop(self.lines.line(&format!("{environment} does not take {id}: {why}"))),
+                None => drop(self.lines.line(&format!("{environment} has not taken {id} yet: trimtab explain {} --env {environment}", id.component))),
+            }
+        }
+    }
+
+    /// Whether a build is what an environment admits, or why it will not be.
+    fn arrived(&self, id: &BuildId, environment: &Environment) -> Option<Result<(), String>> {
+        let view = self.handle.view()?;
+        let target = self.handle.environment(environment)?.target();
+        let present = target.as_ref().and_then(|t| t.state.pins.get(&id.component)).map(|pin| &pin.build);
+        match present {
+            Some(present) if present == id => return Some(Ok(())),
+            Some(present) if present.number > id.number => return Some(Err(format!("it has {present} already"))),
+            _ => {}
+        }
+        let known = view.facts.builds.iter().any(|b| b.spec.build == *id && b.status.phase == BuildPhase::Succeeded);
+        if !view.settled || !known {
+            return None;
+        }
+        let of_it = |p: &&model::Promotion| p.spec.environment == *environment && p.spec.build.as_ref() == Some(id);
+        let asked = view.facts.promotions.iter().filter(of_it).max_by_key(|p| p.spec.created);
+        let report = view.decision.environments.get(environment)?;
+        let why = report.held.as_ref().map(|held| held.reason.clone()).or(asked.map(|p| p.status.message.clone()));
+        Some(Err(why.filter(|w| !w.is_empty()).unwrap_or_else(|| "it waits for the environments before".to_owned())))
+    }
+
+    async fn healthy(&self, id: &BuildId, environment: &Environment) {
+        let ended = until(self.handle, ROLLOUT, || {
+            let handle = self.handle.environment(environment)?;
+            let (target, outcome) = (handle.target()?, handle.outcome());
+            if let Some(error) = outcome.error {
+                return Some(Err(error));
+            }
+            if target.state.pins.get(&id.component).is_some_and(|pin| pin.build != *id) {
+                return Some(Err("another build came after it".to_owned()));
+            }
+            let status = outcome.components.iter().find(|c| c.build == *id)?;
+            let told = outcome.commit.as_ref() == Some(&target.commit);
+            match status.health {
+                Health::Healthy if told && self.journaled(id, environment) => Some(Ok(status.url.clone())),
+                Health::Degraded if told => Some(Err(format!("{}: {}", status.reason, status.message))),
+                _ => None,
+            }
+        });
+        match ended.await {
+            Some(Ok(url)) => drop(self.lines.line(&format!("✔ {environment} healthy {}", url.unwrap_or_default()))),
+            Some(Err(why)) => {
+                self.lines.line(&format!("✘ {environment}: {id} is not healthy"));
+                why.lines().for_each(|line| drop(self.lines.line(line)));
+            }
+            None => drop(self.lines.line(&format!("{environment} is still on its way: trimtab status"))),
+        }
+    }
+
+    /// True once the routes are acknowledged: only then does the journal say that a build is healthy.
+    fn journaled(&self, id: &BuildId, environment: &Environment) -> bool {
+        self.handle.view().is_some_and(|view| view.facts.was_healthy(environment, id))
+    }
+
+    async fn config(&self, commit: &CommitId) {
+        let view = until(self.handle, FIRST_LOOK, || {
+            let view = self.handle.view().filter(|v| v.settled)?;
+            view.facts.log.iter().any(|c| c.id == *commit).then_some(view)
+        });
+        let Some(view) = view.await else {
+            self.lines.line("nobody has looked at it yet: see `trimtab status`");
+            return;
+        };
+        for (environment, report) in &view.decision.environments {
+            if let Some(held) = report.held.as_ref().filter(|held| held.commit == *commit) {
+                self.lines.line(&format!("{environment}: {} is held: {}", held.change, held.reason));
+            } else if report.admitted.as_ref() == Some(commit) {
+                self.lines.line(&format!("{environment}: admitted{}", if report.suspended { ", suspended" } else { "" }));
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What people ask for. What changes something ends in a commit or a Promotion.
+
+use crate::project::{Handle, View};
+use crate::projections::promotion as object;
+use crate::settle::until;
+use crate::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
+use crate::{Inner, Reconciler};
+use futures::Stream;
+use model::config::{EnvironmentFile, Strategy};
+use model::flow::{Health, Plan, Repository};
+use model::journal::Entry;
+use model::ports::{PortError, Write, Written};
+use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
+use model::{BuildId, Component, Environment, Project, Promotion};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It names something that is not there; the message lists what is.
+    #[error("{0}")]
+    NotFound(String),
+    /// A place does not answer, or refuses.
+    #[error("{0}")]
+    Place(#[from] PortError),
+}
+
+/// A project that was just created is looked at within this.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// Promotions of one environment and component that may wait for each other's names.
+const NAMES_MAX: usize = 10_000;
+
+impl Reconciler {
+    /// Writes the first commit of a config repository: dev (Auto), staging and prod (Manual). False if there is one already.
+    pub async fn init_project(&self, project: &Project, actor: &str) -> Result<bool, Refusal> {
+        let repository = Repository::config(project);
+        let repositories = &self.0.ports.repositories;
+        if repositories.head(&repository, model::MAIN).await?.is_some() {
+            return Ok(false);
+        }
+        let file = |text: String| Some(text.into_bytes());
+        let write = Write {
+            expect: None,
+            files: BTreeMap::from([
+                ("project.yaml".into(), file(format!("project: {project}\nenvironments: [dev, staging, prod]\n"))),
+                ("environments/dev.yaml".into(), file("promotion:\n  strategy: Auto\n".into())),
+                ("environments/staging.yaml".into(), file("promotion:\n  from: [dev]\n  strategy: Manual\n".into())),
+                ("environments/prod.yaml".into(), file("production: true\npromotion:\n  from: [staging]\n  strategy: Manual\n".into())),
+            ]),
+            author: actor.to_owned(),
+            message: format!("Project {project} with dev, staging and prod\n"),
+            at: self.0.now(),
+        };
+        let created = matches!(repositories.write(&repository, &write).await?, Written::Commit(_));
+        self.wake();
+        Ok(created)
+    }
+
+    /// Names of all projects.
+    pub fn names(&self) -> Vec<Project> {
+        self.projects().iter().map(|handle| handle.name.clone()).collect()
+    }
+
+    /// Asks for a build of a component in an environment. Answers with the name of the Promotion.
+    pub async fn promote(&self, project: &Project, component: &Component, build: Option<BuildId>, to: &Environment, actor: &str, reason: &str) -> Result<String, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        known_environment(&view, to)?;
+        known_component(&view, component)?;
+        let spec = self.spec(project, to, Class::Promote, Some(component.clone()), build, actor, reason);
+        self.ask(&handle, &format!("{to}-{component}"), spec).await
+    }
+
+    /// Asks for what was there before. Answers with the name of the Promotion.
+    pub async fn rollback(&self, project: &Project, environment: &Environment, component: Option<Component>, to: Option<BuildId>, actor: &str, reason: &str) -> Result<String, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        known_environment(&view, environment)?;
+        let component = component.or_else(|| to.as_ref().map(|build| build.component.clone()));
+        if let Some(component) = &component {
+            known_component(&view, component)?;
+        }
+        let spec = self.spec(project, environment, Class::Rollback, component, to, actor, reason);
+        self.ask(&handle, &format!("{environment}-rollback"), spec).await
+    }
+
+    #[allow(clippy::too_many_arguments)] // one per field of the object
+    fn spec(&self, project: &Project, environment: &Environment, class: Class, component: Option<Component>, build: Option<BuildId>, actor: &str, reason: &str) -> PromotionSpec {
+        PromotionSpec {
+            project: project.clone(),
+            environment: environment.clone(),
+            class,
+            component,
+            build,
+            commit: None,
+            requested_by: actor.to_owned(),
+            reason: reason.to_owned(),
+            created: self.0.now(),
+        }
+    }
+
+    async fn ask(&self, handle: &Handle, stem: &str, spec: PromotionSpec) -> Result<String, Refusal> {
+        for number in 1..=NAMES_MAX {
+            let promotion = Promotion { name: format!("{stem}-{number}"), spec: spec.clone(), status: PromotionStatus::default() };
+            if self.0.ports.records.create(Kind::Promotion, &object(&promotion)).await? {
+                handle.wake();
+                return Ok(promotion.name);
+            }
+        }
+        Err(Refusal::NotFound(format!("{NAMES_MAX} promotions named {stem} exist: delete old ones")))
+    }
+
+    /// A promotion as it changes, until it is final.
+    pub async fn promotion(&self, project: &Project, name: &str) -> Result<impl Stream<Item = Promotion> + Send + use<>, Refusal> {
+        let (handle, _) = self.look(project).await?;
+        let name = name.to_owned();
+        let known = handle.clone();
+        let of_name = move |view: View| view.facts.promotions.iter().find(|p| p.name == name).cloned();
+        let first = of_name.clone();
+        let found = until(&handle, FIRST_LOOK, move || known.view().and_then(&first)).await;
+        let Some(found) = found else { return Err(Refusal::NotFound("there is no such promotion".to_owned())) };
+        let state = (handle, Some(found), true);
+        Ok(futures::stream::unfold(state, move |(handle, last, fresh)| {
+            let of_name = of_name.clone();
+            async move {
+                let last = last?;
+                if fresh {
+                    return Some((last.clone(), (handle, Some(last), false)));
+                }
+                if last.status.phase.is_final() {
+                    return None;
+                }
+                let current = handle.clone();
+                let changed = until(&handle, Duration::MAX, || current.view().and_then(&of_name).filter(|p| *p != last)).await?;
+                Some((changed.clone(), (handle, Some(changed), false)))
+            }
+        }))
+    }
+
+    /// Environments × components.
+    pub async fn status(&self, project: &Project) -> Result<ProjectStatus, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        let environments = view.facts.environments.iter().map(|name| environment_status(&handle, &view, name)).collect();
+        Ok(ProjectStatus { project: project.clone(), config: Some(view.facts.head.clone()), problems: view.config.problems(), environments })
+    }
+
+    /// Why a component is, or is not, in an environment.
+    pub async fn explain(&self, project: &Project, component: &Component, environment: &Environment) -> Result<Explanation, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        known_environment(&view, environment)?;
+        known_component(&view, component)?;
+        let status = environment_status(&handle, &view, environment);
+        let running = status.components.iter().find(|c| c.component == *component).cloned();
+        let prospect = promote::prospect(&view.facts, environment, component);
+        let (candidate, gates) = prospect.map_or((None, Vec::new()), |(build, gates)| (Some(build), gates));
+        let held = status.held.clone().filter(|held| held.components.contains(component) || held.components.is_empty());
+        let mut sentences = sentences(&status, running.as_ref(), component, candidate.as_ref(), &gates);
+        let open = view.facts.promotions.iter().filter(|p| p.spec.environment == *environment && !p.status.phase.is_final());
+        for promotion in open.filter(|p| p.spec.component.as_ref().is_none_or(|c| c == component) && !p.status.message.is_empty()) {
+            sentences.push(format!("{} waits: {}", promotion.name, promotion.status.message));
+        }
+        Ok(Explanation { component: component.clone(), environment: environment.clone(), running, sentences, candidate, gates, held })
+    }
+
+    /// The journal, newest first.
+    pub async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>, Refusal> {
+        self.look(project).await?;
+        let journal = self.0.ports.repositories.journal(project).await?;
+        let of_it = |entry: &Entry| environment.is_none() || entry.environment.as_ref() == environment;
+        Ok(journal.into_iter().rev().filter(of_it).take(limit).collect())
+    }
+
+    /// What applying would do now.
+    pub async fn diff(&self, project: &Project, environment: &Environment) -> Result<Plan, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        known_environment(&view, environment)?;
+        let outcome = handle.environment(environment).map(|e| e.outcome()).unwrap_or_default();
+        Ok(outcome.plan.unwrap_or_else(|| Plan {
+            project: project.clone(),
+            environment: environment.clone(),
+            commit: view.facts.head.clone(),
+            steps: Vec::new(),
+        }))
+    }
+
+    /// Public address of a component.
+    pub async fn url(&self, project: &Project, component: &Component, environment: &Environment) -> Result<String, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        known_environment(&view, environment)?;
+        let status = environment_status(&handle, &view, environment);
+        let running = status.components.into_iter().find(|c| c.component == *component);
+        match running {
+            None => Err(Refusal::NotFound(format!("{component} does not run in {environment}: trimtab explain {component} --env {environment}"))),
+            Some(running) => running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)"))),
+        }
+    }
+
+    async fn look(&self, project: &Project) -> Result<(Arc<Handle>, View), Refusal> {
+        let handle = self.project(project).ok_or_else(|| {
+            let known: Vec<String> = self.names().iter().map(ToString::to_string).collect();
+            let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+            Refusal::NotFound(format!("there is no project {project}; there is: {known}"))
+        })?;
+        let view = until(&handle, FIRST_LOOK, || handle.view()).await;
+        let view = view.ok_or_else(|| PortError::Transient(format!("project {project} cannot be read yet")))?;
+        Ok((handle, view))
+    }
+}
+
+impl Inner {
+    /// Names that a log request needs: namespace, and the selector of the component's Pods.
+    pub fn pods_of(project: &Project, component: &Component, environment: &Environment) -> (String, String) {
+        (model::names::workload_namespace(project, environment), format!("{}={component}", model::LABEL_COMPONENT))
+    }
+}
+
+fn known_environment(view: &View, name: &Environment) -> Result<(), Refusal> {
+    if view.facts.environments.contains(name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = view.facts.environments.iter().map(Environment::as_str).collect();
+    Err(Refusal::NotFound(format!("there is no environment {name}; there is: {}", known.join(", "))))
+}
+
+fn known_component(view: &View, name: &Component) -> Result<(), Refusal> {
+    let mut known: Vec<&str> = view.facts.builds.iter().map(|b| b.spec.build.component.as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
+    if known.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let known = if known.is_empty() { "none was built yet".to_owned() } else { known.join(", ") };
+    Err(Refusal::NotFound(format!("there is no component {name}; there is: {known}")))
+}
+
+fn environment_status(handle: &Handle, view: &View, name: &Environment) -> EnvironmentStatus {
+    let report = view.decision.environments.get(name).cloned().unwrap_or_default();
+    let environment = handle.environment(name);
+    let target = environment.as_ref().and_then(|e| e.target());
+    let outcome = environment.map(|e| e.outcome()).unwrap_or_default();
+    let head = view.config.environments.get(name).and_then(|reading| reading.as_ref().ok()).map(|state| state.file.clone());
+    let file: EnvironmentFile = target.as_ref().map(|t| t.state.file.clone()).or(head).unwrap_or_default();
+    let pins = target.iter().flat_map(|t| t.state.pins.values());
+    let components = pins.map(|pin| {
+        let seen = outcome.components.iter().find(|c| c.build == pin.build).cloned();
+        seen.unwrap_or_else(|| ComponentStatus {
+            component: pin.build.component.clone(),
+            build: pin.build.clone(),
+            health: Health::Progressing,
+            reason: "Admitted".into(),
+            message: String::new(),
+            url: None,
+            drifted: false,
+        })
+    });
+    EnvironmentStatus {
+        name: name.clone(),
+        production: file.production,
+        strategy: file.promotion.strategy,
+        suspended: report.suspended,
+        admitted: report.admitted.clone(),
+        held: report.held.clone(),
+        error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
+        components: components.collect(),
+    }
+}
+
+fn sentences(status: &EnvironmentStatus, running: Option<&ComponentStatus>, component: &Component, candidate: Option<&BuildId>, gates: &[Gate]) -> Vec<String> {
+    let name = &status.name;
+    let mut told = Vec::new();
+    match running {
+        Some(running) => told.push(format!("{} runs in {name}: {:?} ({})", running.build, running.health, running.reason)),
+        None => told.push(format!("{component} does not run in {name}")),
+    }
+    if status.suspended {
+        told.push(format!("{name} is suspended: nothing moves until `suspend` is lifted in environments/{name}.yaml"));
+    }
+    if let Some(held) = &status.held {
+        told.push(format!("on main and held: {} by {} ({}): {}", held.change, held.author, held.commit.short(), held.reason));
+    }
+    if let Some(error) = &status.error {
+        told.push(error.clone());
+    }
+    if let Some(candidate) = candidate {
+        let shut: Vec<&str> = gates.iter().filter(|g| g.state != GateState::Open).map(|g| g.message.as_str()).collect();
+        match (shut.is_empty(), status.strategy) {
+            (false, _) => told.push(format!("{candidate} waits: {}", shut.join("; "))),
+            (true, Strategy::Auto) => told.push(format!("{candidate} is on its way")),
+            (true, _) => told.push(format!("{candidate} may come: trimtab promote {component} --to {name}")),
+        }
+    }
+    told
+}

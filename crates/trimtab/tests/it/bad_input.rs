@@ -1,0 +1,125 @@
+//! Bad input gets a clear error, and nothing is lost.
+
+use crate::harness::Home;
+use std::fs;
+
+#[test]
+fn a_wrong_token_is_refused() {
+    let home = Home::up();
+    home.hello();
+    let control = home.data().join("instance.json");
+    let instance: serde_json::Value = serde_json::from_slice(&fs::read(control).unwrap()).unwrap();
+    let address = instance["control"].as_str().unwrap();
+    let said = home.sh("", &format!("curl -s -w ' %{{http_code}}' -H 'Authorization: Bearer wrong' http://{address}/api/v1/projects"));
+    assert!(said.text.ends_with(" 401") && said.text.contains("token"), "{}", said.text);
+    let said = home.sh("", &format!("curl -s -o /dev/null -w '%{{http_code}}' -u admin:wrong 'http://{address}/hello/hello.git/info/refs?service=git-receive-pack'"));
+    assert_eq!(said.text, "401");
+}
+
+#[test]
+fn a_push_that_deletes_main_is_refused() {
+    let home = Home::up();
+    home.hello();
+    home.push("one").ok();
+    home.sh("hello", "git push trimtab :main").refused(&["main"]);
+    home.sh("hello", "git ls-remote --exit-code trimtab refs/heads/main").ok();
+    home.config();
+    home.sh("config", "git push origin :main").refused(&["main"]);
+    home.sh("config", "git commit -q --amend -m rewritten && git push --force origin main").refused(&["main"]);
+    home.sh("config", "git push origin HEAD:refs/trimtab/journal").refused(&["refs/trimtab"]);
+}
+
+#[test]
+fn a_broken_component_file_names_file_line_and_field() {
+    let home = Home::up();
+    home.hello();
+    let file = home.path().join("hello/trimtab.yaml");
+    let good = fs::read_to_string(&file).unwrap();
+    for (bad, words) in [
+        (good.replace("port: 8080", "port: eighty"), vec!["trimtab.yaml:", "endpoints.http.port"]),
+        (format!("{good}colour: red\n"), vec!["trimtab.yaml:", "colour"]),
+        (good.replace("type: service", "type: servise"), vec!["trimtab.yaml:", "servise"]),
+        ("project: [hello\n".to_owned(), vec!["trimtab.yaml:"]),
+        (good.replace("component: hello", "component: Hello_World"), vec!["trimtab.yaml:", "component"]),
+    ] {
+        fs::write(&file, &bad).unwrap();
+        home.push("broken").refused(&words);
+        home.sh("hello", "git reset -q --hard HEAD~1").ok();
+    }
+    home.push("good").ok();
+    home.eventually("hello-1 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-1"));
+}
+
+#[test]
+fn a_missing_dockerfile_is_said_and_the_last_good_state_stays() {
+    let home = Home::up();
+    home.hello();
+    home.push("one").ok();
+    home.eventually("hello-1 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-1"));
+    fs::remove_file(home.path().join("hello/Dockerfile")).unwrap();
+    let said = home.push("no Dockerfile");
+    assert!(said.text.contains("Dockerfile"), "{}", said.text);
+    assert_eq!(home.healthy("dev").as_deref(), Some("hello-1"));
+}
+
+#[test]
+fn an_unknown_instruction_names_file_and_line() {
+    let home = Home::up();
+    home.hello();
+    fs::write(home.path().join("hello/Dockerfile"), "FROM trimtab/static\nCOPPY public /srv\n").unwrap();
+    let said = home.push("typo");
+    for word in ["Dockerfile:2", "COPPY", "COPY"] {
+        assert!(said.text.contains(word), "{word:?} is missing in: {}", said.text);
+    }
+}
+
+#[test]
+fn a_taken_port_says_by_whom() {
+    let home = Home::empty();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = home.trimtab(&["up", "--simulate", "--listen", &address]);
+    said.refused(&[&address, &std::process::id().to_string(), "--listen"]);
+}
+
+#[test]
+fn a_second_up_on_the_same_data_is_refused() {
+    let home = Home::up();
+    home.trimtab(&["up", "--simulate"]).refused(&["in use by process"]);
+    home.trimtab(&["status", "--project", "none"]).refused(&["none"]);
+}
+
+#[test]
+fn a_manifest_that_is_no_yaml_is_said_with_its_place() {
+    let home = Home::empty();
+    fs::create_dir(home.path().join("manifests")).unwrap();
+    fs::write(home.path().join("manifests/a.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a\n").unwrap();
+    home.trimtab(&["render", "manifests"]).refused(&["a.yaml:"]);
+    fs::write(home.path().join("manifests/a.yaml"), "just a text\n").unwrap();
+    home.trimtab(&["render", "manifests"]).refused(&["a.yaml"]);
+}
+
+#[test]
+fn a_config_repository_edited_into_nonsense_changes_nothing() {
+    let home = Home::up();
+    home.hello();
+    home.push("one").ok();
+    home.eventually("hello-1 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-1"));
+    let config = home.config();
+    let good = fs::read_to_string(config.join("environments/dev.yaml")).unwrap();
+    fs::write(config.join("environments/dev.yaml"), "promotion: {strategy: Sometimes}\n").unwrap();
+    home.sh("config", "git commit -qam nonsense && git push").refused(&["environments/dev.yaml:1", "Sometimes"]);
+    assert_eq!(home.healthy("dev").as_deref(), Some("hello-1"));
+    fs::write(config.join("environments/dev.yaml"), good).unwrap();
+}
+
+#[test]
+fn without_an_instance_commands_say_so() {
+    let home = Home::empty();
+    home.trimtab(&["status"]).refused(&["trimtab up"]);
+    let mut home = Home::up();
+    home.kill();
+    let said = home.trimtab(&["status"]);
+    assert_eq!(said.code, 5, "{}", said.text);
+    assert!(said.text.contains("trimtab up"), "{}", said.text);
+}

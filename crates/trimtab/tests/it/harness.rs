@@ -1,0 +1,173 @@
+//! An instance in an empty home, and a repository to push.
+
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take: generous, because a busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a command printed, and how it ended.
+pub struct Said {
+    pub code: i32,
+    pub text: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Self { code: output.status.code().unwrap_or(-1), text }
+    }
+}
+
+impl Said {
+    /// Fails the test unless it succeeded.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.text);
+        self.text
+    }
+    /// Fails the test unless it failed and said all of this.
+    pub fn refused(self, words: &[&str]) -> String {
+        assert_ne!(self.code, 0, "it succeeded: {}", self.text);
+        for word in words {
+            assert!(self.text.contains(word), "{word:?} is missing in: {}", self.text);
+        }
+        self.text
+    }
+}
+
+/// A home with one instance. Everything is stopped and deleted with it.
+pub struct Home {
+    directory: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Home {
+    /// Nothing runs yet.
+    pub fn empty() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), process: None }
+    }
+
+    /// With a running instance.
+    pub fn up() -> Self {
+        let mut home = Self::empty();
+        home.start(&[]);
+        home
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+    pub fn data(&self) -> PathBuf {
+        self.path().join(".local/share/trimtab")
+    }
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path().join("up.log")).unwrap_or_default()
+    }
+
+    /// A command with this home and nothing of the person who runs the tests.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let binary = Path::new(env!("CARGO_BIN_EXE_trimtab")).parent().unwrap();
+        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+        command.current_dir(self.path()).env("HOME", self.path()).env("PATH", path);
+        for name in ["XDG_DATA_HOME", "TRIMTAB_DATA", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_DIR", "TRIMTAB_FAILPOINT"] {
+            command.env_remove(name);
+        }
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
+        command
+    }
+
+    pub fn trimtab(&self, arguments: &[&str]) -> Said {
+        self.command("trimtab").args(arguments).output().unwrap().into()
+    }
+
+    /// A line for the shell, in a directory below the home.
+    pub fn sh(&self, directory: &str, script: &str) -> Said {
+        self.command("bash").current_dir(self.path().join(directory)).args(["-c", script]).output().unwrap().into()
+    }
+
+    /// Starts the control process and waits until it answers, or has ended (a failpoint).
+    pub fn start(&mut self, environment: &[(&str, &str)]) {
+        let log = File::options().create(true).append(true).open(self.path().join("up.log")).unwrap();
+        let mut command = self.command("trimtab");
+        command.args(["up", "--simulate", "--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
+        self.process = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_ended() && self.trimtab(&["status", "--project", "none"]).code == 5 {
+            assert!(Instant::now() < deadline, "up does not answer: {}", self.log());
+        }
+    }
+
+    /// True when the control process is gone.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|p| p.try_wait().unwrap().is_some())
+    }
+
+    /// `kill -9` of the control process.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Waits for a condition, and tells everything it knows if that never comes.
+    pub fn eventually(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition() {
+            if Instant::now() > deadline {
+                let said = |arguments: &[&str]| self.trimtab(arguments).text;
+                panic!("never: {what}\n{}\n{}\n{}", said(&["status"]), said(&["history"]), self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `examples/hello` in `hello/`, initialised, with an identity for git.
+    pub fn hello(&self) {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello");
+        self.sh("", &format!("cp -r {} hello", example.display())).ok();
+        self.sh("hello", "trimtab init && git config user.name Ada && git config user.email ada@example.com").ok();
+    }
+
+    /// Commits everything in `hello/` and pushes it.
+    pub fn push(&self, message: &str) -> Said {
+        self.sh("hello", &format!("git add -A && git commit -qm '{message}' --allow-empty && git push trimtab main"))
+    }
+
+    /// The config repository in `config/`, cloned or pulled.
+    pub fn config(&self) -> PathBuf {
+        if !self.path().join("config").exists() {
+            self.sh("", "git clone -q \"$(trimtab url --config)\" config -c 'credential.helper=!trimtab credential'").ok();
+            self.sh("config", "git config user.name Ada && git config user.email ada@example.com").ok();
+        }
+        self.sh("config", "git pull -q --ff-only").ok();
+        self.path().join("config")
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.trimtab(&["status", "--output", "json"]).ok()).unwrap()
+    }
+    pub fn history(&self) -> Vec<Value> {
+        serde_json::from_str(&self.trimtab(&["history", "--output", "json", "-n", "1000"]).ok()).unwrap()
+    }
+
+    /// The build that runs in an environment, if it is healthy.
+    pub fn healthy(&self, environment: &str) -> Option<String> {
+        let said = self.trimtab(&["status", "--output", "json"]);
+        let status: Value = serde_json::from_str(&said.text).ok()?;
+        let environments = status["environments"].as_array()?;
+        let component = environments.iter().find(|e| e["name"] == environment)?["components"].as_array()?.first()?.clone();
+        (component["health"] == "Healthy").then(|| component["build"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.trimtab(&["down"]);
+        self.kill();
+    }
+}
