@@ -1,1 +1,3 @@
-//! (see ARCHITECTURE.md)
+//! Images from Dockerfiles, without any tool installed.
+mod dockerfile;
+mod files;

@@ -1,1 +1,14 @@
-//! (see ARCHITECTURE.md)
+//! From what repositories describe to complete Kubernetes objects.
+//!
+//! Two ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component, [`namespace`] the
+//! namespace it runs in. Both are functions of their arguments alone: equal input gives equal bytes.
+
+mod check;
+mod error;
+mod workload;
+
+pub use error::Error;
+pub use workload::{Input, namespace, public_endpoint, public_host, render};
+
+#[cfg(test)]
+mod tests;

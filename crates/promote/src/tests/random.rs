@@ -1,0 +1,187 @@
+//! Random histories: whatever people push and ask for, and wherever the process dies.
+
+use super::world::{World, component, env};
+use crate::Action;
+use model::journal::EntryKind;
+use model::records::{BuildPhase, Class};
+use model::{BuildId, Pin};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "prod"];
+const COMPONENTS: [&str; 2] = ["web", "api"];
+
+#[derive(Debug, Clone)]
+enum Event {
+    Build {
+        component: usize,
+        succeeds: bool,
+    },
+    Promote {
+        environment: usize,
+        component: usize,
+        number: Option<u64>,
+    },
+    Rollback {
+        environment: usize,
+        component: Option<usize>,
+        number: Option<u64>,
+    },
+    Pin {
+        environment: usize,
+        component: usize,
+        number: u64,
+    },
+    Unpin {
+        environment: usize,
+        component: usize,
+    },
+    Suspend {
+        environment: usize,
+        on: bool,
+    },
+    Revert {
+        environment: usize,
+    },
+    /// So many actions of the next decision are done, then the process dies.
+    Crash {
+        after: usize,
+    },
+    Settle {
+        healthy: bool,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (environment, part, number) = (|| 0..3_usize, || 0..2_usize, || 1..6_u64);
+    prop_oneof![
+        4 => (part(), prop::bool::weighted(0.8)).prop_map(|(component, succeeds)| Event::Build { component, succeeds }),
+        4 => (environment(), part(), prop::option::of(number()))
+            .prop_map(|(environment, component, number)| Event::Promote { environment, component, number }),
+        3 => (environment(), prop::option::of(part()), prop::option::weighted(0.2, number())).prop_map(
+            |(environment, component, number)| Event::Rollback { environment, component, number }
+        ),
+        2 => (environment(), part(), number())
+            .prop_map(|(environment, component, number)| Event::Pin { environment, component, number }),
+        1 => (environment(), part()).prop_map(|(environment, component)| Event::Unpin { environment, component }),
+        1 => (environment(), any::<bool>()).prop_map(|(environment, on)| Event::Suspend { environment, on }),
+        1 => environment().prop_map(|environment| Event::Revert { environment }),
+        6 => (0..4_usize).prop_map(|after| Event::Crash { after }),
+        6 => prop::bool::weighted(0.8).prop_map(|healthy| Event::Settle { healthy }),
+    ]
+}
+
+fn happen(world: &mut World, event: &Event) {
+    let id = |component: usize, number| BuildId { component: self::component(COMPONENTS[component]), number };
+    match *event {
+        Event::Build { component, succeeds } => {
+            let phase = if succeeds { BuildPhase::Succeeded } else { BuildPhase::Failed };
+            world.build(COMPONENTS[component], phase);
+        }
+        Event::Promote { environment, component, number } => {
+            let build = number.map(|n| id(component, n));
+            world.ask(Class::Promote, ENVIRONMENTS[environment], Some(COMPONENTS[component]), build.as_ref());
+        }
+        Event::Rollback { environment, component, number } => {
+            let build = component.zip(number).map(|(c, n)| id(c, n));
+            world.ask(Class::Rollback, ENVIRONMENTS[environment], component.map(|c| COMPONENTS[c]), build.as_ref());
+        }
+        Event::Pin { environment, component, number } => {
+            let pin = world.pin(&id(component, number));
+            world.edit(ENVIRONMENTS[environment], |state| drop(state.pins.insert(pin.build.component.clone(), pin)));
+        }
+        Event::Unpin { environment, component } => {
+            let component = self::component(COMPONENTS[component]);
+            world.edit(ENVIRONMENTS[environment], |state| drop(state.pins.remove(&component)));
+        }
+        Event::Suspend { environment, on } => {
+            world.edit(ENVIRONMENTS[environment], |state| state.file.suspend = on);
+        }
+        Event::Revert { environment } if world.commits.len() > 1 => world.revert(ENVIRONMENTS[environment]),
+        Event::Revert { .. } => {}
+        Event::Crash { after } => {
+            world.ticks += 1;
+            let decision = world.decide();
+            decision.actions.iter().take(after).for_each(|action| checked(world, action));
+        }
+        Event::Settle { healthy } => {
+            let kind = if healthy { EntryKind::Healthy } else { EntryKind::Failed };
+            world.settle_with(|_| Some(kind));
+        }
+    }
+}
+
+/// Admission is judged by what was true at that moment.
+pub fn checked(world: &mut World, action: &Action) {
+    if let Action::Journal(entry) = action
+        && entry.kind == EntryKind::Admitted
+    {
+        let environment = entry.environment.clone().unwrap();
+        let tree = &world.commits.iter().find(|(c, _)| Some(&c.id) == entry.commit.as_ref()).unwrap().1;
+        let state = tree[&environment].as_ref().unwrap();
+        let before = world.admitted(environment.as_str()).unwrap_or_default();
+        let moved: Vec<&Pin> =
+            state.pins.iter().filter(|(c, p)| before.pins.get(*c) != Some(*p)).map(|(_, p)| p).collect();
+        let removed = before.pins.keys().any(|c| !state.pins.contains_key(c));
+        let at_head = world.head().1[&environment].as_ref().unwrap();
+        if !moved.is_empty() || removed {
+            assert!(!at_head.file.suspend, "{environment} moved while suspended: {entry:?}");
+        }
+        for pin in moved {
+            let build = world.builds.iter().find(|b| b.spec.build == pin.build).expect("only builds move");
+            assert_eq!(build.status.image.as_ref(), Some(&pin.image), "only what was built moves");
+            let was_healthy =
+                |e: &str| world.told(EntryKind::Healthy, e).iter().any(|t| t.build.as_ref() == Some(&pin.build));
+            let from: &[&str] = match environment.as_str() {
+                "dev" => &[],
+                "staging" => &["dev"],
+                _ => &["staging"],
+            };
+            let back = was_healthy(environment.as_str());
+            assert!(back || from.iter().all(|e| was_healthy(e)), "{} came to {environment} unproven", pin.build);
+        }
+    }
+    world.act(action);
+}
+
+/// At the end: one commit per movement, all requests settled or with a reason, nothing forgotten.
+fn check(world: &World) {
+    let mut effects: BTreeMap<&str, usize> = BTreeMap::new();
+    for (commit, _) in &world.commits {
+        if let Some(id) = commit.trailer(crate::TRAILER_ID) {
+            *effects.entry(id).or_default() += 1;
+        }
+    }
+    assert!(effects.values().all(|n| *n == 1), "more than one commit for a movement: {effects:?}");
+    for (name, _) in &effects {
+        assert!(world.promotions.iter().any(|p| p.name == *name), "a commit without its promotion: {name}");
+    }
+    let ids: BTreeSet<&str> = world.journal.iter().map(|e| e.id.as_str()).collect();
+    assert_eq!(ids.len(), world.journal.len(), "an entry was written twice");
+    for promotion in world.promotions.iter().filter(|p| !p.status.phase.is_final()) {
+        let status = &promotion.status;
+        let explained = !status.message.is_empty() && !status.gates.is_empty();
+        let suspended = world.decide().environments[&promotion.spec.environment].suspended;
+        let admitted = status.phase == model::records::PromotionPhase::Admitted;
+        assert!(explained || (admitted && suspended), "nobody knows why it waits: {promotion:#?}");
+    }
+    for environment in ENVIRONMENTS {
+        let report = &world.decide().environments[&env(environment)];
+        let same = world.admitted(environment).as_ref() == world.head().1[&env(environment)].as_ref().ok();
+        assert!(same || report.held.is_some(), "{environment} differs from main and nobody says why");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #[test]
+    fn no_history_breaks_a_rule(events in prop::collection::vec(event(), 1..40)) {
+        let mut world = World::new();
+        for event in &events {
+            happen(&mut world, event);
+        }
+        // Everything comes to rest, with what is admitted healthy.
+        world.settle();
+        check(&world);
+    }
+}

@@ -1,0 +1,308 @@
+//! A project in memory: main as a list of commits, and everything that decisions read and write.
+
+use crate::{Action, Decision, Facts, Reading, State, decide, needs};
+use jiff::Timestamp;
+use model::config::{EnvironmentFile, PromotionRule, Strategy};
+use model::journal::{Entry, EntryKind};
+use model::ports::Commit;
+use model::records::{BuildPhase, BuildSpec, BuildStatus, Class, PromotionPhase, PromotionSpec, PromotionStatus};
+use model::{Build, BuildId, CommitId, Component, Digest, Environment, ImageRef, Pin, Project, Promotion};
+use std::collections::BTreeMap;
+
+pub type Tree = BTreeMap<Environment, Reading>;
+
+/// Rounds after which something goes in circles. One movement takes five: intent, commit, journal, status, outcome.
+const ROUNDS: usize = 100;
+
+pub struct World {
+    pub commits: Vec<(Commit, Tree)>,
+    pub builds: Vec<Build>,
+    pub promotions: Vec<Promotion>,
+    pub journal: Vec<Entry>,
+    pub environments: Vec<Environment>,
+    pub ticks: i64,
+}
+
+pub fn env(name: &str) -> Environment {
+    name.parse().unwrap()
+}
+pub fn component(name: &str) -> Component {
+    name.parse().unwrap()
+}
+fn project() -> Project {
+    "shop".parse().unwrap()
+}
+
+impl World {
+    /// dev (Auto) → staging (Manual) → prod (Manual).
+    pub fn new() -> Self {
+        let rule = |from: &[&str], strategy| EnvironmentFile {
+            promotion: PromotionRule { from: from.iter().map(|e| env(e)).collect(), strategy },
+            ..EnvironmentFile::default()
+        };
+        let tree = [
+            ("dev", rule(&[], Strategy::Auto)),
+            ("staging", rule(&["dev"], Strategy::Manual)),
+            ("prod", rule(&["staging"], Strategy::Manual)),
+        ];
+        let tree: Tree =
+            tree.into_iter().map(|(name, file)| (env(name), Ok(State { file, pins: BTreeMap::new() }))).collect();
+        let mut world = Self {
+            commits: Vec::new(),
+            builds: Vec::new(),
+            promotions: Vec::new(),
+            journal: Vec::new(),
+            environments: ["dev", "staging", "prod"].map(env).to_vec(),
+            ticks: 0,
+        };
+        world.push("init", tree, Vec::new());
+        world
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + self.ticks).unwrap()
+    }
+
+    pub fn head(&self) -> &(Commit, Tree) {
+        self.commits.last().expect("init wrote one")
+    }
+
+    fn push(&mut self, subject: &str, tree: Tree, trailers: Vec<(String, String)>) -> CommitId {
+        let id: CommitId = format!("{:08x}{:032x}", 0xabc0_0000_u32 + self.commits.len() as u32, 0).parse().unwrap();
+        let before = self.commits.last().map(|(_, tree)| tree);
+        let changed = tree.iter().filter(|(e, now)| before.and_then(|b| b.get(*e)) != Some(*now));
+        let commit = Commit {
+            id: id.clone(),
+            parent: self.commits.last().map(|(c, _)| c.id.clone()),
+            author: "ada".into(),
+            at: self.now(),
+            subject: subject.into(),
+            trailers,
+            paths: changed.map(|(e, _)| format!("environments/{e}/any.yaml")).collect(),
+        };
+        self.commits.push((commit, tree));
+        id
+    }
+
+    /// A commit by hand.
+    pub fn edit(&mut self, environment: &str, change: impl FnOnce(&mut State)) -> CommitId {
+        self.ticks += 1;
+        let mut tree = self.head().1.clone();
+        change(tree.get_mut(&env(environment)).unwrap().as_mut().expect("it is readable"));
+        self.push("by hand", tree, Vec::new())
+    }
+
+    pub fn break_file(&mut self, environment: &str, problem: &str) {
+        let mut tree = self.head().1.clone();
+        tree.insert(env(environment), Err(vec![problem.to_owned()]));
+        self.push("nonsense", tree, Vec::new());
+    }
+
+    /// `git revert` of the latest commit, for one environment.
+    pub fn revert(&mut self, environment: &str) {
+        let before = &self.commits[self.commits.len() - 2].1;
+        let mut tree = self.head().1.clone();
+        tree.insert(env(environment), before[&env(environment)].clone());
+        self.push("Revert", tree, Vec::new());
+    }
+
+    pub fn build(&mut self, name: &str, phase: BuildPhase) -> BuildId {
+        let component = component(name);
+        let number = self.builds.iter().filter(|b| b.spec.build.component == component).count() as u64 + 1;
+        let id = BuildId { component: component.clone(), number };
+        let image = ImageRef::recorded(&project(), &component, &Digest::of(id.to_string().as_bytes()));
+        self.builds.push(Build {
+            spec: BuildSpec {
+                project: project(),
+                build: id.clone(),
+                repository: model::flow::Repository { project: project(), name: name.into() },
+                commit: format!("{:040x}", 0xdef0_0000 + self.builds.len()).parse().unwrap(),
+                pushed_by: "ada".into(),
+                message: "work".into(),
+                created: self.now(),
+            },
+            status: BuildStatus {
+                phase,
+                image: (phase == BuildPhase::Succeeded).then_some(image),
+                ..BuildStatus::default()
+            },
+        });
+        id
+    }
+
+    /// A pin as Trimtab would write it.
+    pub fn pin(&self, build: &BuildId) -> Pin {
+        let commit = self.builds.iter().find(|b| b.spec.build == *build).map(|b| b.spec.commit.clone());
+        Pin {
+            build: build.clone(),
+            source: commit.unwrap_or_else(|| self.head().0.id.clone()),
+            image: ImageRef::recorded(&project(), &build.component, &Digest::of(build.to_string().as_bytes())),
+            config: self.commits[0].0.id.clone(),
+        }
+    }
+
+    pub fn ask(&mut self, class: Class, to: &str, what: Option<&str>, build: Option<&BuildId>) -> String {
+        self.ticks += 1;
+        let name = format!("ask-{}", self.promotions.len());
+        let spec = PromotionSpec {
+            project: project(),
+            environment: env(to),
+            class,
+            component: what.map(component),
+            build: build.cloned(),
+            commit: None,
+            requested_by: "ada".into(),
+            reason: String::new(),
+            created: self.now(),
+        };
+        self.promotions.push(Promotion { name: name.clone(), spec, status: PromotionStatus::default() });
+        name
+    }
+
+    pub fn facts(&self) -> Facts {
+        let log: Vec<Commit> = self.commits.iter().rev().map(|(c, _)| c.clone()).collect();
+        let head = log[0].id.clone();
+        let needed = needs(&head, &log, &self.journal, &self.environments);
+        let states = self.commits.iter().filter(|(c, _)| needed.contains(&c.id));
+        Facts {
+            project: project(),
+            now: self.now(),
+            head,
+            environments: self.environments.clone(),
+            states: states.map(|(c, t)| (c.id.clone(), t.clone())).collect(),
+            log,
+            builds: self.builds.clone(),
+            promotions: self.promotions.clone(),
+            journal: self.journal.clone(),
+        }
+    }
+
+    pub fn decide(&self) -> Decision {
+        decide(&self.facts())
+    }
+
+    pub fn act(&mut self, action: &Action) {
+        match action {
+            Action::Create(promotion) => {
+                if !self.promotions.iter().any(|p| p.name == promotion.name) {
+                    self.promotions.push(promotion.clone());
+                }
+            }
+            Action::Journal(entry) => {
+                if !self.journal.iter().any(|e| e.id == entry.id) {
+                    self.journal.push(entry.clone());
+                }
+            }
+            Action::Update { name, status } => {
+                let found = self.promotions.iter_mut().find(|p| p.name == *name).expect("only what exists is updated");
+                assert!(!found.status.phase.is_final(), "{name} is final already");
+                found.status = status.clone();
+            }
+            Action::Commit(write) => {
+                assert_eq!(write.expect.as_ref(), Some(&self.head().0.id));
+                assert!(!write.files.is_empty(), "an empty commit: {}", write.message);
+                let mut tree = self.head().1.clone();
+                for (path, content) in &write.files {
+                    let mut parts = path.trim_end_matches(".yaml").split('/').skip(1);
+                    let (at, what) = (env(parts.next().unwrap()), component(parts.next().unwrap()));
+                    let pins = &mut tree.get_mut(&at).unwrap().as_mut().unwrap().pins;
+                    match content {
+                        Some(bytes) => pins.insert(what, parse_pin(std::str::from_utf8(bytes).unwrap())),
+                        None => pins.remove(&what),
+                    };
+                }
+                let lines = write.message.lines().filter_map(|l| l.split_once(": "));
+                let trailers = lines.filter(|(k, _)| k.starts_with("Trimtab-")).map(|(k, v)| (k.into(), v.into()));
+                self.push(write.message.lines().next().unwrap(), tree, trailers.collect());
+            }
+        }
+    }
+
+    /// Until nothing is left to do; then everything that is admitted becomes healthy, and again.
+    pub fn settle(&mut self) {
+        self.settle_with(|_| Some(EntryKind::Healthy));
+    }
+
+    /// `health`: what is told about a build; `None`: it is still starting.
+    pub fn settle_with(&mut self, health: impl Fn(&BuildId) -> Option<EntryKind>) {
+        for _ in 0..ROUNDS {
+            self.ticks += 1;
+            let decision = self.decide();
+            decision.actions.iter().for_each(|action| super::random::checked(self, action));
+            if decision.actions.is_empty() && !self.observe(&decision, &health) {
+                return;
+            }
+        }
+        panic!("no end after {ROUNDS} rounds: {:#?}", self.decide().actions);
+    }
+
+    /// What the environments' loops tell the journal.
+    fn observe(&mut self, decision: &Decision, health: &impl Fn(&BuildId) -> Option<EntryKind>) -> bool {
+        let before = self.journal.len();
+        for (environment, report) in decision.environments.iter().filter(|(_, r)| !r.suspended) {
+            for (component, since) in &report.since {
+                let build = self.admitted(environment.as_str()).unwrap().pins[component].build.clone();
+                let Some(kind) = health(&build) else { continue };
+                let entry = Entry {
+                    id: format!("{kind}-{environment}-{build}-{since}"),
+                    kind,
+                    at: self.now(),
+                    actor: "trimtab".into(),
+                    environment: Some(environment.clone()),
+                    component: Some(component.clone()),
+                    build: Some(build),
+                    commit: Some(since.clone()),
+                    promotion: None,
+                    summary: kind.to_string(),
+                    reason: String::new(),
+                };
+                self.act(&Action::Journal(entry));
+            }
+        }
+        self.journal.len() > before
+    }
+
+    /// The state that the journal admits.
+    pub fn admitted(&self, environment: &str) -> Option<State> {
+        let of_it = |e: &&Entry| e.kind == EntryKind::Admitted && e.environment == Some(env(environment));
+        let commit = self.journal.iter().rev().find(of_it)?.commit.clone()?;
+        let tree = &self.commits.iter().find(|(c, _)| c.id == commit).unwrap().1;
+        Some(tree[&env(environment)].clone().expect("only what can be read is admitted"))
+    }
+
+    /// Builds that run, by environment: `dev web-1 | staging - | prod -`.
+    pub fn runs(&self) -> String {
+        let one = |e: &Environment| {
+            let state = self.admitted(e.as_str()).unwrap_or_default();
+            let pins: Vec<String> = state.pins.values().map(|p| p.build.to_string()).collect();
+            format!("{e} {}", if pins.is_empty() { "-".to_owned() } else { pins.join(",") })
+        };
+        self.environments.iter().map(one).collect::<Vec<_>>().join(" | ")
+    }
+
+    pub fn promotion(&self, name: &str) -> &Promotion {
+        self.promotions.iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no promotion {name}"))
+    }
+
+    pub fn phase(&self, name: &str) -> (PromotionPhase, &str) {
+        let status = &self.promotion(name).status;
+        (status.phase, &status.message)
+    }
+
+    pub fn told(&self, kind: EntryKind, environment: &str) -> Vec<&Entry> {
+        self.journal.iter().filter(|e| e.kind == kind && e.environment == Some(env(environment))).collect()
+    }
+}
+
+fn parse_pin(text: &str) -> Pin {
+    let field = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(&format!("{key}: ")));
+        line.unwrap_or_else(|| panic!("no {key} in {text}")).trim_matches('"')
+    };
+    Pin {
+        build: field("build").parse().unwrap(),
+        source: field("source").parse().unwrap(),
+        image: field("image").parse().unwrap(),
+        config: field("config").parse().unwrap(),
+    }
+}
