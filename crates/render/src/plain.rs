@@ -4,6 +4,7 @@ use crate::error::Error;
 use model::{Manifests, ObjectId, Snapshot};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use yaml::Dialect;
 
 /// The objects in the `.yaml`, `.yml` and `.json` files of a snapshot, in byte order of their paths and then as they stand.
 ///
@@ -25,7 +26,7 @@ pub fn plain(snapshot: &Snapshot) -> Result<Manifests, Error> {
             let line = file.bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
             located(line, "the file is not UTF-8".into())
         })?;
-        for (document, line) in yaml::documents(text, path, DIALECT).map_err(Error::Yaml)? {
+        for (document, line) in yaml::documents(text, path, Dialect::V2).map_err(Error::Yaml)? {
             for object in apart(document).map_err(|problem| located(line, problem))? {
                 let id = check(&object).map_err(|problem| located(line, problem))?;
                 let place = format!("{path}:{line}");
@@ -45,20 +46,19 @@ fn is_manifest(path: &str) -> bool {
 
 /// The objects of a document: none, one, or the items of a list.
 fn apart(document: Value) -> Result<Vec<Value>, String> {
-    match document {
-        Value::Null => Ok(Vec::new()),
-        Value::Object(mut map) => {
-            let list = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind == "List" || kind.ends_with("List"));
-            match map.remove("items") {
-                Some(Value::Array(items)) if list => Ok(items),
-                Some(items) => {
-                    map.insert("items".into(), items);
-                    Ok(vec![Value::Object(map)])
-                }
-                None => Ok(vec![Value::Object(map)]),
-            }
-        }
-        other => Err(format!("a Kubernetes object is a map with apiVersion, kind and metadata; this is {}", kind_of(&other))),
+    let Value::Object(mut map) = document else {
+        return match document {
+            Value::Null => Ok(Vec::new()),
+            other => Err(format!("an object is a map with apiVersion, kind and metadata; this is {}", kind_of(&other))),
+        };
+    };
+    // A custom kind may be called SomethingList; then it has a name.
+    let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let is_list =
+        kind == "List" || kind.ends_with("List") && map.get("metadata").is_none_or(|m| m.get("name").is_none());
+    match map.get_mut("items") {
+        Some(Value::Array(items)) if is_list => Ok(std::mem::take(items)),
+        _ => Ok(vec![Value::Object(map)]),
     }
 }
 
@@ -76,7 +76,10 @@ fn kind_of(value: &Value) -> &'static str {
 /// What every object must have.
 fn check(object: &Value) -> Result<ObjectId, String> {
     if !object.is_object() {
-        return Err(format!("an item of the list must be a map with apiVersion, kind and metadata; it is {}", kind_of(object)));
+        return Err(format!(
+            "an item of the list must be a map with apiVersion, kind and metadata; it is {}",
+            kind_of(object)
+        ));
     }
     for (pointer, field) in [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")] {
         match object.pointer(pointer) {
