@@ -15,4 +15,17 @@ pub enum Error {
         /// What was wrong and what is allowed.
         problem: String,
     },
+    /// A manifest is no YAML.
+    #[error("{0}")]
+    Yaml(#[source] yaml::Error),
+    /// A document is no Kubernetes object, or stands twice.
+    #[error("{file}:{line}: {problem}")]
+    Manifest {
+        /// From the directory that is rendered.
+        file: String,
+        /// Where the document begins, from 1.
+        line: usize,
+        /// What was wrong and what is allowed.
+        problem: String,
+    },
 }

@@ -308,3 +308,52 @@ fn what_no_object_can_be_made_of_is_refused_with_its_field() {
         assert_eq!(rendered(&file, &EnvironmentFile::default()).is_ok(), good, "{quantity:?}");
     }
 }
+
+fn snapshot(files: &[(&str, &[u8])]) -> model::Snapshot {
+    use model::flow::{File, FileMode, Repository, Revision};
+    let repository = Repository { project: "shop".parse().unwrap(), name: "web".into() };
+    let commit = "91bc000000000000000000000000000000000000".parse().unwrap();
+    let file =
+        |(path, bytes): &(&str, &[u8])| ((*path).to_owned(), File { mode: FileMode::Regular, bytes: (*bytes).into() });
+    model::Snapshot { revision: Revision { repository, commit }, files: files.iter().map(file).collect() }
+}
+
+#[test]
+fn plain_files_become_objects_in_order() {
+    let object = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    let several = format!("# nothing\n---\n{}---\n{}---\n", object("b"), object("a"));
+    let list =
+        "apiVersion: v1\nkind: ConfigMapList\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n";
+    let custom = "apiVersion: x.dev/v1\nkind: AllowList\nmetadata: {name: d}\nitems: []\n";
+    let files: [(&str, &[u8]); 4] = [
+        ("z.yaml", several.as_bytes()),
+        ("a/list.yml", list.as_bytes()),
+        ("b.yaml", custom.as_bytes()),
+        ("README.md", b"hi"),
+    ];
+    let manifests = plain(&snapshot(&files)).unwrap();
+    let names: Vec<_> = manifests.objects.iter().map(|o| model::ObjectId::of(o).to_string()).collect();
+    assert_eq!(names, ["ConfigMap c", "AllowList.x.dev d", "ConfigMap b", "ConfigMap a"]);
+    assert_eq!(manifests.notes, ["README.md is left out: it is neither .yaml nor .yml nor .json"]);
+}
+
+#[test]
+fn what_is_no_manifest_is_refused_with_file_and_line() {
+    let twice = "apiVersion: v1\nkind: A\nmetadata: {name: x}\n---\napiVersion: v1\nkind: A\nmetadata: {name: x}\n";
+    let cases: [(&[u8], &str); 7] = [
+        (b"a: [1\n", "m.yaml:"),
+        (b"\n\n- a\n", "m.yaml:3: an object is a map with apiVersion, kind and metadata; this is a list"),
+        (b"kind: A\n", "m.yaml:1: apiVersion is missing"),
+        (b"apiVersion: v1\nkind: 3\n", "m.yaml:1: kind must be a text, and is a number"),
+        (b"a: 1\n\xff\n", "m.yaml:2: the file is not UTF-8"),
+        (
+            b"apiVersion: v1\nkind: List\nitems: [1]\n",
+            "m.yaml:1: an item of the list must be a map with apiVersion, kind and metadata; it is a number",
+        ),
+        (twice.as_bytes(), "m.yaml:5: A x stands in m.yaml:1 already"),
+    ];
+    for (bytes, expect) in cases {
+        let error = plain(&snapshot(&[("m.yaml", bytes)])).unwrap_err().to_string();
+        assert!(error.starts_with(expect), "{error}\nis not\n{expect}");
+    }
+}

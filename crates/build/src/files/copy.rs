@@ -7,11 +7,13 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What to copy where.
-pub(crate) struct CopySpec<'a> {
+#[derive(Clone)]
+pub(crate) struct CopySpec {
     /// Trees with a path or pattern in each.
-    pub sources: Vec<(&'a dyn Tree, String)>,
+    pub sources: Vec<(Arc<dyn Tree>, String)>,
     /// From the root of the target.
     pub destination: PathBuf,
     /// The destination was written as a directory: `/x/`, `.`.
@@ -60,7 +62,7 @@ struct Match<'a> {
     entry: Entry,
 }
 
-impl<'a> CopySpec<'a> {
+impl CopySpec {
     /// Identity of everything that is copied: names, kinds, permissions, owners, content.
     pub fn digest(&self) -> Result<String, CopyError> {
         let mut hash = Sha256::new();
@@ -72,18 +74,19 @@ impl<'a> CopySpec<'a> {
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn matches(&self) -> Result<Vec<Match<'a>>, CopyError> {
+    fn matches(&self) -> Result<Vec<Match<'_>>, CopyError> {
         let mut found = Vec::new();
         for (tree, text) in &self.sources {
-            let names = if is_pattern(text) { matching(*tree, text)? } else { vec![normal(text)] };
+            let tree: &dyn Tree = &**tree;
+            let names = if is_pattern(text) { matching(tree, text)? } else { vec![normal(text)] };
             if names.is_empty() {
                 return Err(CopyError::NoMatch(text.clone()));
             }
             for name in names {
-                let path = resolve(*tree, &name, true).map_err(failed(&name))?;
+                let path = resolve(tree, &name, true).map_err(failed(&name))?;
                 let entry = tree.entry(&path).map_err(failed(&path))?;
                 let entry = entry.ok_or_else(|| CopyError::Missing(name.display().to_string()))?;
-                found.push(Match { tree: *tree, name, path, entry });
+                found.push(Match { tree, name, path, entry });
             }
         }
         Ok(found)
@@ -130,7 +133,7 @@ fn digest(tree: &dyn Tree, path: &Path, hash: &mut Sha256) -> Result<(), CopyErr
 }
 
 /// Writes the layer.
-pub(crate) fn copy<W: Write>(spec: &CopySpec<'_>, target: &dyn Tree, layer: &mut Layer<W>) -> Result<(), CopyError> {
+pub(crate) fn copy<W: Write>(spec: &CopySpec, target: &dyn Tree, layer: &mut Layer<W>) -> Result<(), CopyError> {
     let matches = spec.matches()?;
     let mut copier = Copier { spec: (spec.owner, spec.mode), target, layer, written: BTreeMap::new() };
     let destination =

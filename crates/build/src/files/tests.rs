@@ -2,6 +2,7 @@ use super::*;
 use model::Snapshot;
 use model::flow::{File, FileMode, Repository, Revision};
 use std::fs;
+use std::sync::Arc;
 
 /// `path` → content; `path@` → target of a link; `path*` is executable.
 fn snapshot(files: &[(&str, &str)]) -> Snapshot {
@@ -18,8 +19,8 @@ fn snapshot(files: &[(&str, &str)]) -> Snapshot {
     Snapshot { revision: Revision { repository, commit }, files: files.iter().map(file).collect() }
 }
 
-fn context(files: &[(&str, &str)]) -> Memory {
-    Memory::context(&snapshot(files), Path::new(""), &Ignore::default())
+fn context(files: &[(&str, &str)]) -> Arc<Memory> {
+    Arc::new(Memory::context(&snapshot(files), Path::new(""), &Ignore::default()))
 }
 
 /// Lines `path mode uid:gid [content or target]` of a layer.
@@ -46,9 +47,10 @@ struct Case<'a> {
     expect: Result<&'a [&'a str], &'a str>,
 }
 
-fn spec<'a>(tree: &'a dyn Tree, sources: &[&str], to: &str) -> CopySpec<'a> {
+fn spec(tree: &Arc<Memory>, sources: &[&str], to: &str) -> CopySpec {
+    let tree = || -> Arc<dyn Tree> { tree.clone() };
     CopySpec {
-        sources: sources.iter().map(|s| (tree, (*s).to_owned())).collect(),
+        sources: sources.iter().map(|s| (tree(), (*s).to_owned())).collect(),
         destination: normal(to),
         into: to.ends_with('/'),
         owner: None,
@@ -158,12 +160,12 @@ fn owners_modes_and_archives() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, &archive).unwrap();
     for bytes in [archive.clone(), gzip.finish().unwrap()] {
-        let source = Memory::file("a.tar", &bytes);
+        let source = Arc::new(Memory::file("a.tar", &bytes));
         let mut layer = Layer::new(Vec::new());
         copy(&CopySpec { unpack: true, ..spec(&source, &["a.tar"], "/d/") }, &Layers::default(), &mut layer).unwrap();
         assert_eq!(show(layer), ["d/ 755 0:0", "d/in/ 755 0:0", "d/in/file 640 5:0 F"]);
     }
-    let source = Memory::file("a.xz", b"\xfd7zXZ\0...");
+    let source = Arc::new(Memory::file("a.xz", b"\xfd7zXZ\0..."));
     let error = copy(
         &CopySpec { unpack: true, ..spec(&source, &["a.xz"], "/d/") },
         &Layers::default(),

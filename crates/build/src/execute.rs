@@ -1,0 +1,472 @@
+//! Carries out a Dockerfile: stage after stage, instruction after instruction.
+
+use crate::cache::{Cache, Key};
+use crate::dockerfile::{Copy, Dockerfile, Instruction, MountKind, Problem, Run, Source, Step};
+use crate::error::{Error, work};
+use crate::files::{CopyError, CopySpec, Layer, Layers, Memory, Tree, copy, make_directory, normal, pack_upper, user};
+use crate::image::Image;
+use crate::images::{Images, Root, StoredLayer};
+use crate::plan::{Globals, Origin, Planned, origin, plan};
+use crate::run::{self, Order, RunError, Running};
+use crate::state::{State, proxies};
+use container::{Mount, Runtime};
+use model::ports::{BuildRequest, Lines};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What all builds share.
+pub(crate) struct Shop {
+    pub images: Images,
+    pub containers: Runtime,
+    pub cache: Cache,
+    /// What a RUN may use.
+    pub memory_bytes: u64,
+    /// Tells containers and working files of this process apart.
+    pub counter: AtomicU64,
+}
+
+/// One build at work.
+pub(crate) struct Executor<'a> {
+    pub shop: &'a Shop,
+    pub request: &'a BuildRequest,
+    /// For messages: the Dockerfile's path.
+    pub name: &'a str,
+    pub file: &'a Dockerfile,
+    pub globals: &'a Globals<'a>,
+    pub context: Arc<Memory>,
+    pub lines: &'a dyn Lines,
+    pub permit: Arc<OwnedSemaphorePermit>,
+    pub progress: Progress,
+    /// Stages that are complete.
+    pub done: BTreeMap<usize, State>,
+}
+
+/// `step 2/7`.
+#[derive(Default)]
+pub(crate) struct Progress {
+    step: usize,
+    total: usize,
+}
+
+impl Executor<'_> {
+    /// Builds the stage `target` with all that it needs.
+    pub async fn build(mut self, target: usize) -> Result<State, Error> {
+        let planned = plan(self.file, self.globals, target).map_err(|p| self.located(p))?;
+        self.progress.total = planned.iter().map(|p| 1 + p.stage.steps.len()).sum();
+        for stage in planned {
+            let state = self.stage(&stage).await?;
+            self.done.insert(stage.index, state);
+        }
+        Ok(self.done.remove(&target).expect("the target is planned, and every planned stage is done"))
+    }
+
+    async fn stage(&mut self, planned: &Planned<'_>) -> Result<State, Error> {
+        let stage = planned.stage;
+        let name = stage.name.as_ref().map_or(String::new(), |name| format!(" AS {name}"));
+        self.tell(&format!("FROM {}{name}", stage.base), false);
+        let mut state = match &planned.base {
+            Origin::Scratch => State::new(Root::default(), Image::scratch(), self.file.escape),
+            Origin::Stage(index) => self.done[index].next_stage(),
+            Origin::Image(reference) => {
+                let (image, root) = self.shop.images.base(reference, self.lines).await?;
+                if image.config.on_build.as_ref().is_some_and(|list| !list.is_empty()) {
+                    let text = "FROM: the base image has ONBUILD instructions, which are not supported: write them here";
+                    return Err(self.located(Problem { line: stage.line, text: text.into() }));
+                }
+                State::new(root, image, self.file.escape)
+            }
+        };
+        for step in &stage.steps {
+            self.step(planned.index, &mut state, step).await?;
+        }
+        Ok(state)
+    }
+
+    async fn step(&mut self, stage: usize, state: &mut State, step: &Step) -> Result<(), Error> {
+        let layer = match &step.instruction {
+            Instruction::Copy(copy) => self.copy(stage, state, step, copy).await?,
+            Instruction::Run(run) => self.run(stage, state, step, run).await?,
+            instruction => {
+                self.tell(&step.text, false);
+                state.describe(step, self.globals).map_err(|text| self.at(step, text))?;
+                match instruction {
+                    Instruction::Workdir(_) => self.make_working_directory(state, step).await?,
+                    _ => None,
+                }
+            }
+        };
+        state.record(step, layer.as_ref().map(|l| l.diff_id.as_str()));
+        state.root.layers.extend(layer);
+        Ok(())
+    }
+
+    // COPY, ADD, WORKDIR: layers are written directly.
+
+    async fn copy(&mut self, stage: usize, state: &State, step: &Step, copy: &Copy) -> Result<Option<StoredLayer>, Error> {
+        let spec = self.copy_spec(stage, state, step, copy).await?;
+        let target = state.root.tree();
+        let (digest, spec) = blocking(move || (spec.digest(), spec)).await;
+        let digest = digest.map_err(|source| self.copy_failed(step, source))?;
+        let key = Key::new("copy", &state.root).with(&(
+            digest,
+            &spec.destination,
+            spec.into,
+            spec.owner,
+            spec.mode,
+            spec.unpack,
+        ));
+        self.layer(&key, step, move |layer| crate::files::copy(&spec, &target, layer)).await
+    }
+
+    async fn copy_spec(&self, stage: usize, state: &State, step: &Step, copy: &Copy) -> Result<CopySpec, Error> {
+        let located = |text: String| self.at(step, text);
+        let word = |text: &String| state.word(text).map_err(located);
+        let from: Arc<dyn Tree> = match &copy.from {
+            Some(name) => self.files_of(stage, step, &word(name)?).await?,
+            None => self.context.clone(),
+        };
+        let mut sources: Vec<(Arc<dyn Tree>, String)> = Vec::new();
+        for source in &copy.sources {
+            sources.push(match source {
+                Source::Path(text) => (from.clone(), word(text)?),
+                Source::Text { name, text, expand } => {
+                    let text = if *expand { state.text(text).map_err(located)? } else { text.clone() };
+                    (Arc::new(Memory::file(name, text.as_bytes())), name.clone())
+                }
+            });
+        }
+        let destination = word(&copy.destination)?;
+        let owner = copy.owner.as_ref().map(|text| owner(&state.root.tree(), &state.word(text)?)).transpose();
+        let mode = copy.mode.as_ref().map(|text| permissions(&state.word(text)?)).transpose();
+        Ok(CopySpec {
+            sources,
+            into: destination.ends_with('/') || destination == "." || destination.ends_with("/."),
+            destination: state.path(&destination),
+            owner: owner.map_err(located)?,
+            mode: mode.map_err(located)?,
+            unpack: copy.add,
+        })
+    }
+
+    /// The files behind `--from=`.
+    async fn files_of(&self, stage: usize, step: &Step, name: &str) -> Result<Arc<dyn Tree>, Error> {
+        Ok(match origin(self.file, stage, step.line, name).map_err(|p| self.located(p))? {
+            Origin::Scratch => Arc::new(Layers::default()),
+            Origin::Stage(index) => Arc::new(self.done[&index].root.tree()),
+            Origin::Image(reference) => Arc::new(self.shop.images.base(&reference, self.lines).await?.1.tree()),
+        })
+    }
+
+    async fn make_working_directory(&mut self, state: &State, step: &Step) -> Result<Option<StoredLayer>, Error> {
+        let path = state.path("");
+        let target = state.root.tree();
+        let owner = user(&target, &state.image.config.user).map(|u| (u.uid, u.gid)).map_err(|text| self.at(step, text))?;
+        let exists = crate::files::resolve(&target, &path, true).and_then(|p| target.entry(&p));
+        if exists.map_err(work(&path))?.is_some_and(|entry| entry.is_directory()) {
+            return Ok(None);
+        }
+        let key = Key::new("directory", &state.root).with(&(&path, owner));
+        let make = move |layer: &mut Layer<BufWriter<File>>| make_directory(&path, owner, &target, layer).map(|_| ());
+        self.write(&key, step, make).await.map(Some)
+    }
+
+    /// The layer of this key, from the cache or made now.
+    async fn layer(
+        &mut self,
+        key: &Key,
+        step: &Step,
+        make: impl FnOnce(&mut Layer<BufWriter<File>>) -> Result<(), CopyError> + Send + 'static,
+    ) -> Result<Option<StoredLayer>, Error> {
+        if let Some(layer) = self.cached(key).await? {
+            self.tell(&step.text, true);
+            return Ok(layer);
+        }
+        self.tell(&step.text, false);
+        self.write(key, step, make).await.map(Some)
+    }
+
+    async fn write(
+        &self,
+        key: &Key,
+        step: &Step,
+        make: impl FnOnce(&mut Layer<BufWriter<File>>) -> Result<(), CopyError> + Send + 'static,
+    ) -> Result<StoredLayer, Error> {
+        let path = self.scratch("layer");
+        let target = path.clone();
+        let made = blocking(move || -> Result<Result<(), CopyError>, std::io::Error> {
+            let mut layer = Layer::new(BufWriter::new(File::create(&target)?));
+            let made = make(&mut layer);
+            layer.finish()?.0.into_inner()?;
+            Ok(made)
+        })
+        .await;
+        let stored = match made {
+            Ok(Ok(())) => self.shop.images.add(&path).await,
+            Ok(Err(source)) => Err(self.copy_failed(step, source)),
+            Err(error) => Err(work(&path)(error)),
+        };
+        // A leftover is removed at the next start.
+        let _ = tokio::fs::remove_file(&path).await;
+        let stored = stored?;
+        self.shop.cache.put(key, Some(&stored))?;
+        Ok(stored)
+    }
+
+    /// `Some(None)`: known, and it changes nothing.
+    async fn cached(&self, key: &Key) -> Result<Option<Option<StoredLayer>>, Error> {
+        match self.shop.cache.get(key)? {
+            None => Ok(None),
+            Some(None) => Ok(Some(None)),
+            Some(Some(layer)) => Ok(self.shop.images.find(&layer).await?.map(Some)),
+        }
+    }
+
+    // RUN.
+
+    async fn run(&mut self, stage: usize, state: &State, step: &Step, run: &Run) -> Result<Option<StoredLayer>, Error> {
+        let mounts = self.mounts(stage, state, step, run).await?;
+        let (argv, env) = (state.argv(&run.command), state.environment());
+        let identity: Vec<_> = mounts.iter().map(|m| (&m.target, &m.identity)).collect();
+        let config = &state.image.config;
+        let key =
+            Key::new("run", &state.root).with(&(&argv, &env, &config.user, &config.working_dir, run.network, identity));
+        if let Some(layer) = self.cached(&key).await? {
+            self.tell(&step.text, true);
+            return Ok(layer);
+        }
+        self.tell(&step.text, false);
+        let order = self.order(state, run, argv, env);
+        let running = Running::new(&self.shop.containers, &order, self.permit.clone());
+        let stored = self.run_container(&running, order, mounts, state, step).await;
+        // Removed here and now, so that a build that has failed has left nothing behind when it says so.
+        running.remove().await.map_err(|error| self.run_failed(step, error))?;
+        let stored = stored?;
+        self.shop.cache.put(&key, stored.as_ref())?;
+        Ok(stored)
+    }
+
+    fn order(&self, state: &State, run: &Run, argv: Vec<String>, env: Vec<String>) -> Order {
+        let work = self.scratch("run");
+        let id = format!("build-{}", work.file_name().unwrap_or_default().to_string_lossy());
+        let config = &state.image.config;
+        Order {
+            id,
+            build: format!("{}/{}", self.request.project, self.request.build),
+            argv,
+            env: env.into_iter().chain(proxies(&self.request.rule.args)).collect(),
+            user: config.user.clone(),
+            cwd: format!("/{}", state.path("").display()),
+            network: run.network,
+            mounts: Vec::new(),
+            layers: state.root.directories(),
+            work,
+            memory_bytes: self.shop.memory_bytes,
+        }
+    }
+
+    async fn run_container(
+        &self,
+        running: &Running,
+        mut order: Order,
+        mounts: Vec<Prepared>,
+        state: &State,
+        step: &Step,
+    ) -> Result<Option<StoredLayer>, Error> {
+        tokio::fs::create_dir_all(&order.work).await.map_err(work(&order.work))?;
+        if order.network {
+            order.mounts.extend(run::network_files());
+        }
+        for (number, mount) in mounts.into_iter().enumerate() {
+            order.mounts.push(self.prepare(mount, &order.work.join(format!("mount-{number}")), step).await?);
+        }
+        let mut stubs: Vec<_> = order.mounts.iter().map(|mount| normal(&mount.target)).collect();
+        stubs.extend(["dev", "proc", "sys"].map(PathBuf::from));
+        let memory_bytes = order.memory_bytes;
+        let end = running.run(order, self.lines).await.map_err(|error| self.run_failed(step, error))?;
+        if end.exit.code != 0 {
+            let end_text = match (end.exit.oom, end.exit.signal) {
+                (true, _) => format!("out of memory (a RUN may use {} MiB), exit code {}", memory_bytes >> 20, end.exit.code),
+                (_, Some(signal)) => format!("ended by signal {signal}, exit code {}", end.exit.code),
+                _ => format!("exit code {}", end.exit.code),
+            };
+            let output = end.last_lines.iter().map(|line| format!("\n{line}")).collect();
+            let (file, line, instruction) = self.place(step);
+            return Err(Error::Run { file, line, instruction, end: end_text, output });
+        }
+        self.pack(running.upper(), state, stubs).await
+    }
+
+    /// The layer of what a container changed; `None` if it changed nothing.
+    async fn pack(&self, upper: PathBuf, state: &State, stubs: Vec<PathBuf>) -> Result<Option<StoredLayer>, Error> {
+        let path = upper.with_file_name("layer.tar");
+        let (target, below, from) = (path.clone(), state.root.tree(), upper.clone());
+        let packed = blocking(move || -> std::io::Result<u64> {
+            let mut layer = Layer::new(BufWriter::new(File::create(&target)?));
+            pack_upper(&from, &below, &stubs, &mut layer)?;
+            let (file, entries) = layer.finish()?;
+            file.into_inner()?;
+            Ok(entries)
+        });
+        match packed.await.map_err(work(&upper))? {
+            0 => Ok(None),
+            _ => self.shop.images.add(&path).await.map(Some),
+        }
+    }
+
+    // Mounts of RUN.
+
+    async fn mounts(&self, stage: usize, state: &State, step: &Step, run: &Run) -> Result<Vec<Prepared>, Error> {
+        let mut prepared = Vec::new();
+        for mount in &run.mounts {
+            let word = |text: &str| state.word(text).map_err(|text| self.at(step, text));
+            let target = format!("/{}", state.path(&word(&mount.target)?).display());
+            let (identity, what) = match &mount.kind {
+                MountKind::Tmpfs => ("tmpfs".to_owned(), What::Tmpfs),
+                MountKind::Cache { id, mode } => {
+                    let id = id.as_ref().map_or(Ok(target.clone()), |id| word(id))?;
+                    (format!("cache {id}"), What::Cache { id, mode: *mode })
+                }
+                MountKind::Bind { from, source } => {
+                    let tree = match from {
+                        Some(name) => self.files_of(stage, step, &word(name)?).await?,
+                        None => self.context.clone(),
+                    };
+                    let spec = CopySpec {
+                        sources: vec![(tree, word(source)?)],
+                        destination: "files".into(),
+                        into: false,
+                        owner: None,
+                        mode: None,
+                        unpack: false,
+                    };
+                    let (digest, spec) = blocking(move || (spec.digest(), spec)).await;
+                    (digest.map_err(|source| self.copy_failed(step, source))?, What::Bind(spec))
+                }
+            };
+            prepared.push(Prepared { target, identity, what });
+        }
+        Ok(prepared)
+    }
+
+    /// Makes the source of a mount, in `directory` if it is not kept.
+    async fn prepare(&self, mount: Prepared, directory: &Path, step: &Step) -> Result<Mount, Error> {
+        let target = mount.target;
+        match mount.what {
+            What::Tmpfs => {
+                let kind = container::MountKind::Tmpfs { size_bytes: None };
+                Ok(Mount { source: PathBuf::new(), target: target.into(), read_only: false, kind })
+            }
+            What::Cache { id, mode } => {
+                let path = self.shop.cache.mount(&self.request.project, &self.request.build.component, &id, mode)?;
+                Ok(run::bind(&path, &target, false))
+            }
+            What::Bind(spec) => {
+                let to = directory.to_owned();
+                let copied = blocking(move || -> std::io::Result<Result<(), CopyError>> {
+                    let mut layer = Layer::new(Vec::new());
+                    if let Err(error) = copy(&spec, &Layers::default(), &mut layer) {
+                        return Ok(Err(error));
+                    }
+                    let mut archive = tar::Archive::new(std::io::Cursor::new(layer.finish()?.0));
+                    archive.set_preserve_permissions(true);
+                    archive.set_preserve_ownerships(true);
+                    archive.unpack(to)?;
+                    Ok(Ok(()))
+                });
+                copied.await.map_err(work(directory))?.map_err(|source| self.copy_failed(step, source))?;
+                Ok(run::bind(&directory.join("files"), &target, false))
+            }
+        }
+    }
+
+    // Words for people.
+
+    fn tell(&mut self, text: &str, cached: bool) {
+        self.progress.step += 1;
+        let suffix = if cached { " (cached)" } else { "" };
+        self.lines.line(&format!("step {}/{} {}{suffix}", self.progress.step, self.progress.total, shortened(text)));
+    }
+
+    fn located(&self, problem: Problem) -> Error {
+        Error::File { file: self.name.to_owned(), line: problem.line, problem: problem.text }
+    }
+
+    fn at(&self, step: &Step, text: String) -> Error {
+        let (file, line, instruction) = self.place(step);
+        Error::File { file, line, problem: format!("{instruction}: {text}") }
+    }
+
+    fn place(&self, step: &Step) -> (String, usize, String) {
+        (self.name.to_owned(), step.line, shortened(&step.text))
+    }
+
+    fn copy_failed(&self, step: &Step, source: CopyError) -> Error {
+        let (file, line, instruction) = self.place(step);
+        Error::Copy { file, line, instruction, source: source.into() }
+    }
+
+    fn run_failed(&self, step: &Step, error: RunError) -> Error {
+        let (file, line, instruction) = self.place(step);
+        match error {
+            RunError::Start(source) => Error::Start { file, line, instruction, source },
+            RunError::Log(source) => Error::Work { path: format!("log of {instruction}"), source },
+        }
+    }
+
+    /// A path for working files that nobody else uses.
+    fn scratch(&self, what: &str) -> PathBuf {
+        let number = self.shop.counter.fetch_add(1, Ordering::Relaxed);
+        self.shop.cache.scratch(&format!("{what}-{}-{number}", std::process::id()))
+    }
+}
+
+/// A mount whose values are expanded.
+struct Prepared {
+    target: String,
+    /// What of it decides about the result.
+    identity: String,
+    what: What,
+}
+
+enum What {
+    Tmpfs,
+    Cache { id: String, mode: u32 },
+    Bind(CopySpec),
+}
+
+/// `--chown`: a number without a group is both.
+fn owner(tree: &dyn Tree, text: &str) -> Result<(u32, u32), String> {
+    match text.parse::<u32>() {
+        Ok(number) => Ok((number, number)),
+        Err(_) => user(tree, text).map(|user| (user.uid, user.gid)),
+    }
+}
+
+/// `--chmod`.
+fn permissions(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    mode.ok_or_else(|| format!("--chmod={text} is not supported: write octal digits, 755"))
+}
+
+/// The first line, at most 120 characters.
+fn shortened(text: &str) -> String {
+    const MAX: usize = 120;
+    let first = text.lines().next().unwrap_or_default();
+    match first.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", &first[..end]),
+        None => first.to_owned(),
+    }
+}
+
+/// For work on disk: away from the threads that serve.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
