@@ -1,7 +1,6 @@
 //! Puts Pods on the one node, or says why they cannot be there.
 
 mod fit;
-mod quantity;
 
 use crate::caches::Caches;
 use crate::controller;

@@ -1,11 +1,11 @@
 //! Whether a Pod may run on a node, and if not, why, in the scheduler's words.
 
-use super::quantity;
 use crate::objects::{is_terminal, name};
 use k8s_openapi::api::core::v1::{
     Container, Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::api::resource;
+use object::quantity::Quantity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ fn lacking(pod: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Vec<String> {
         others.iter().filter(|pod| !is_terminal(pod)).filter_map(|pod| pod.spec.as_ref()).collect();
     let mut lacks = Vec::new();
     for (resource, available) in allocatable {
-        let Some(available) = quantity::thousandths(available) else { continue };
+        let Some(available) = thousandths(available) else { continue };
         if resource == "pods" {
             if (running.len() as i128 + 1) * 1000 > available {
                 lacks.push("1 Too many pods".to_owned());
@@ -105,14 +105,16 @@ fn lacking(pod: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Vec<String> {
     lacks
 }
 
+/// What cannot be read counts as nothing; the server refuses it.
+fn thousandths(quantity: &resource::Quantity) -> Option<i128> {
+    Quantity::parse(&quantity.0).ok().map(Quantity::millis)
+}
+
 /// What a Pod asks for, in thousandths: its containers together, or its largest init container if that is more.
 fn request(pod: &PodSpec, resource: &str) -> i128 {
     let of = |container: &Container| {
         let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        requests
-            .and_then(|requests| requests.get(resource))
-            .and_then(|q: &Quantity| quantity::thousandths(q))
-            .unwrap_or(0)
+        requests.and_then(|requests| requests.get(resource)).and_then(thousandths).unwrap_or(0)
     };
     let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let init = pod.init_containers.as_deref().unwrap_or_default();
