@@ -1,1 +1,56 @@
-//! (see ARCHITECTURE.md)
+//! One data plane, the embedded one or any Kubernetes, through a [`kube::Client`]: what stands there, what a manifest
+//! would become, and the execution of a plan. The same for the objects of the control API.
+//!
+//! Reading is by one watch per kind for all projects and environments together; who waits is told by labels.
+
+mod backoff;
+mod data_plane;
+mod error;
+mod execute;
+mod install;
+mod kinds;
+mod records;
+mod requests;
+mod view;
+mod watch;
+
+use kinds::Kinds;
+use kube::Client;
+use model::ports::Result;
+use records::RecordWatches;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use watch::Watches;
+
+/// A data plane and control API. Cloning is cheap; watches end with the last clone.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    kinds: Kinds,
+    watches: Watches,
+    records: RecordWatches,
+}
+
+impl Cluster {
+    /// Sends nothing yet.
+    pub fn new(client: Client) -> Self {
+        let kinds = Kinds::new(client.clone());
+        let watches = Watches::new(client.clone());
+        Self { inner: Arc::new(Inner { client, kinds, watches, records: RecordWatches::default() }) }
+    }
+
+    /// Applies CustomResourceDefinitions and returns when all of them are served.
+    pub async fn install_kinds(&self, crds: &[Value]) -> Result<()> {
+        install::kinds(&self.inner.client, crds).await
+    }
+
+    /// Applies a namespace with these labels and returns when objects can be created in it.
+    pub async fn ensure_namespace(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()> {
+        install::namespace(&self.inner.client, name, labels).await
+    }
+}

@@ -1,0 +1,256 @@
+//! What the watches have seen, by the scope whose it is.
+
+use kube::core::ApiResource;
+use model::ports::{Scope, Wake};
+use model::{LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Shared by all watches; bounded by the objects that carry our labels, and the namespaces.
+#[derive(Default)]
+pub(crate) struct View {
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+}
+
+/// How long a watch may lag behind a write before it is no longer waited for.
+const LAG_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+struct State {
+    objects: HashMap<Scope, BTreeMap<ObjectId, Arc<Value>>>,
+    owner: HashMap<ObjectId, Scope>,
+    /// All of them: one that should be ours may not carry our labels.
+    namespaces: BTreeMap<String, Arc<Value>>,
+    wakes: HashMap<Scope, Wake>,
+    /// Latest resourceVersion seen of each group and kind.
+    versions: HashMap<(String, String), u64>,
+}
+
+impl State {
+    /// Takes an object out; returns whose it was.
+    fn remove(&mut self, id: &ObjectId) -> Option<Scope> {
+        let scope = self.owner.remove(id)?;
+        let of_scope = self.objects.get_mut(&scope)?;
+        of_scope.remove(id);
+        if of_scope.is_empty() {
+            self.objects.remove(&scope);
+        }
+        Some(scope)
+    }
+
+    fn put(&mut self, id: ObjectId, object: Arc<Value>, touched: &mut HashSet<Scope>) {
+        let scope = scope_of(&object);
+        if let Some(scope) = scope.as_ref() {
+            let before = self.objects.get(scope).and_then(|of_scope| of_scope.get(&id));
+            if before.is_some_and(|before| before == &object) {
+                return;
+            }
+        }
+        touched.extend(self.remove(&id));
+        if let Some(scope) = scope {
+            touched.insert(scope.clone());
+            self.owner.insert(id.clone(), scope.clone());
+            self.objects.entry(scope).or_default().insert(id, object);
+        }
+    }
+}
+
+impl View {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic happens while the view is locked")
+    }
+
+    /// From now on `wake` is called when something of this scope changes; it replaces an earlier one.
+    pub(crate) fn wake_on_change(&self, scope: &Scope, wake: Wake) {
+        self.lock().wakes.insert(scope.clone(), wake);
+    }
+
+    /// All objects of a scope, and its namespace even if it is somebody else's.
+    pub(crate) fn observe(&self, scope: &Scope) -> BTreeMap<ObjectId, Value> {
+        let state = self.lock();
+        let objects = state.objects.get(scope).into_iter().flatten();
+        let mut observed: BTreeMap<ObjectId, Value> =
+            objects.map(|(id, object)| (id.clone(), (**object).clone())).collect();
+        let namespace = model::names::workload_namespace(&scope.project, &scope.environment);
+        if let Some(object) = state.namespaces.get(&namespace) {
+            observed.insert(ObjectId::of(object), (**object).clone());
+        }
+        observed
+    }
+
+    /// An object was created or changed.
+    pub(crate) fn put(&self, object: Value) {
+        let mut touched = HashSet::new();
+        let mut state = self.lock();
+        let (id, object) = (ObjectId::of(&object), Arc::new(object));
+        state.note_version(&id, &object);
+        if is_namespace(&id) {
+            state.touch_namespace(&id.name, &mut touched);
+            state.namespaces.insert(id.name.clone(), object.clone());
+        }
+        state.put(id, object, &mut touched);
+        self.tell(state, touched);
+    }
+
+    /// An object is gone, or not ours any more. `last` is what the server said of it, if it said anything.
+    pub(crate) fn remove(&self, id: &ObjectId, last: Option<&Value>) {
+        let mut touched = HashSet::new();
+        let mut state = self.lock();
+        if let Some(last) = last {
+            state.note_version(id, last);
+        }
+        if is_namespace(id) && state.namespaces.remove(&id.name).is_some() {
+            state.touch_namespace(&id.name, &mut touched);
+        }
+        touched.extend(state.remove(id));
+        self.tell(state, touched);
+    }
+
+    /// A complete list of one kind: what is not on it is gone.
+    pub(crate) fn replace(&self, api: &ApiResource, listed: Vec<Value>) {
+        let ids: BTreeSet<ObjectId> = listed.iter().map(ObjectId::of).collect();
+        let gone: Vec<ObjectId> = {
+            let state = self.lock();
+            let is_kind = |id: &&ObjectId| id.group == api.group && id.kind == api.kind;
+            let cluster_scoped = state.namespaces.values().map(|object| ObjectId::of(object));
+            let known = state.owner.keys().cloned().chain(cluster_scoped);
+            known.filter(|id| is_kind(&id) && !ids.contains(id)).collect()
+        };
+        gone.iter().for_each(|id| self.remove(id, None));
+        listed.into_iter().for_each(|object| self.put(object));
+    }
+
+    /// Wakes outside of the lock, for whoever is woken may look at once.
+    fn tell(&self, state: MutexGuard<'_, State>, touched: HashSet<Scope>) {
+        let wakes: Vec<Wake> = touched.iter().filter_map(|scope| state.wakes.get(scope).cloned()).collect();
+        drop(state);
+        self.changed.send_replace(());
+        wakes.iter().for_each(|wake| wake());
+    }
+
+    /// Returns when a write of ours can be seen here, so that nobody takes what was before it for a deviation.
+    pub(crate) async fn shows(&self, written: &Value) {
+        let id = ObjectId::of(written);
+        let Some(version) = version(written).filter(|_| is_namespace(&id) || scope_of(written).is_some()) else {
+            return;
+        };
+        let kind = (id.group, id.kind);
+        self.wait(|state| state.versions.get(&kind).is_some_and(|seen| *seen >= version)).await;
+    }
+
+    /// Returns when a deletion of ours can be seen here.
+    pub(crate) async fn shows_deletion(&self, id: &ObjectId, uid: Option<&str>) {
+        self.wait(|state| {
+            let live = state.owner.get(id).and_then(|scope| state.objects.get(scope)?.get(id));
+            live.is_none_or(|live| {
+                let is_other = uid.is_some() && live["metadata"]["uid"].as_str() != uid;
+                is_other || live["metadata"].get("deletionTimestamp").is_some()
+            })
+        })
+        .await;
+    }
+
+    async fn wait(&self, reached: impl Fn(&State) -> bool) {
+        let mut changes = self.changed.subscribe();
+        let wait = async { while !reached(&self.lock()) && changes.changed().await.is_ok() {} };
+        if tokio::time::timeout(LAG_MAX, wait).await.is_err() {
+            tracing::debug!("a watch lags behind what was written");
+        }
+    }
+}
+
+impl State {
+    fn note_version(&mut self, id: &ObjectId, object: &Value) {
+        if let Some(version) = version(object) {
+            let seen = self.versions.entry((id.group.clone(), id.kind.clone())).or_default();
+            *seen = version.max(*seen);
+        }
+    }
+
+    fn touch_namespace(&self, name: &str, touched: &mut HashSet<Scope>) {
+        let is_its = |scope: &&Scope| model::names::workload_namespace(&scope.project, &scope.environment) == name;
+        touched.extend(self.wakes.keys().filter(is_its).cloned());
+    }
+}
+
+fn version(object: &Value) -> Option<u64> {
+    object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+}
+
+fn is_namespace(id: &ObjectId) -> bool {
+    id.group.is_empty() && id.kind == "Namespace"
+}
+
+fn scope_of(object: &Value) -> Option<Scope> {
+    let labels = object.pointer("/metadata/labels")?;
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    Some(Scope { project: label(LABEL_PROJECT)?.parse().ok()?, environment: label(LABEL_ENVIRONMENT)?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn map(name: &str, environment: &str, value: &str) -> Value {
+        let labels = json!({LABEL_PROJECT: "shop", LABEL_ENVIRONMENT: environment});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n", "labels": labels}, "data": {"k": value}})
+    }
+
+    fn scope(environment: &str) -> Scope {
+        Scope { project: "shop".parse().unwrap(), environment: environment.parse().unwrap() }
+    }
+
+    fn count(view: &View, scope: &Scope) -> Arc<AtomicUsize> {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = wakes.clone();
+        view.wake_on_change(scope, Arc::new(move || drop(counted.fetch_add(1, Ordering::Relaxed))));
+        wakes
+    }
+
+    #[test]
+    fn a_change_wakes_its_scope_and_an_equal_object_nobody() {
+        let view = View::default();
+        let (dev, prod) = (count(&view, &scope("dev")), count(&view, &scope("prod")));
+        let woken = || (dev.load(Ordering::Relaxed), prod.load(Ordering::Relaxed));
+        view.put(map("a", "dev", "1"));
+        assert_eq!(woken(), (1, 0));
+        view.put(map("a", "dev", "1"));
+        assert_eq!(woken(), (1, 0));
+        view.put(map("a", "prod", "1"));
+        assert_eq!(woken(), (2, 1), "moving between scopes concerns both");
+        assert!(view.observe(&scope("dev")).is_empty());
+        assert_eq!(view.observe(&scope("prod")).len(), 1);
+        view.remove(&ObjectId::of(&map("a", "prod", "1")), None);
+        assert_eq!(woken(), (2, 2));
+    }
+
+    #[test]
+    fn a_list_replaces_one_kind_only() {
+        let view = View::default();
+        let api = ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&());
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": {LABEL_PROJECT: "shop", LABEL_ENVIRONMENT: "dev"}}});
+        view.put(secret);
+        view.replace(&api, vec![map("a", "dev", "1"), map("b", "dev", "1")]);
+        view.replace(&api, vec![map("b", "dev", "2")]);
+        let names: Vec<String> = view.observe(&scope("dev")).into_keys().map(|id| id.name).collect();
+        assert_eq!(names, ["b", "s"]);
+    }
+
+    #[test]
+    fn the_namespace_of_a_scope_is_seen_even_without_labels() {
+        let view = View::default();
+        let woken = count(&view, &scope("dev"));
+        view.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop-dev"}}));
+        view.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}));
+        assert_eq!(view.observe(&scope("dev")).len(), 1);
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        view.replace(&ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&()), Vec::new());
+        assert!(view.observe(&scope("dev")).is_empty());
+    }
+}

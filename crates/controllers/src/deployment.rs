@@ -1,0 +1,230 @@
+//! Deployments: which ReplicaSets of which size, step by step, and how far that has come.
+
+mod draft;
+mod resize;
+mod rollout;
+mod spec;
+mod status;
+mod template;
+
+use crate::caches::Caches;
+use crate::error::{self, Error, WriteResult};
+use crate::informer::Change as Seen;
+use crate::objects::{Key, controller_of, is_terminal, name, selector, selects, uid};
+use crate::queue::{Next, Queue};
+use crate::{claims, controller};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource};
+use rollout::{Change, Decision, Facts};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) struct Deployments {
+    pub(crate) client: Client,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) queue: Queue,
+}
+
+impl Deployments {
+    pub(crate) fn on_deployment(&self, seen: &Seen<'_, Deployment>) {
+        self.queue.add_all(seen.sides().map(Key::of));
+    }
+
+    pub(crate) fn on_replica_set(&self, seen: &Seen<'_, ReplicaSet>) {
+        for set in seen.sides() {
+            match controller_of(set) {
+                Some(owner) if owner.kind == "Deployment" => {
+                    self.queue.add(Key::new(set.metadata.namespace.as_deref().unwrap_or_default(), &owner.name));
+                }
+                Some(_) => {}
+                None => self.queue.add_all(self.who_selects(set)),
+            }
+        }
+    }
+
+    /// A Recreate rollout goes on when the last Pod of the old template is gone.
+    pub(crate) fn on_pod(&self, seen: &Seen<'_, Pod>) {
+        let ended = |pod: &Pod| is_terminal(pod);
+        let Some(pod) = seen.old.filter(|old| !ended(old) && seen.new.is_none_or(ended)) else { return };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let Some(owner) = controller_of(pod).filter(|owner| owner.kind == "ReplicaSet") else { return };
+        let Some(set) = self.caches.replica_sets.get(&Key::new(namespace, &owner.name)) else { return };
+        if let Some(owner) = controller_of(&*set).filter(|owner| owner.kind == "Deployment") {
+            self.queue.add(Key::new(namespace, &owner.name));
+        }
+    }
+
+    fn who_selects(&self, set: &ReplicaSet) -> Vec<Key> {
+        let all = self.caches.deployments.in_namespace(set.metadata.namespace.as_deref().unwrap_or_default());
+        let of = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| selector(&spec.selector));
+        all.iter().filter(|d| of(d).is_some_and(|selector| selects(&selector, set))).map(|d| Key::of(&**d)).collect()
+    }
+
+    fn api<K>(&self, key: &Key) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
+    async fn apply(&self, key: &Key, deployment: &Deployment, decision: Decision) -> Result<Next, Error> {
+        for change in &decision.changes {
+            if let Step::Stop = self.change(key, deployment, change, &decision.status).await? {
+                return Ok(Next::Wait);
+            }
+        }
+        let mut deployment = deployment.clone();
+        if let Some(revision) = &decision.revision {
+            let patch = json!({"metadata": {"uid": uid(&deployment), "annotations": {draft::REVISION: revision}}});
+            let patched = self.api(key).patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            let Some(patched) = patched.unless_gone().during("writing the revision of Deployment", key)? else {
+                return Ok(Next::Wait);
+            };
+            deployment = patched;
+        }
+        self.write_status(key, deployment, decision.status).await?;
+        Ok(match decision.look_again {
+            Some(after) => Next::After(Duration::try_from(after).unwrap_or_default()),
+            None => Next::Wait,
+        })
+    }
+
+    async fn change(
+        &self,
+        key: &Key,
+        deployment: &Deployment,
+        change: &Change,
+        status: &DeploymentStatus,
+    ) -> Result<Step, Error> {
+        let sets: Api<ReplicaSet> = self.api(key);
+        match change {
+            Change::Create(set) => return self.create(key, deployment, set, status).await,
+            Change::Update { before, after } => {
+                let patch = Patch::Merge(difference(before, after));
+                let patched = sets.patch(name(&**before), &PatchParams::default(), &patch).await;
+                patched.unless_gone().during("changing a ReplicaSet of Deployment", key)?;
+            }
+            Change::Delete(set) => {
+                let preconditions = Preconditions {
+                    uid: set.metadata.uid.clone(),
+                    resource_version: set.metadata.resource_version.clone(),
+                };
+                let deleted = sets.delete(name(&**set), &DeleteParams::background().preconditions(preconditions)).await;
+                deleted.unless_gone().during("deleting an old ReplicaSet of Deployment", key)?;
+            }
+        }
+        Ok(Step::Go)
+    }
+
+    async fn create(
+        &self,
+        key: &Key,
+        deployment: &Deployment,
+        set: &ReplicaSet,
+        status: &DeploymentStatus,
+    ) -> Result<Step, Error> {
+        let sets: Api<ReplicaSet> = self.api(key);
+        let error = match sets.create(&PostParams::default(), set).await {
+            Ok(_) => return Ok(Step::Go),
+            Err(error) if error::namespace_is_ending(&error) => return Ok(Step::Stop),
+            Err(error) => error,
+        };
+        let mut status = status.clone();
+        if error::already_exists(&error) {
+            let holder = sets.get_opt(name(set)).await.during("reading a ReplicaSet of Deployment", key)?;
+            let is_ours =
+                holder.is_some_and(|holder| controller_of(&holder).is_some_and(|owner| owner.uid == uid(deployment)));
+            if is_ours {
+                return Ok(Step::Stop); // the cache does not show it yet; it will wake us
+            }
+            // The name is taken, most often by one of a deleted Deployment of this name: take another one.
+            status = deployment.status.clone().unwrap_or_default();
+            *status.collision_count.get_or_insert_default() += 1;
+            self.write_status(key, deployment.clone(), status).await?;
+            return Ok(Step::Stop);
+        }
+        let message = format!("Failed to create new replica set {:?}: {}", name(set), error::words(&error));
+        let mut conditions = status::Conditions::of(deployment.status.as_ref());
+        conditions.set(status::condition(
+            status::PROGRESSING,
+            "False",
+            "ReplicaSetCreateError",
+            message,
+            Timestamp::now(),
+        ));
+        status.conditions = conditions.into_list();
+        self.write_status(key, deployment.clone(), status).await?;
+        Err(error).during("creating a ReplicaSet of Deployment", key)
+    }
+
+    async fn write_status(&self, key: &Key, mut deployment: Deployment, status: DeploymentStatus) -> Result<(), Error> {
+        if deployment.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        deployment.status = Some(status);
+        let written = self.api(key).replace_status(&key.name, &PostParams::default(), &deployment).await;
+        written.unless_gone().during("writing the status of Deployment", key).map(drop)
+    }
+}
+
+impl controller::Reconcile for Deployments {
+    const NAME: &'static str = "Deployment controller";
+
+    fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let Some(deployment) = self.caches.deployments.get(key) else { return Ok(Next::Wait) };
+        let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else {
+            return Ok(Next::Wait);
+        };
+        let candidates = self.caches.replica_sets.in_namespace(&key.namespace);
+        let apis = (&self.api(key), &self.api(key));
+        let replica_sets = claims::settle(&*deployment, &selector, candidates, apis).await?;
+        let is_ours = |pod: &Arc<Pod>| {
+            controller_of(&**pod).is_some_and(|owner| replica_sets.iter().any(|set| uid(&**set) == owner.uid))
+        };
+        let pods: Vec<Arc<Pod>> = self.caches.pods.in_namespace(&key.namespace).into_iter().filter(is_ours).collect();
+        let facts = Facts { deployment: &deployment, replica_sets: &replica_sets, pods: &pods, now: Timestamp::now() };
+        match rollout::decide(&facts) {
+            Some(decision) => self.apply(key, &deployment, decision).await,
+            None => Ok(Next::Wait),
+        }
+    }
+}
+
+/// Whether the rest of a decision still holds.
+enum Step {
+    Go,
+    Stop,
+}
+
+/// The merge patch of what a rollout may change on a ReplicaSet; refused if somebody else changed it meanwhile.
+fn difference(before: &ReplicaSet, after: &ReplicaSet) -> Value {
+    let unchanged =
+        |key: &String, value: &String| before.metadata.annotations.as_ref().and_then(|a| a.get(key)) == Some(value);
+    let annotations: serde_json::Map<String, Value> = after
+        .metadata
+        .annotations
+        .iter()
+        .flatten()
+        .filter(|(key, value)| !unchanged(key, value))
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect();
+    let mut spec = serde_json::Map::new();
+    if let (Some(before), Some(after)) = (&before.spec, &after.spec) {
+        if before.replicas != after.replicas {
+            spec.insert("replicas".into(), json!(after.replicas));
+        }
+        if before.min_ready_seconds != after.min_ready_seconds {
+            spec.insert("minReadySeconds".into(), json!(after.min_ready_seconds.unwrap_or_default()));
+        }
+    }
+    let metadata = json!({"uid": before.metadata.uid, "resourceVersion": before.metadata.resource_version, "annotations": annotations});
+    json!({"metadata": metadata, "spec": spec})
+}

@@ -1,0 +1,6 @@
+//! The controllers against an API server, with a kubelet that starts nothing and says that it did.
+
+mod deployments;
+mod harness;
+mod pods;
+mod services;
