@@ -1,0 +1,170 @@
+//! [`Source`] as the port [`Repositories`] of reconcile.
+
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::object::Oid;
+use crate::write::{Draft, Edits, Failpoints, store};
+use crate::{Host, Source, hosting};
+use async_trait::async_trait;
+use model::MAIN;
+use model::flow::{Repository, Revision, Snapshot};
+use model::journal::Entry;
+use model::names::{CommitId, Project};
+use model::ports::{Commit, Repositories, Result, Write, Written};
+use std::sync::Arc;
+use tokio::sync::MutexGuard;
+
+const WRITE: Failpoints = Failpoints { before: "source.write.before", after: "source.write.after" };
+const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "source.keep.after" };
+
+#[async_trait]
+impl Repositories for Source {
+    async fn list(&self) -> Result<Vec<Repository>> {
+        Ok(hosting::list(&self.inner.root)?)
+    }
+
+    async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
+        let host = self.inner.host(repository)?;
+        Ok(host.objects.resolve(valid(reference)?).await?.map(Oid::commit))
+    }
+
+    async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
+        let host = self.inner.host(&revision.repository)?;
+        Ok(host.objects.snapshot(revision, path).await?)
+    }
+
+    async fn log(
+        &self,
+        repository: &Repository,
+        tip: &CommitId,
+        until: Option<&CommitId>,
+        limit: usize,
+    ) -> Result<Vec<Commit>> {
+        let host = self.inner.host(repository)?;
+        Ok(host.objects.log(tip.into(), until.map(Oid::from), limit).await?)
+    }
+
+    async fn is_ancestor(&self, repository: &Repository, ancestor: &CommitId, commit: &CommitId) -> Result<bool> {
+        let host = self.inner.host(repository)?;
+        if ancestor == commit {
+            return Ok(true);
+        }
+        let args = ["merge-base", "--is-ancestor", ancestor.as_str(), commit.as_str()];
+        Ok(self.inner.git.test(&host.objects.place.directory, args, None).await?)
+    }
+
+    async fn write(&self, repository: &Repository, write: &Write) -> Result<Written> {
+        let host = self.inner.host(repository)?;
+        let _turn = host.writing.lock().await;
+        let written = self.write_in_turn(&host, write).await?;
+        if let Written::Commit(_) = written {
+            self.inner.changed();
+        }
+        Ok(written)
+    }
+
+    async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {
+        let host = self.inner.host(repository)?;
+        let reference = format!("refs/trimtab/keep/{name}");
+        let new = Oid::from(commit);
+        let old = host.objects.resolve(valid(&reference)?).await?;
+        if old == Some(new) {
+            return Ok(());
+        }
+        host.objects.one(new).await?.commit()?;
+        if store(&self.inner.git, &host.objects, &[], (&reference, old, new), &KEEP).await? {
+            return Ok(());
+        }
+        Err(Error::Content(format!("{reference} of {repository} was moved by somebody else")).into())
+    }
+
+    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
+        let host = self.inner.host(&Repository::config(project))?;
+        let slot = self.journal_of(&host).await?;
+        Ok(slot.as_ref().map(|journal| journal.entries().to_vec()).unwrap_or_default())
+    }
+
+    async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {
+        let host = self.inner.host(&Repository::config(project))?;
+        let mut slot = self.journal_of(&host).await?;
+        let journal = slot.get_or_insert_default();
+        Ok(journal.append(&self.inner.git, &host.objects, &self.inner.committer, entry).await?)
+    }
+}
+
+impl Source {
+    async fn write_in_turn(&self, host: &Arc<Host>, write: &Write) -> std::result::Result<Written, Error> {
+        let objects = &host.objects;
+        let head = objects.resolve(MAIN).await?;
+        let expect = write.expect.as_ref().map(Oid::from);
+        if head != expect {
+            return Ok(Written::Superseded(head.map(Oid::commit)));
+        }
+        let before = match head {
+            Some(head) => Some(objects.one(head).await?.commit()?.tree),
+            None => None,
+        };
+        let mut made = Vec::new();
+        let tree = match Edits::of(&write.files)?.apply(objects, before, &mut made).await? {
+            Some(tree) => tree,
+            None => {
+                made.push(crate::object::make_tree(Vec::new()));
+                made[made.len() - 1].id
+            }
+        };
+        let draft = Draft { tree, parent: head, author: &write.author, at: write.at, message: &write.message };
+        let commit = self.inner.committer.commit(&draft);
+        let new = commit.id;
+        made.push(commit);
+        if store(&self.inner.git, objects, &made, (MAIN, expect, new), &WRITE).await? {
+            return Ok(Written::Commit(new.commit()));
+        }
+        Ok(Written::Superseded(objects.resolve(MAIN).await?.map(Oid::commit)))
+    }
+
+    /// The journal, read from disk the first time. Appends take turns on it.
+    async fn journal_of<'a>(&self, host: &'a Host) -> std::result::Result<MutexGuard<'a, Option<Journal>>, Error> {
+        let mut slot = host.journal.lock().await;
+        if slot.is_none() {
+            *slot = Some(Journal::load(&self.inner.git, &host.objects).await?);
+        }
+        Ok(slot)
+    }
+}
+
+/// A full reference name: nothing that git would read as an expression.
+fn valid(reference: &str) -> std::result::Result<&str, Error> {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"~^:?*[\\@{".contains(c);
+    if reference.starts_with("refs/")
+        && reference.chars().all(plain)
+        && reference.split('/').all(|name| !name.is_empty() && !name.starts_with('.') && !name.ends_with(".lock"))
+        && !reference.contains("..")
+    {
+        return Ok(reference);
+    }
+    Err(Error::Name(format!("{reference:?} is not a full reference name such as refs/heads/main")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::valid;
+
+    #[test]
+    fn a_reference_is_never_an_expression() {
+        for good in ["refs/heads/main", "refs/trimtab/keep/web-42", "refs/tags/v1.0.0"] {
+            assert!(valid(good).is_ok(), "{good:?} was refused");
+        }
+        for bad in [
+            "main",
+            "HEAD",
+            "refs/heads/a~1",
+            "refs/heads/a\ncontents x",
+            "refs//a",
+            "refs/a..b",
+            "refs/.a",
+            "refs/a.lock",
+        ] {
+            assert!(valid(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}
