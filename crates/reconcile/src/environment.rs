@@ -168,14 +168,14 @@ impl Work {
         let digest = Manifests { objects: desired.iter().map(|(_, object)| object.clone()).collect(), notes: Vec::new() }.digest();
         let data_plane = self.inner.ports.data_plane.clone();
         let observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
-        let plan = match self.plan(&target, &desired, &observation).await? {
+        let drift = self.applied.as_ref() == Some(&digest);
+        let plan = match self.plan(&target, &desired, &observation, drift).await? {
             Ok(plan) => plan,
             Err(refusal) => {
                 self.fail(refusal);
                 return Ok(None);
             }
         };
-        let drift = self.applied.as_ref() == Some(&digest);
         let due = self.due(&plan, &observation);
         let repair = !drift || target.state.file.sync.self_heal;
         let mut wait = None;
@@ -220,7 +220,7 @@ impl Work {
         Ok(Ok(rendered))
     }
 
-    async fn plan(&self, target: &Target, desired: &[(Option<Component>, Value)], observation: &Observation) -> Result<Result<Plan, String>, PortError> {
+    async fn plan(&self, target: &Target, desired: &[(Option<Component>, Value)], observation: &Observation, applied: bool) -> Result<Result<Plan, String>, PortError> {
         let manifests: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let predicted = self.inner.ports.data_plane.predict(&manifests).await?;
         let input = plan::Input {
@@ -230,6 +230,7 @@ impl Work {
             desired,
             predicted: &predicted,
             observation,
+            applied,
             prune: target.state.file.sync.prune,
         };
         Ok(plan::plan(&input).map_err(|refusal| refusal.to_string()))

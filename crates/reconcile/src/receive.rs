@@ -95,6 +95,11 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
+    /// Tells whoever still reads.
+    fn say(&self, text: &str) {
+        self.lines.line(text);
+    }
+
     async fn application(&self, repository: &Repository, commit: &CommitId) {
         let seen = until(self.handle, FIRST_LOOK, || {
             let view = self.handle.view()?;
@@ -105,10 +110,10 @@ impl Follower<'_> {
         match seen.await {
             Some(Seen::Build(build)) => self.build(&build).await,
             Some(Seen::Nothing(why)) => {
-                self.lines.line(&format!("nothing to build: {why}"));
+                self.say(&format!("nothing to build: {why}"));
             }
             None => {
-                self.lines.line("nobody has looked at it yet: see `trimtab status`");
+                self.say("nobody has looked at it yet: see `trimtab status`");
             }
         }
     }
@@ -120,14 +125,14 @@ impl Follower<'_> {
             _ => String::new(),
         };
         match build.status.phase {
-            BuildPhase::Succeeded => self.lines.line(&format!("✔ build {id}{took}")),
+            BuildPhase::Succeeded => self.say(&format!("✔ build {id}{took}")),
             BuildPhase::Superseded => {
-                self.lines.line(&format!("{id}: {}", build.status.message));
+                self.say(&format!("{id}: {}", build.status.message));
                 return;
             }
             _ => {
-                self.lines.line(&format!("✘ build {id} failed"));
-                build.status.message.lines().for_each(|line| drop(self.lines.line(line)));
+                self.say(&format!("✘ build {id} failed"));
+                build.status.message.lines().for_each(|line| self.say(line));
                 return;
             }
         };
@@ -172,17 +177,17 @@ impl Follower<'_> {
             .cloned()
             .collect();
         if automatic.is_empty() {
-            self.lines.line(&format!("no environment takes it by itself: trimtab promote {} --to ENVIRONMENT", id.component));
+            self.say(&format!("no environment takes it by itself: trimtab promote {} --to ENVIRONMENT", id.component));
         }
         for environment in automatic {
             let arrived = until(self.handle, ROLLOUT, || self.arrived(id, &environment)).await;
             match arrived {
                 Some(Ok(())) => {
-                    self.lines.line(&format!("{id} → {environment}"));
+                    self.say(&format!("{id} → {environment}"));
                     self.healthy(id, &environment).await;
                 }
-                Some(Err(why)) => drop(self.lines.line(&format!("{environment} does not take {id}: {why}"))),
-                None => drop(self.lines.line(&format!("{environment} has not taken {id} yet: trimtab explain {} --env {environment}", id.component))),
+                Some(Err(why)) => self.say(&format!("{environment} does not take {id}: {why}")),
+                None => self.say(&format!("{environment} has not taken {id} yet: trimtab explain {} --env {environment}", id.component)),
             }
         }
     }
@@ -227,12 +232,12 @@ impl Follower<'_> {
             }
         });
         match ended.await {
-            Some(Ok(url)) => drop(self.lines.line(&format!("✔ {environment} healthy {}", url.unwrap_or_default()))),
+            Some(Ok(url)) => self.say(&format!("✔ {environment} healthy {}", url.unwrap_or_default())),
             Some(Err(why)) => {
-                self.lines.line(&format!("✘ {environment}: {id} is not healthy"));
-                why.lines().for_each(|line| drop(self.lines.line(line)));
+                self.say(&format!("✘ {environment}: {id} is not healthy"));
+                why.lines().for_each(|line| self.say(line));
             }
-            None => drop(self.lines.line(&format!("{environment} is still on its way: trimtab status"))),
+            None => self.say(&format!("{environment} is still on its way: trimtab status")),
         }
     }
 
@@ -247,14 +252,14 @@ impl Follower<'_> {
             view.facts.log.iter().any(|c| c.id == *commit).then_some(view)
         });
         let Some(view) = view.await else {
-            self.lines.line("nobody has looked at it yet: see `trimtab status`");
+            self.say("nobody has looked at it yet: see `trimtab status`");
             return;
         };
         for (environment, report) in &view.decision.environments {
             if let Some(held) = report.held.as_ref().filter(|held| held.commit == *commit) {
-                self.lines.line(&format!("{environment}: {} is held: {}", held.change, held.reason));
+                self.say(&format!("{environment}: {} is held: {}", held.change, held.reason));
             } else if report.admitted.as_ref() == Some(commit) {
-                self.lines.line(&format!("{environment}: admitted{}", if report.suspended { ", suspended" } else { "" }));
+                self.say(&format!("{environment}: admitted{}", if report.suspended { ", suspended" } else { "" }));
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::project::{Handle, View};
 use crate::projections::promotion as object;
 use crate::settle::until;
 use crate::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
-use crate::{Inner, Reconciler};
+use crate::Reconciler;
 use futures::Stream;
 use model::config::{EnvironmentFile, Strategy};
 use model::flow::{Health, Plan, Repository};
@@ -204,13 +204,6 @@ impl Reconciler {
         let view = until(&handle, FIRST_LOOK, || handle.view()).await;
         let view = view.ok_or_else(|| PortError::Transient(format!("project {project} cannot be read yet")))?;
         Ok((handle, view))
-    }
-}
-
-impl Inner {
-    /// Names that a log request needs: namespace, and the selector of the component's Pods.
-    pub fn pods_of(project: &Project, component: &Component, environment: &Environment) -> (String, String) {
-        (model::names::workload_namespace(project, environment), format!("{}={component}", model::LABEL_COMPONENT))
     }
 }
 

@@ -1,0 +1,100 @@
+use super::Common;
+use super::explain::gate_table;
+use crate::client::{Api, Failure, for_each_line};
+use crate::output::Output;
+use anyhow::Result;
+use model::records::{Promotion, PromotionPhase};
+use model::{BuildId, Component, Environment, Project};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// Move a build into an environment
+///
+/// Prints the gates as they pass and returns when what moved is healthy. Ctrl-C only detaches.
+/// Exit code 4: it failed or was refused. Without a terminal it returns as soon as a gate holds it, with exit code 4.
+#[derive(Debug, clap::Args)]
+pub struct PromoteArgs {
+    /// What moves
+    component: Component,
+    /// Into which environment
+    #[arg(long)]
+    to: Environment,
+    /// Which build [default: the newest that may]
+    #[arg(long)]
+    build: Option<BuildId>,
+    /// Why; stands in the commit and the history
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Ask, and do not wait
+    #[arg(long)]
+    detach: bool,
+}
+
+pub async fn run(common: &Common, args: PromoteArgs) -> Result<ExitCode> {
+    let api = common.api()?;
+    let project = common.project(&api).await?;
+    let wish = json!({ "component": args.component, "build": args.build, "to": args.to, "reason": args.reason });
+    let answer = api.post(&format!("/projects/{project}/promotions"), &wish).await?;
+    let name = answer["promotion"].as_str().unwrap_or_default();
+    follow(common, &api, &project, name, args.detach).await
+}
+
+/// Shows a promotion until it is final, or until a gate holds it and nobody sits there to wait.
+pub async fn follow(common: &Common, api: &Api, project: &Project, name: &str, detach: bool) -> Result<ExitCode> {
+    if detach {
+        common.output.print(&json!({ "promotion": name }), |_| format!("{name} is asked for\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut shown = String::new();
+    let mut last: Option<Promotion> = None;
+    let patient = std::io::stdout().is_terminal();
+    let updates = api.stream(&format!("/projects/{project}/promotions/{name}"), &[]).await?;
+    let read = for_each_line(updates, |line| {
+        let promotion: Promotion = serde_json::from_str(line)?;
+        show(common.output, &promotion, line, &mut shown);
+        let held = promotion.status.phase == PromotionPhase::Waiting && !promotion.status.gates.is_empty();
+        last = Some(promotion);
+        if held && !patient { Err(anyhow::Error::new(Held)) } else { Ok(()) }
+    });
+    match read.await {
+        Err(error) if error.is::<Held>() => {}
+        other => other?,
+    }
+    let Some(promotion) = last else { return Err(Failure::Unreachable("the answer ended before it began".into()).into()) };
+    Ok(match promotion.status.phase {
+        PromotionPhase::Succeeded => ExitCode::SUCCESS,
+        _ => ExitCode::from(4),
+    })
+}
+
+/// A gate holds it.
+#[derive(Debug)]
+struct Held;
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("held")
+    }
+}
+impl std::error::Error for Held {}
+
+fn show(output: Output, promotion: &Promotion, line: &str, shown: &mut String) {
+    if output == Output::Json {
+        println!("{line}");
+        return;
+    }
+    let status = &promotion.status;
+    let text = match status.phase {
+        PromotionPhase::Pending => return,
+        PromotionPhase::Waiting => format!("{} waits: {}\n{}", promotion.name, status.message, gate_table(&status.gates)),
+        PromotionPhase::Admitted => format!("{}→ {}: {}\n", gate_table(&status.gates), promotion.spec.environment, status.change),
+        PromotionPhase::Succeeded if status.change.is_empty() => format!("✔ {}\n", status.message),
+        PromotionPhase::Succeeded => format!("✔ {}: {} is healthy\n", promotion.spec.environment, status.change),
+        PromotionPhase::Failed => format!("✘ {}: {}\n", promotion.spec.environment, status.message),
+        PromotionPhase::Superseded | PromotionPhase::Cancelled => format!("{}: {}\n", promotion.name, status.message),
+    };
+    if text != *shown {
+        print!("{text}");
+        *shown = text;
+    }
+}
