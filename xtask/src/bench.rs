@@ -13,7 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures and prints. Needs root, for real containers.
 pub fn run() -> Result<bool> {
-    let status = Command::new(env!("CARGO")).current_dir(root()).args(["build", "--release", "-p", "trimtab"]).status()?;
+    let status =
+        Command::new(env!("CARGO")).current_dir(root()).args(["build", "--release", "-p", "trimtab"]).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
@@ -90,14 +91,25 @@ fn delivery(table: &mut Table) -> Result<()> {
     let hello = instance.directory.0.join("hello");
     sh(&format!("cp -r {} {}", root().join("examples/hello").display(), hello.display()), &instance)?;
     let page = hello.join("public/index.html");
-    sh(&format!("cd {} && trimtab init && git config user.name Ada && git config user.email ada@example.com", hello.display()), &instance)?;
+    sh(
+        &format!(
+            "cd {} && trimtab init && git config user.name Ada && git config user.email ada@example.com",
+            hello.display()
+        ),
+        &instance,
+    )?;
     let mut pushes = Vec::new();
     for version in 0..12 {
         let text = format!("version {version}");
         std::fs::write(&page, &text)?;
         sh(&format!("cd {} && git commit -qam '{text}' --allow-empty", hello.display()), &instance)?;
         pushes.push(timed(|| {
-            let mut push = instance.command("git").current_dir(&hello).args(["push", "-q", "trimtab", "main"]).stderr(Stdio::null()).spawn()?;
+            let mut push = instance
+                .command("git")
+                .current_dir(&hello)
+                .args(["push", "-q", "trimtab", "main"])
+                .stderr(Stdio::null())
+                .spawn()?;
             instance.until_page("hello", "dev", &text)?;
             push.wait()?;
             Ok(())
@@ -113,7 +125,9 @@ fn delivery(table: &mut Table) -> Result<()> {
         instance.kubernetes("DELETE", DEPLOYMENT)?;
         until("the Deployment is back", || {
             let now = instance.kubernetes("GET", DEPLOYMENT)?;
-            Ok(now["metadata"]["uid"].is_string() && now["metadata"]["uid"] != uid && now["metadata"]["deletionTimestamp"].is_null())
+            Ok(now["metadata"]["uid"].is_string()
+                && now["metadata"]["uid"] != uid
+                && now["metadata"]["deletionTimestamp"].is_null())
         })?;
         back.push(start.elapsed().as_secs_f64() * 1000.0);
         until("a new Pod serves", || Ok(instance.kubernetes("GET", DEPLOYMENT)?["status"]["availableReplicas"] == 1))?;
@@ -126,7 +140,10 @@ fn delivery(table: &mut Table) -> Result<()> {
     let mut rollbacks = Vec::new();
     for _ in 0..10 {
         for (build, text) in [(11, "version 10"), (12, "version 11")] {
-            sh(&format!("cd {} && trimtab promote hello --build hello-{build} --to staging", hello.display()), &instance)?;
+            sh(
+                &format!("cd {} && trimtab promote hello --build hello-{build} --to staging", hello.display()),
+                &instance,
+            )?;
             instance.until_page("hello", "staging", text)?;
         }
         rollbacks.push(timed(|| {
@@ -164,7 +181,10 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("trimtab-bench-{name}-{}-{:?}", std::process::id(), Instant::now()).replace([' ', '{', '}', ':'], ""));
+        let path = std::env::temp_dir().join(
+            format!("trimtab-bench-{name}-{}-{:?}", std::process::id(), Instant::now())
+                .replace([' ', '{', '}', ':'], ""),
+        );
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
@@ -190,10 +210,19 @@ impl Instance {
         let log = File::create(directory.0.join("up.log"))?;
         let mut command = environment(Command::new("trimtab"), &directory.0);
         let start = Instant::now();
-        let process = command.args(["up", "--listen", "127.0.0.1:0"]).stdout(log.try_clone()?).stderr(log).spawn().context("starting trimtab")?;
-        let mut instance = Self { directory, process, addresses: serde_json::Value::Null, api_ready: 0.0, all_ready: 0.0 };
+        let process = command
+            .args(["up", "--listen", "127.0.0.1:0"])
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting trimtab")?;
+        let mut instance =
+            Self { directory, process, addresses: serde_json::Value::Null, api_ready: 0.0, all_ready: 0.0 };
         let data = instance.data();
-        until("the instance is recorded", || Ok(std::fs::read(data.join("instance.json")).is_ok_and(|b| serde_json::from_slice::<serde_json::Value>(&b).is_ok())))?;
+        until("the instance is recorded", || {
+            Ok(std::fs::read(data.join("instance.json"))
+                .is_ok_and(|b| serde_json::from_slice::<serde_json::Value>(&b).is_ok()))
+        })?;
         instance.addresses = serde_json::from_slice(&std::fs::read(data.join("instance.json"))?)?;
         until("the API is ready", || Ok(instance.kubernetes_text("GET", "/readyz").is_ok_and(|text| text == "ok")))?;
         instance.api_ready = start.elapsed().as_secs_f64() * 1000.0;
@@ -218,8 +247,15 @@ impl Instance {
     fn kubernetes_text(&self, method: &str, path: &str) -> Result<String> {
         let token = std::fs::read_to_string(self.data().join("admin.token"))?;
         let address = self.addresses["kubernetes"].as_str().context("no address")?;
-        let mut curl = Command::new("curl").args(["-sk", "--max-time", "10", "-K", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let config = format!("url = \"https://{address}{path}\"\nrequest = {method}\nheader = \"Authorization: Bearer {}\"\n", token.trim());
+        let mut curl = Command::new("curl")
+            .args(["-sk", "--max-time", "10", "-K", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let config = format!(
+            "url = \"https://{address}{path}\"\nrequest = {method}\nheader = \"Authorization: Bearer {}\"\n",
+            token.trim()
+        );
         curl.stdin.take().context("piped")?.write_all(config.as_bytes())?;
         Ok(String::from_utf8(curl.wait_with_output()?.stdout)?)
     }

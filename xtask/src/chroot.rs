@@ -20,7 +20,11 @@ pub fn prepare() -> Result<Chroot> {
     if !at.join("etc/trimtab-chroot").exists() {
         let _ = std::fs::remove_dir_all(&at);
         let include = format!("--include={PACKAGES}");
-        let status = Command::new("debootstrap").args(["--variant=minbase", &include, "stable"]).arg(&at).status().context("running debootstrap")?;
+        let status = Command::new("debootstrap")
+            .args(["--variant=minbase", &include, "stable"])
+            .arg(&at)
+            .status()
+            .context("running debootstrap")?;
         if !status.success() {
             bail!("debootstrap failed");
         }
@@ -39,7 +43,9 @@ pub fn prepare() -> Result<Chroot> {
 impl Chroot {
     fn mount_all(&mut self) -> Result<()> {
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cargo")));
+        let cargo_home = std::env::var_os("CARGO_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cargo")));
         let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
         let build = root().join("target/chroot-build");
         std::fs::create_dir_all(&build)?;
@@ -81,7 +87,8 @@ cp -r /opt/trimtab/examples /tmp/examples
 exec bash /tmp/examples/story.sh";
         let mut command = Command::new("chroot");
         command.arg(&self.at).args(["env", "-i", "HOME=/root", "CARGO_HOME=/opt/cargo", "CARGO_TARGET_DIR=/opt/build"]);
-        command.args(["PATH=/tmp/installed/bin:/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TRIMTAB_STORY_INSTALLED=1"]);
+        command
+            .args(["PATH=/tmp/installed/bin:/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TRIMTAB_STORY_INSTALLED=1"]);
         command.args(["bash", "-c", script]);
         command
     }

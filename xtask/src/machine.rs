@@ -24,7 +24,8 @@ impl Machine {
         for entry in std::fs::read_dir("/proc")?.flatten() {
             let name = entry.file_name();
             let Some(pid) = name.to_str().filter(|n| n.bytes().all(|b| b.is_ascii_digit())) else { continue };
-            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
+            let command =
+                std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
             let words: Vec<&str> = command.split_whitespace().take(2).collect();
             if let [program, "shim" | "gateway" | "up"] = words.as_slice()
                 && (program.ends_with("/trimtab") || program.contains("shim"))

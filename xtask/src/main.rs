@@ -10,7 +10,8 @@ mod test;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const HELP: &str = "cargo xtask test    run all tests; as root on Debian installs what they need, otherwise says what is left out
+const HELP: &str =
+    "cargo xtask test    run all tests; as root on Debian installs what they need, otherwise says what is left out
 cargo xtask bench   measure, and print one table of medians and p99
 cargo xtask fences  only the rules about who may know whom";
 

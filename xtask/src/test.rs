@@ -50,7 +50,10 @@ pub fn run() -> Result<bool> {
     }
 
     let before = Machine::look()?;
-    steps.run("tests that need root", cargo().args(["test", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=2"]));
+    steps.run(
+        "tests that need root",
+        cargo().args(["test", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=2"]),
+    );
     steps.check("tests that need root leave the machine as it was", unchanged(&before));
 
     if kubectl().is_none() {
@@ -108,7 +111,8 @@ fn is_root() -> Result<bool> {
 
 /// A program on PATH.
 pub fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
 }
 
 /// Minor version of a kubectl that the story can use.
@@ -120,7 +124,8 @@ fn kubectl() -> Option<u32> {
 }
 
 fn install() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -93,7 +93,12 @@ async fn one(inner: &Inner, handle: &project::Handle, mut build: Build) {
     record(inner, &build).await;
 }
 
-async fn image(inner: &Inner, handle: &project::Handle, build: &Build, lines: &dyn Lines) -> Result<ImageRef, BuildFailure> {
+async fn image(
+    inner: &Inner,
+    handle: &project::Handle,
+    build: &Build,
+    lines: &dyn Lines,
+) -> Result<ImageRef, BuildFailure> {
     let spec = &build.spec;
     let failure = |message: String| BuildFailure { message };
     let revision = Revision { repository: spec.repository.clone(), commit: spec.commit.clone() };
@@ -107,7 +112,8 @@ async fn image(inner: &Inner, handle: &project::Handle, build: &Build, lines: &d
         return inner.ports.builder.fetch(&spec.project, &spec.build, image, lines).await;
     }
     let rule = component.build.clone().unwrap_or_default();
-    let snapshot = inner.ports.repositories.snapshot(&revision, &component.path).await.map_err(|e| failure(e.to_string()))?;
+    let snapshot =
+        inner.ports.repositories.snapshot(&revision, &component.path).await.map_err(|e| failure(e.to_string()))?;
     let limit = Duration::from_secs(rule.timeout_seconds);
     let request = BuildRequest { project: spec.project.clone(), build: spec.build.clone(), snapshot, rule };
     match tokio::time::timeout(limit, inner.ports.builder.build(&request, lines)).await {

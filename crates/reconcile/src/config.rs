@@ -124,7 +124,10 @@ impl Reader {
     }
 
     /// What an application repository says of its component at a commit; `None` if it says nothing.
-    pub async fn component(&self, revision: &Revision) -> Result<Arc<Option<Result<ComponentFile, String>>>, PortError> {
+    pub async fn component(
+        &self,
+        revision: &Revision,
+    ) -> Result<Arc<Option<Result<ComponentFile, String>>>, PortError> {
         if let Some(known) = self.components.lock().unwrap_or_else(PoisonError::into_inner).get(revision) {
             return Ok(known.clone());
         }
@@ -169,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_pin_of_another_component_is_a_problem() {
-        let pin = format!("build: api-1\nsource: a{0}\nimage: x@sha256:{1}\nconfig: a{0}\n", "1".repeat(39), "1".repeat(64));
+        let pin =
+            format!("build: api-1\nsource: a{0}\nimage: x@sha256:{1}\nconfig: a{0}\n", "1".repeat(39), "1".repeat(64));
         let config = parse_config(&snapshot(&[
             ("project.yaml", "project: shop\nenvironments: [dev]\n"),
             ("environments/dev.yaml", "{}\n"),

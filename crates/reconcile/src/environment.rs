@@ -106,7 +106,15 @@ impl Handle {
 /// Runs until `shutdown`.
 pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<Handle>, shutdown: CancellationToken) {
     let applied = last_applied(&inner, &handle).await;
-    let mut work = Work { inner, project, handle: handle.clone(), applied, in_flight: BTreeMap::new(), told: BTreeSet::new(), shown: BTreeMap::new() };
+    let mut work = Work {
+        inner,
+        project,
+        handle: handle.clone(),
+        applied,
+        in_flight: BTreeMap::new(),
+        told: BTreeSet::new(),
+        shown: BTreeMap::new(),
+    };
     loop {
         let wait = match work.pass().await {
             Ok(wait) => wait,
@@ -165,7 +173,9 @@ impl Work {
             }
         };
         let desired = desired(&self.handle, &rendered);
-        let digest = Manifests { objects: desired.iter().map(|(_, object)| object.clone()).collect(), notes: Vec::new() }.digest();
+        let digest =
+            Manifests { objects: desired.iter().map(|(_, object)| object.clone()).collect(), notes: Vec::new() }
+                .digest();
         let data_plane = self.inner.ports.data_plane.clone();
         let observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
         let drift = self.applied.as_ref() == Some(&digest);
@@ -211,7 +221,8 @@ impl Work {
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
                 None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
             };
-            let input = render::Input { component: &file, pin, environment: &self.handle.name, file: &target.state.file };
+            let input =
+                render::Input { component: &file, pin, environment: &self.handle.name, file: &target.state.file };
             match render::render(&input) {
                 Ok(manifests) => rendered.push(Rendered { pin: pin.clone(), file, manifests }),
                 Err(error) => return Ok(Err(error.to_string())),
@@ -220,7 +231,13 @@ impl Work {
         Ok(Ok(rendered))
     }
 
-    async fn plan(&self, target: &Target, desired: &[(Option<Component>, Value)], observation: &Observation, applied: bool) -> Result<Result<Plan, String>, PortError> {
+    async fn plan(
+        &self,
+        target: &Target,
+        desired: &[(Option<Component>, Value)],
+        observation: &Observation,
+        applied: bool,
+    ) -> Result<Result<Plan, String>, PortError> {
         let manifests: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let predicted = self.inner.ports.data_plane.predict(&manifests).await?;
         let input = plan::Input {
@@ -240,12 +257,19 @@ impl Work {
     fn due(&mut self, plan: &Plan, observation: &Observation) -> Plan {
         let now = Instant::now();
         self.in_flight.retain(|id, (seen, at)| now.duration_since(*at) < IN_FLIGHT && *seen == look(observation, id));
-        let open = |step: &&model::flow::Step| step.action != Action::Unchanged && !self.in_flight.contains_key(&step.object);
+        let open =
+            |step: &&model::flow::Step| step.action != Action::Unchanged && !self.in_flight.contains_key(&step.object);
         Plan { steps: plan.steps.iter().filter(open).cloned().collect(), ..plan.clone() }
     }
 
     /// Runs what is due. Answers with the first failure.
-    async fn execute(&mut self, target: &Target, due: Plan, drift: bool, observation: &Observation) -> Result<Option<String>, PortError> {
+    async fn execute(
+        &mut self,
+        target: &Target,
+        due: Plan,
+        drift: bool,
+        observation: &Observation,
+    ) -> Result<Option<String>, PortError> {
         let receipt = self.inner.ports.data_plane.execute(&due).await?;
         for result in receipt.results.iter().filter(|r| r.error.is_none()) {
             self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
@@ -255,12 +279,15 @@ impl Work {
         }
         if drift {
             let now = self.inner.now();
-            let what: Vec<String> = due.steps.iter().map(|s| format!("{} {}: {}", verb(s.action), s.object, s.reason)).collect();
-            let mut entry = self.entry(EntryKind::Repaired, format!("repaired-{}-{}", self.handle.name, now.as_millisecond()));
+            let what: Vec<String> =
+                due.steps.iter().map(|s| format!("{} {}: {}", verb(s.action), s.object, s.reason)).collect();
+            let mut entry =
+                self.entry(EntryKind::Repaired, format!("repaired-{}-{}", self.handle.name, now.as_millisecond()));
             entry.commit = Some(target.commit.clone());
             entry.component = due.steps.iter().find_map(|s| s.component.clone());
             let objects: BTreeSet<String> = due.steps.iter().map(|s| s.object.to_string()).collect();
-            entry.summary = format!("{}: repaired {}", self.handle.name, objects.into_iter().collect::<Vec<_>>().join(", "));
+            entry.summary =
+                format!("{}: repaired {}", self.handle.name, objects.into_iter().collect::<Vec<_>>().join(", "));
             entry.reason = what.join("\n");
             self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
             self.project.wake();
@@ -269,20 +296,36 @@ impl Work {
     }
 
     /// Health, routes, journal, records: in this order, so that what is said to be healthy can be reached.
-    async fn judge(&mut self, target: &Target, rendered: &[Rendered], observation: &Observation, plan: Plan) -> Result<(), PortError> {
+    async fn judge(
+        &mut self,
+        target: &Target,
+        rendered: &[Rendered],
+        observation: &Observation,
+        plan: Plan,
+    ) -> Result<(), PortError> {
         let settled = plan.is_empty();
         let mut components = Vec::new();
         for one in rendered {
-            let untouched = plan.steps.iter().all(|s| s.action == Action::Unchanged || s.component.as_ref() != Some(&one.pin.build.component));
+            let untouched = plan
+                .steps
+                .iter()
+                .all(|s| s.action == Action::Unchanged || s.component.as_ref() != Some(&one.pin.build.component));
             let verdict = match untouched || target.report.suspended {
                 true => health::component(&one.manifests.objects, observation),
                 false => Verdict { health: Health::Progressing, reason: "Applying".into(), message: String::new() },
             };
             components.push(self.status(one, verdict, observation, !untouched).await);
         }
-        let routes = rendered.iter().zip(&components).filter_map(|(one, status)| self.route(one, status, observation)).collect();
+        let routes =
+            rendered.iter().zip(&components).filter_map(|(one, status)| self.route(one, status, observation)).collect();
         let reachable = self.inner.routes.set(&self.handle.scope, routes).await;
-        let outcome = Outcome { commit: Some(target.commit.clone()), applied: self.applied.clone(), error: None, components, plan: Some(plan) };
+        let outcome = Outcome {
+            commit: Some(target.commit.clone()),
+            applied: self.applied.clone(),
+            error: None,
+            components,
+            plan: Some(plan),
+        };
         if settled && reachable {
             for (one, status) in rendered.iter().zip(&outcome.components) {
                 self.tell(target, &one.pin, status).await?;
@@ -293,7 +336,13 @@ impl Work {
         Ok(())
     }
 
-    async fn status(&self, one: &Rendered, verdict: Verdict, observation: &Observation, drifted: bool) -> ComponentStatus {
+    async fn status(
+        &self,
+        one: &Rendered,
+        verdict: Verdict,
+        observation: &Observation,
+        drifted: bool,
+    ) -> ComponentStatus {
         let component = one.pin.build.component.clone();
         let mut message = verdict.message;
         if verdict.health == Health::Degraded
@@ -306,20 +355,30 @@ impl Work {
             let host = render::public_host(&component, &self.handle.name, &self.handle.scope.project);
             format!("http://{host}:{}/", self.inner.settings.gateway.port())
         });
-        ComponentStatus { component, build: one.pin.build.clone(), health: verdict.health, reason: verdict.reason, message, url, drifted }
+        ComponentStatus {
+            component,
+            build: one.pin.build.clone(),
+            health: verdict.health,
+            reason: verdict.reason,
+            message,
+            url,
+            drifted,
+        }
     }
 
     /// The end of the log of a container that failed.
     async fn last_words(&self, component: &Component, observation: &Observation) -> Option<String> {
         let failing = observation.objects.values().find(|object| {
-            let restarted = object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0) > 0;
+            let restarted =
+                object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0) > 0;
             let label = object.pointer("/metadata/labels").and_then(|l| l.get(model::LABEL_COMPONENT));
             object["kind"] == "Pod" && label.and_then(Value::as_str) == Some(component.as_str()) && restarted
         })?;
         let (namespace, pod) = (failing["metadata"]["namespace"].as_str()?, failing["metadata"]["name"].as_str()?);
         let running = failing.pointer("/status/containerStatuses/0/state/running").is_some();
         let log = self.inner.ports.data_plane.logs(namespace, pod, LOG_LINES, running).await.ok()?;
-        (!log.trim().is_empty()).then(|| log.trim_end().lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n"))
+        (!log.trim().is_empty())
+            .then(|| log.trim_end().lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n"))
     }
 
     fn route(&self, one: &Rendered, status: &ComponentStatus, observation: &Observation) -> Option<Route> {
@@ -396,12 +455,20 @@ impl Work {
     /// Shows the environment and its pins in the control API.
     async fn show(&mut self, target: &Target, rendered: &[Rendered], outcome: &Outcome) -> Result<(), PortError> {
         let project = &self.handle.scope.project;
-        let mut objects = vec![(Kind::Environment, projections::environment(project, &self.handle.name, &target.state, &target.report, outcome))];
+        let mut objects = vec![(
+            Kind::Environment,
+            projections::environment(project, &self.handle.name, &target.state, &target.report, outcome),
+        )];
         for (one, status) in rendered.iter().zip(&outcome.components) {
             let object = projections::deployment(project, &self.handle.name, &one.pin, &target.commit, status);
             objects.push((Kind::ComponentDeployment, object));
         }
-        let gone: Vec<String> = self.shown.keys().filter(|name| !objects.iter().any(|(_, o)| o["metadata"]["name"] == name.as_str())).cloned().collect();
+        let gone: Vec<String> = self
+            .shown
+            .keys()
+            .filter(|name| !objects.iter().any(|(_, o)| o["metadata"]["name"] == name.as_str()))
+            .cloned()
+            .collect();
         for (kind, object) in objects {
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             if self.shown.get(&name) != Some(&object) {
@@ -459,7 +526,9 @@ fn ready(observation: &Observation, component: &Component, name: &str, port: u16
                 continue;
             }
             let ips = endpoint["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
-            addresses.extend(ips.iter().filter_map(|ip| ip.as_str()?.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, port)));
+            addresses.extend(
+                ips.iter().filter_map(|ip| ip.as_str()?.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, port)),
+            );
         }
     }
     addresses.sort();

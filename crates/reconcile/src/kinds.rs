@@ -37,7 +37,10 @@ fn definition(kind: Kind) -> Value {
 fn columns(kind: Kind) -> Value {
     let column = |name: &str, path: &str| json!({ "name": name, "type": "string", "jsonPath": path });
     let mut columns = match kind {
-        Kind::Project => vec![column("Ready", ".status.conditions[?(@.type=='Ready')].status"), column("Reason", ".status.conditions[?(@.type=='Ready')].message")],
+        Kind::Project => vec![
+            column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+            column("Reason", ".status.conditions[?(@.type=='Ready')].message"),
+        ],
         Kind::Component => vec![column("Type", ".spec.type")],
         Kind::Environment => vec![
             column("Promotion", ".spec.promotion.strategy"),
@@ -45,8 +48,18 @@ fn columns(kind: Kind) -> Value {
             column("Suspended", ".status.conditions[?(@.type=='Suspended')].status"),
             column("Held", ".status.held.reason"),
         ],
-        Kind::ComponentDeployment => vec![column("Build", ".spec.build"), column("Health", ".status.health"), column("Reason", ".status.reason"), column("URL", ".status.url")],
-        Kind::Build => vec![column("Phase", ".status.phase"), column("Commit", ".spec.commit"), column("By", ".spec.pushedBy"), column("Message", ".spec.message")],
+        Kind::ComponentDeployment => vec![
+            column("Build", ".spec.build"),
+            column("Health", ".status.health"),
+            column("Reason", ".status.reason"),
+            column("URL", ".status.url"),
+        ],
+        Kind::Build => vec![
+            column("Phase", ".status.phase"),
+            column("Commit", ".spec.commit"),
+            column("By", ".spec.pushedBy"),
+            column("Message", ".spec.message"),
+        ],
         Kind::Promotion => vec![
             column("Environment", ".spec.environment"),
             column("Class", ".spec.class"),

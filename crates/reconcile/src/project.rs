@@ -105,7 +105,14 @@ impl Handle {
 /// Runs until `shutdown`.
 pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationToken) {
     let wake = wake_of(&handle.notify);
-    let mut work = Work { inner: inner.clone(), handle: handle.clone(), shutdown: shutdown.clone(), log: None, heads: BTreeMap::new(), projected: BTreeMap::new() };
+    let mut work = Work {
+        inner: inner.clone(),
+        handle: handle.clone(),
+        shutdown: shutdown.clone(),
+        log: None,
+        heads: BTreeMap::new(),
+        projected: BTreeMap::new(),
+    };
     let mut watching = false;
     let building = tokio::spawn(builds::run(inner.clone(), handle.clone(), shutdown.clone()));
     loop {
@@ -222,7 +229,13 @@ impl Work {
         Ok(added)
     }
 
-    async fn look(&mut self, facts: &Facts, repository: &Repository, head: &CommitId, added: &mut bool) -> Result<Seen, PortError> {
+    async fn look(
+        &mut self,
+        facts: &Facts,
+        repository: &Repository,
+        head: &CommitId,
+        added: &mut bool,
+    ) -> Result<Seen, PortError> {
         let of_it = |b: &&Build| b.spec.repository == *repository && b.spec.commit == *head;
         let revision = Revision { repository: repository.clone(), commit: head.clone() };
         let described = self.handle.reader(&self.inner).component(&revision).await?;
@@ -230,7 +243,10 @@ impl Work {
             None => return Ok(Seen::Nothing(format!("{repository} has no {}", crate::config::COMPONENT_FILE))),
             Some(Err(problem)) => return Ok(Seen::Nothing(problem.clone())),
             Some(Ok(file)) if file.project != self.handle.name => {
-                return Ok(Seen::Nothing(format!("trimtab.yaml names project {}, the repository is of {}", file.project, self.handle.name)));
+                return Ok(Seen::Nothing(format!(
+                    "trimtab.yaml names project {}, the repository is of {}",
+                    file.project, self.handle.name
+                )));
             }
             Some(Ok(file)) => file,
         };
@@ -292,7 +308,12 @@ impl Work {
         for (name, report) in &view.decision.environments {
             let environment = environments.entry(name.clone()).or_insert_with(|| {
                 let handle = Arc::new(environment::Handle::new(&self.handle.name, name));
-                tokio::spawn(environment::run(self.inner.clone(), self.handle.clone(), handle.clone(), self.shutdown.clone()));
+                tokio::spawn(environment::run(
+                    self.inner.clone(),
+                    self.handle.clone(),
+                    handle.clone(),
+                    self.shutdown.clone(),
+                ));
                 handle
             });
             environment.aim(environment::Target::of(&view.facts, name, report));
@@ -335,7 +356,8 @@ fn known_environments(journal: &[model::journal::Entry]) -> Vec<Environment> {
 /// True if a commit changes something in a component's directory, or what describes it.
 fn touches(commit: &Commit, path: &str) -> bool {
     let directory = path.trim_start_matches("./").trim_end_matches('/');
-    let inside = |changed: &String| directory == "." || directory.is_empty() || changed.starts_with(&format!("{directory}/"));
+    let inside =
+        |changed: &String| directory == "." || directory.is_empty() || changed.starts_with(&format!("{directory}/"));
     // A merge or an empty commit names no path: building once too often is the safe side.
     commit.paths.is_empty() || commit.paths.iter().any(|p| inside(p) || p == crate::config::COMPONENT_FILE)
 }
@@ -343,6 +365,12 @@ fn touches(commit: &Commit, path: &str) -> bool {
 /// The highest number that a build of the component ever had: in the records, or in a pin.
 fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
     let built = facts.builds.iter().map(|b| &b.spec.build);
-    let pins = facts.states.values().flat_map(BTreeMap::values).flatten().flat_map(|state| state.pins.values()).map(|pin| &pin.build);
+    let pins = facts
+        .states
+        .values()
+        .flat_map(BTreeMap::values)
+        .flatten()
+        .flat_map(|state| state.pins.values())
+        .map(|pin| &pin.build);
     built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
 }

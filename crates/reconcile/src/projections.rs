@@ -38,7 +38,8 @@ pub fn build(build: &Build) -> Value {
 
 /// Of a Promotion.
 pub fn promotion(promotion: &Promotion) -> Value {
-    let mut value = object(Kind::Promotion, &promotion.spec.project, &promotion.name, &promotion.spec, &promotion.status);
+    let mut value =
+        object(Kind::Promotion, &promotion.spec.project, &promotion.name, &promotion.spec, &promotion.status);
     value["metadata"]["labels"][model::LABEL_ENVIRONMENT] = json!(promotion.spec.environment);
     value
 }
@@ -76,13 +77,24 @@ pub fn component(file: &ComponentFile, repository: &Repository) -> Value {
 }
 
 /// Of `environments/<env>.yaml`, with what is admitted and held.
-pub fn environment(project: &Project, name: &Environment, state: &State, report: &Report, outcome: &crate::environment::Outcome) -> Value {
+pub fn environment(
+    project: &Project,
+    name: &Environment,
+    state: &State,
+    report: &Report,
+    outcome: &crate::environment::Outcome,
+) -> Value {
     let worst = outcome.components.iter().map(|c| c.health).max().unwrap_or(Health::Healthy);
     let message = outcome.components.iter().find(|c| c.health == worst).map_or(String::new(), |c| c.message.clone());
     let applied = outcome.error.is_none();
     let error = outcome.error.clone().unwrap_or_default();
     let conditions = json!([
-        condition("Ready", applied && worst == Health::Healthy, if applied { word(worst) } else { "NotApplied" }, if applied { &message } else { &error }),
+        condition(
+            "Ready",
+            applied && worst == Health::Healthy,
+            if applied { word(worst) } else { "NotApplied" },
+            if applied { &message } else { &error }
+        ),
         condition("Progressing", worst == Health::Progressing || worst == Health::Missing, word(worst), ""),
         condition("Degraded", worst == Health::Degraded || !applied, word(worst), &error),
         condition("Suspended", report.suspended, if report.suspended { "Suspended" } else { "Running" }, ""),

@@ -34,14 +34,20 @@ impl Receiver for Reconciler {
                 if let Ok(file) = &config.project
                     && file.project != push.repository.project
                 {
-                    problems.push(format!("project.yaml: project: this is the config repository of {}", push.repository.project));
+                    problems.push(format!(
+                        "project.yaml: project: this is the config repository of {}",
+                        push.repository.project
+                    ));
                 }
                 problems
             } else {
                 match parse_component(&snapshot) {
                     Some(Err(problem)) => vec![problem],
                     Some(Ok(file)) if file.project != push.repository.project => {
-                        vec![format!("trimtab.yaml: project: {} is not {}, to which this repository belongs", file.project, push.repository.project)]
+                        vec![format!(
+                            "trimtab.yaml: project: {} is not {}, to which this repository belongs",
+                            file.project, push.repository.project
+                        )]
                     }
                     Some(Ok(_)) | None => Vec::new(),
                 }
@@ -148,7 +154,11 @@ impl Follower<'_> {
             ticks.borrow_and_update();
             // The phase is read before the lines: a build that had ended then has no lines to come.
             let found = |view: View| view.facts.builds.iter().find(|b| b.spec.build == *id).cloned();
-            let ended = self.handle.view().and_then(found).filter(|b| !matches!(b.status.phase, BuildPhase::Queued | BuildPhase::Running));
+            let ended = self
+                .handle
+                .view()
+                .and_then(found)
+                .filter(|b| !matches!(b.status.phase, BuildPhase::Queued | BuildPhase::Running));
             let (new, after) = log.borrow_and_update().from(next);
             next = after;
             for line in new {
@@ -187,7 +197,10 @@ impl Follower<'_> {
                     self.healthy(id, &environment).await;
                 }
                 Some(Err(why)) => self.say(&format!("{environment} does not take {id}: {why}")),
-                None => self.say(&format!("{environment} has not taken {id} yet: trimtab explain {} --env {environment}", id.component)),
+                None => self.say(&format!(
+                    "{environment} has not taken {id} yet: trimtab explain {} --env {environment}",
+                    id.component
+                )),
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What people ask for. What changes something ends in a commit or a Promotion.
 
+use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::projections::promotion as object;
 use crate::settle::until;
 use crate::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
-use crate::Reconciler;
 use futures::Stream;
 use model::config::{EnvironmentFile, Strategy};
 use model::flow::{Health, Plan, Repository};
@@ -47,7 +47,10 @@ impl Reconciler {
                 ("project.yaml".into(), file(format!("project: {project}\nenvironments: [dev, staging, prod]\n"))),
                 ("environments/dev.yaml".into(), file("promotion:\n  strategy: Auto\n".into())),
                 ("environments/staging.yaml".into(), file("promotion:\n  from: [dev]\n  strategy: Manual\n".into())),
-                ("environments/prod.yaml".into(), file("production: true\npromotion:\n  from: [staging]\n  strategy: Manual\n".into())),
+                (
+                    "environments/prod.yaml".into(),
+                    file("production: true\npromotion:\n  from: [staging]\n  strategy: Manual\n".into()),
+                ),
             ]),
             author: actor.to_owned(),
             message: format!("Project {project} with dev, staging and prod\n"),
@@ -64,7 +67,15 @@ impl Reconciler {
     }
 
     /// Asks for a build of a component in an environment. Answers with the name of the Promotion.
-    pub async fn promote(&self, project: &Project, component: &Component, build: Option<BuildId>, to: &Environment, actor: &str, reason: &str) -> Result<String, Refusal> {
+    pub async fn promote(
+        &self,
+        project: &Project,
+        component: &Component,
+        build: Option<BuildId>,
+        to: &Environment,
+        actor: &str,
+        reason: &str,
+    ) -> Result<String, Refusal> {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, to)?;
         known_component(&view, component)?;
@@ -73,7 +84,15 @@ impl Reconciler {
     }
 
     /// Asks for what was there before. Answers with the name of the Promotion.
-    pub async fn rollback(&self, project: &Project, environment: &Environment, component: Option<Component>, to: Option<BuildId>, actor: &str, reason: &str) -> Result<String, Refusal> {
+    pub async fn rollback(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        component: Option<Component>,
+        to: Option<BuildId>,
+        actor: &str,
+        reason: &str,
+    ) -> Result<String, Refusal> {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, environment)?;
         let component = component.or_else(|| to.as_ref().map(|build| build.component.clone()));
@@ -85,7 +104,16 @@ impl Reconciler {
     }
 
     #[allow(clippy::too_many_arguments)] // one per field of the object
-    fn spec(&self, project: &Project, environment: &Environment, class: Class, component: Option<Component>, build: Option<BuildId>, actor: &str, reason: &str) -> PromotionSpec {
+    fn spec(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        class: Class,
+        component: Option<Component>,
+        build: Option<BuildId>,
+        actor: &str,
+        reason: &str,
+    ) -> PromotionSpec {
         PromotionSpec {
             project: project.clone(),
             environment: environment.clone(),
@@ -101,7 +129,8 @@ impl Reconciler {
 
     async fn ask(&self, handle: &Handle, stem: &str, spec: PromotionSpec) -> Result<String, Refusal> {
         for number in 1..=NAMES_MAX {
-            let promotion = Promotion { name: format!("{stem}-{number}"), spec: spec.clone(), status: PromotionStatus::default() };
+            let promotion =
+                Promotion { name: format!("{stem}-{number}"), spec: spec.clone(), status: PromotionStatus::default() };
             if self.0.ports.records.create(Kind::Promotion, &object(&promotion)).await? {
                 handle.wake();
                 return Ok(promotion.name);
@@ -111,7 +140,11 @@ impl Reconciler {
     }
 
     /// A promotion as it changes, until it is final.
-    pub async fn promotion(&self, project: &Project, name: &str) -> Result<impl Stream<Item = Promotion> + Send + use<>, Refusal> {
+    pub async fn promotion(
+        &self,
+        project: &Project,
+        name: &str,
+    ) -> Result<impl Stream<Item = Promotion> + Send + use<>, Refusal> {
         let (handle, _) = self.look(project).await?;
         let name = name.to_owned();
         let known = handle.clone();
@@ -131,7 +164,8 @@ impl Reconciler {
                     return None;
                 }
                 let current = handle.clone();
-                let changed = until(&handle, Duration::MAX, || current.view().and_then(&of_name).filter(|p| *p != last)).await?;
+                let changed =
+                    until(&handle, Duration::MAX, || current.view().and_then(&of_name).filter(|p| *p != last)).await?;
                 Some((changed.clone(), (handle, Some(changed), false)))
             }
         }))
@@ -140,12 +174,23 @@ impl Reconciler {
     /// Environments × components.
     pub async fn status(&self, project: &Project) -> Result<ProjectStatus, Refusal> {
         let (handle, view) = self.look(project).await?;
-        let environments = view.facts.environments.iter().map(|name| environment_status(&handle, &view, name)).collect();
-        Ok(ProjectStatus { project: project.clone(), config: Some(view.facts.head.clone()), problems: view.config.problems(), environments })
+        let environments =
+            view.facts.environments.iter().map(|name| environment_status(&handle, &view, name)).collect();
+        Ok(ProjectStatus {
+            project: project.clone(),
+            config: Some(view.facts.head.clone()),
+            problems: view.config.problems(),
+            environments,
+        })
     }
 
     /// Why a component is, or is not, in an environment.
-    pub async fn explain(&self, project: &Project, component: &Component, environment: &Environment) -> Result<Explanation, Refusal> {
+    pub async fn explain(
+        &self,
+        project: &Project,
+        component: &Component,
+        environment: &Environment,
+    ) -> Result<Explanation, Refusal> {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, environment)?;
         known_component(&view, component)?;
@@ -155,15 +200,31 @@ impl Reconciler {
         let (candidate, gates) = prospect.map_or((None, Vec::new()), |(build, gates)| (Some(build), gates));
         let held = status.held.clone().filter(|held| held.components.contains(component) || held.components.is_empty());
         let mut sentences = sentences(&status, running.as_ref(), component, candidate.as_ref(), &gates);
-        let open = view.facts.promotions.iter().filter(|p| p.spec.environment == *environment && !p.status.phase.is_final());
-        for promotion in open.filter(|p| p.spec.component.as_ref().is_none_or(|c| c == component) && !p.status.message.is_empty()) {
+        let open =
+            view.facts.promotions.iter().filter(|p| p.spec.environment == *environment && !p.status.phase.is_final());
+        for promotion in
+            open.filter(|p| p.spec.component.as_ref().is_none_or(|c| c == component) && !p.status.message.is_empty())
+        {
             sentences.push(format!("{} waits: {}", promotion.name, promotion.status.message));
         }
-        Ok(Explanation { component: component.clone(), environment: environment.clone(), running, sentences, candidate, gates, held })
+        Ok(Explanation {
+            component: component.clone(),
+            environment: environment.clone(),
+            running,
+            sentences,
+            candidate,
+            gates,
+            held,
+        })
     }
 
     /// The journal, newest first.
-    pub async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>, Refusal> {
+    pub async fn history(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Refusal> {
         self.look(project).await?;
         let journal = self.0.ports.repositories.journal(project).await?;
         let of_it = |entry: &Entry| environment.is_none() || entry.environment.as_ref() == environment;
@@ -184,14 +245,23 @@ impl Reconciler {
     }
 
     /// Public address of a component.
-    pub async fn url(&self, project: &Project, component: &Component, environment: &Environment) -> Result<String, Refusal> {
+    pub async fn url(
+        &self,
+        project: &Project,
+        component: &Component,
+        environment: &Environment,
+    ) -> Result<String, Refusal> {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, environment)?;
         let status = environment_status(&handle, &view, environment);
         let running = status.components.into_iter().find(|c| c.component == *component);
         match running {
-            None => Err(Refusal::NotFound(format!("{component} does not run in {environment}: trimtab explain {component} --env {environment}"))),
-            Some(running) => running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)"))),
+            None => Err(Refusal::NotFound(format!(
+                "{component} does not run in {environment}: trimtab explain {component} --env {environment}"
+            ))),
+            Some(running) => running
+                .url
+                .ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)"))),
         }
     }
 
@@ -231,7 +301,8 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
     let environment = handle.environment(name);
     let target = environment.as_ref().and_then(|e| e.target());
     let outcome = environment.map(|e| e.outcome()).unwrap_or_default();
-    let head = view.config.environments.get(name).and_then(|reading| reading.as_ref().ok()).map(|state| state.file.clone());
+    let head =
+        view.config.environments.get(name).and_then(|reading| reading.as_ref().ok()).map(|state| state.file.clone());
     let file: EnvironmentFile = target.as_ref().map(|t| t.state.file.clone()).or(head).unwrap_or_default();
     let pins = target.iter().flat_map(|t| t.state.pins.values());
     let components = pins.map(|pin| {
@@ -258,18 +329,32 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
     }
 }
 
-fn sentences(status: &EnvironmentStatus, running: Option<&ComponentStatus>, component: &Component, candidate: Option<&BuildId>, gates: &[Gate]) -> Vec<String> {
+fn sentences(
+    status: &EnvironmentStatus,
+    running: Option<&ComponentStatus>,
+    component: &Component,
+    candidate: Option<&BuildId>,
+    gates: &[Gate],
+) -> Vec<String> {
     let name = &status.name;
     let mut told = Vec::new();
     match running {
-        Some(running) => told.push(format!("{} runs in {name}: {:?} ({})", running.build, running.health, running.reason)),
+        Some(running) => {
+            told.push(format!("{} runs in {name}: {:?} ({})", running.build, running.health, running.reason))
+        }
         None => told.push(format!("{component} does not run in {name}")),
     }
     if status.suspended {
         told.push(format!("{name} is suspended: nothing moves until `suspend` is lifted in environments/{name}.yaml"));
     }
     if let Some(held) = &status.held {
-        told.push(format!("on main and held: {} by {} ({}): {}", held.change, held.author, held.commit.short(), held.reason));
+        told.push(format!(
+            "on main and held: {} by {} ({}): {}",
+            held.change,
+            held.author,
+            held.commit.short(),
+            held.reason
+        ));
     }
     if let Some(error) = &status.error {
         told.push(error.clone());

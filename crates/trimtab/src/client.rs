@@ -77,7 +77,9 @@ impl Api {
         let answer = request.bearer_auth(&self.token).send().await.map_err(|e| {
             let base = self.base.trim_end_matches("/api/v1");
             match e.is_connect() {
-                true => anyhow::Error::new(Failure::Unreachable(format!("Trimtab does not answer at {base}: is `trimtab up` running?"))),
+                true => anyhow::Error::new(Failure::Unreachable(format!(
+                    "Trimtab does not answer at {base}: is `trimtab up` running?"
+                ))),
                 false => anyhow::Error::new(Failure::Unreachable(format!("{base}: {e}"))),
             }
         })?;

@@ -110,7 +110,10 @@ impl Instance {
     /// As [`Self::load`], for commands that need an instance to talk to.
     pub fn require(layout: &Layout) -> Result<Self> {
         Self::load(layout)?.with_context(|| {
-            format!("there is no Trimtab in {}: run `trimtab up` there first, or name it with --data-dir", layout.root().display())
+            format!(
+                "there is no Trimtab in {}: run `trimtab up` there first, or name it with --data-dir",
+                layout.root().display()
+            )
         })
     }
 
@@ -198,7 +201,11 @@ impl Lock {
                 Ok(Self { _held: held })
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                bail!("{} is in use by process {}: stop it first, or give another --data-dir", layout.root().display(), holder.trim())
+                bail!(
+                    "{} is in use by process {}: stop it first, or give another --data-dir",
+                    layout.root().display(),
+                    holder.trim()
+                )
             }
             Err(e) => Err(e).with_context(|| format!("locking {}", path.display())),
         }

@@ -65,7 +65,9 @@ impl Control {
         let simulated = match (simulate, lacks.as_slice()) {
             (true, _) => Some("asked for with --simulate".to_owned()),
             (false, []) => None,
-            (false, lacks) => Some(lacks.iter().map(|l| format!("{}: {} ({})", l.what, l.why, l.remedy)).collect::<Vec<_>>().join("; ")),
+            (false, lacks) => Some(
+                lacks.iter().map(|l| format!("{}: {} ({})", l.what, l.why, l.remedy)).collect::<Vec<_>>().join("; "),
+            ),
         };
         let node = node::Node::start(
             api.client(system("system:node:local")),
@@ -85,7 +87,9 @@ impl Control {
         .await?;
         api.set_kubelet(node.kubelet());
         let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
-        tasks.spawn(async move { Ok(controllers::run(client, controllers::Options { node_name: "local".into() }, stop).await?) });
+        tasks.spawn(async move {
+            Ok(controllers::run(client, controllers::Options { node_name: "local".into() }, stop).await?)
+        });
 
         // Git, traffic, the data plane, builds.
         let source = source::Source::open(source::Options {
@@ -144,7 +148,10 @@ impl Control {
             .merge(oci::registry::router(images, tokens));
         let stop = shutdown.clone();
         tasks.spawn(async move {
-            axum::serve(control, router).with_graceful_shutdown(stop.cancelled_owned()).await.context("the control listener")
+            axum::serve(control, router)
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await
+                .context("the control listener")
         });
         Ok(Self { instance, layout, tasks, shutdown, down, simulated, started, _lock: lock })
     }
@@ -153,7 +160,8 @@ impl Control {
     pub fn print_addresses(&self, output: Output) {
         let Instance { gateway, control, kubernetes, .. } = &self.instance;
         let data = self.layout.root().display();
-        let value = json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "simulated": self.simulated });
+        let value =
+            json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "simulated": self.simulated });
         output.print(&value, |_| {
             let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
             text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  Kubernetes   https://{kubernetes}\n  data         {data}\n"));
@@ -191,7 +199,10 @@ impl Control {
     async fn stop(&mut self) {
         self.shutdown.cancel();
         // Streams that never end (watches, followed logs) must not hold the process.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), async { while self.tasks.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
     }
 }
 
@@ -203,7 +214,12 @@ pub async fn teardown(layout: &Layout, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-async fn builder(layout: &Layout, instance: &Instance, exe: &std::path::Path, images: oci::Store) -> Result<build::Builder> {
+async fn builder(
+    layout: &Layout,
+    instance: &Instance,
+    exe: &std::path::Path,
+    images: oci::Store,
+) -> Result<build::Builder> {
     let containers = container::Runtime::new(container::Config {
         exe: exe.to_owned(),
         root: layout.builds().join("containers"),
@@ -223,7 +239,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             let holder = gateway::holder_of(address).map_or(String::new(), |holder| format!(" by {holder}"));
-            bail!("{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next two ports are used too)")
+            bail!(
+                "{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next two ports are used too)"
+            )
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),
     }

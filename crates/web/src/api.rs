@@ -52,8 +52,10 @@ async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Reques
             next.run(request).await
         }
         None => {
-            let message = "the token is missing or not known here: the CLI reads it from its data directory (--data-dir)";
-            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], Json(json!({ "error": message }))).into_response()
+            let message =
+                "the token is missing or not known here: the CLI reads it from its data directory (--data-dir)";
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], Json(json!({ "error": message })))
+                .into_response()
         }
     }
 }

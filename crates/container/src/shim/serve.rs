@@ -162,7 +162,10 @@ impl<'a> Server<'a> {
         match request {
             Ok(request) => self.serve(client, request),
             Err(error) => {
-                answer(&client.stream, &Answer::Failed(Failure::new(FailureKind::Runtime, format!("not a request: {error}"))));
+                answer(
+                    &client.stream,
+                    &Answer::Failed(Failure::new(FailureKind::Runtime, format!("not a request: {error}"))),
+                );
                 None
             }
         }

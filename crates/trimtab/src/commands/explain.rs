@@ -32,7 +32,9 @@ fn text(explanation: &Value) -> String {
         text.push('\n');
     }
     let held = explanation.pointer("/held/gates").cloned().unwrap_or_default();
-    for (title, gates) in [("held on main", held), (explanation["candidate"].as_str().unwrap_or_default(), explanation["gates"].clone())] {
+    for (title, gates) in
+        [("held on main", held), (explanation["candidate"].as_str().unwrap_or_default(), explanation["gates"].clone())]
+    {
         if let Ok(gates) = serde_json::from_value::<Vec<Gate>>(gates)
             && !gates.is_empty()
         {

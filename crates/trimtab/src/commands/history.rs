@@ -30,7 +30,13 @@ pub async fn run(common: &Common, args: HistoryArgs) -> Result<ExitCode> {
             let environment = entry.environment.as_ref().map_or(String::new(), ToString::to_string);
             let reason = entry.reason.lines().next().unwrap_or_default();
             let what = if reason.is_empty() { entry.summary.clone() } else { format!("{}: {reason}", entry.summary) };
-            vec![entry.at.strftime("%Y-%m-%d %H:%M:%S").to_string(), entry.actor.clone(), environment, entry.kind.to_string(), what]
+            vec![
+                entry.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                entry.actor.clone(),
+                environment,
+                entry.kind.to_string(),
+                what,
+            ]
         };
         table(&["WHEN (UTC)", "WHO", "ENVIRONMENT", "EVENT", "WHAT"], &entries.iter().map(row).collect::<Vec<_>>())
     });

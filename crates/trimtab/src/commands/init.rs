@@ -48,7 +48,8 @@ pub async fn run(common: &Common, args: InitArgs) -> Result<ExitCode> {
     if !file.exists() {
         std::fs::write(&file, to_text(&component)?).with_context(|| format!("writing {}", file.display()))?;
     }
-    repository.commit(if fresh { "." } else { "trimtab.yaml" }, &format!("Describe {} for Trimtab", component.component))?;
+    repository
+        .commit(if fresh { "." } else { "trimtab.yaml" }, &format!("Describe {} for Trimtab", component.component))?;
     repository.remote(&text("repository"), common)?;
 
     let push = match repository.branch()?.as_str() {
@@ -57,7 +58,8 @@ pub async fn run(common: &Common, args: InitArgs) -> Result<ExitCode> {
     };
     let answer = json!({ "project": component.project, "component": component.component, "repository": text("repository"), "config": text("config"), "push": push });
     common.output.print(&answer, |_| {
-        let made = if done["created"] == true { "created with dev (Auto), staging and prod (Manual)" } else { "joined" };
+        let made =
+            if done["created"] == true { "created with dev (Auto), staging and prod (Manual)" } else { "joined" };
         format!("project {} {made}; its config repository: {}\nnow: {push}\n", component.project, text("config"))
     });
     Ok(ExitCode::SUCCESS)
@@ -68,15 +70,18 @@ fn describe(common: &Common, args: &InitArgs, root: &Path) -> Result<ComponentFi
     let name = root.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let component = match &args.component {
         Some(component) => component.clone(),
-        None => slug(name).parse().with_context(|| format!("the directory's name {name:?} makes no component: give --component"))?,
+        None => slug(name)
+            .parse()
+            .with_context(|| format!("the directory's name {name:?} makes no component: give --component"))?,
     };
     let project = match &common.project {
         Some(project) => project.clone(),
         None => component.as_str().parse::<Project>()?,
     };
     let dockerfile = root.join("Dockerfile");
-    let text = std::fs::read_to_string(&dockerfile)
-        .with_context(|| format!("{}: init needs a Dockerfile, or a trimtab.yaml that names an image", dockerfile.display()))?;
+    let text = std::fs::read_to_string(&dockerfile).with_context(|| {
+        format!("{}: init needs a Dockerfile, or a trimtab.yaml that names an image", dockerfile.display())
+    })?;
     let port = args.port.or_else(|| exposed(&text)).unwrap_or(8080);
     let endpoint = Endpoint { port, visibility: Visibility::Public };
     Ok(ComponentFile {
@@ -132,7 +137,12 @@ struct Repository {
 
 impl Repository {
     fn git(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("git").arg("-C").arg(&self.root).args(arguments).output().context("running git: is it installed?")?;
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(&self.root)
+            .args(arguments)
+            .output()
+            .context("running git: is it installed?")?;
         if !output.status.success() {
             bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -158,7 +168,8 @@ impl Repository {
         }
         // Without an identity git refuses; a newcomer's first commit is not the place to learn that.
         let known = self.git(&["config", "user.email"]).is_ok();
-        let identity: &[&str] = if known { &[] } else { &["-c", "user.name=trimtab init", "-c", "user.email=init@trimtab.invalid"] };
+        let identity: &[&str] =
+            if known { &[] } else { &["-c", "user.name=trimtab init", "-c", "user.email=init@trimtab.invalid"] };
         self.git(&[identity, &["commit", "-q", "-m", message, "--", path]].concat())?;
         Ok(())
     }
@@ -192,7 +203,12 @@ mod tests {
 
     #[test]
     fn a_directory_name_becomes_a_label() {
-        for (name, expect) in [("hello", "hello"), ("My App", "my-app"), ("_x_", "x"), ("a-very-long-directory-name", "a-very-long-director")] {
+        for (name, expect) in [
+            ("hello", "hello"),
+            ("My App", "my-app"),
+            ("_x_", "x"),
+            ("a-very-long-directory-name", "a-very-long-director"),
+        ] {
             assert_eq!(slug(name), expect);
         }
     }

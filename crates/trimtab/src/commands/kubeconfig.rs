@@ -12,7 +12,8 @@ pub fn run(common: &Common, _args: KubeconfigArgs) -> Result<ExitCode> {
     let layout = common.layout()?;
     let instance = Instance::require(&layout)?;
     let authority = layout.keys().join("ca.pem");
-    let pem = std::fs::read(&authority).with_context(|| format!("reading {}: has `trimtab up` run?", authority.display()))?;
+    let pem =
+        std::fs::read(&authority).with_context(|| format!("reading {}: has `trimtab up` run?", authority.display()))?;
     let authority = base64::engine::general_purpose::STANDARD.encode(pem);
     let (server, token) = (instance.kubernetes, admin_token(&layout)?);
     print!(

@@ -61,7 +61,9 @@ pub async fn follow(common: &Common, api: &Api, project: &Project, name: &str, d
         Err(error) if error.is::<Held>() => {}
         other => other?,
     }
-    let Some(promotion) = last else { return Err(Failure::Unreachable("the answer ended before it began".into()).into()) };
+    let Some(promotion) = last else {
+        return Err(Failure::Unreachable("the answer ended before it began".into()).into());
+    };
     Ok(match promotion.status.phase {
         PromotionPhase::Succeeded => ExitCode::SUCCESS,
         _ => ExitCode::from(4),
@@ -86,8 +88,12 @@ fn show(output: Output, promotion: &Promotion, line: &str, shown: &mut String) {
     let status = &promotion.status;
     let text = match status.phase {
         PromotionPhase::Pending => return,
-        PromotionPhase::Waiting => format!("{} waits: {}\n{}", promotion.name, status.message, gate_table(&status.gates)),
-        PromotionPhase::Admitted => format!("{}→ {}: {}\n", gate_table(&status.gates), promotion.spec.environment, status.change),
+        PromotionPhase::Waiting => {
+            format!("{} waits: {}\n{}", promotion.name, status.message, gate_table(&status.gates))
+        }
+        PromotionPhase::Admitted => {
+            format!("{}→ {}: {}\n", gate_table(&status.gates), promotion.spec.environment, status.change)
+        }
         PromotionPhase::Succeeded if status.change.is_empty() => format!("✔ {}\n", status.message),
         PromotionPhase::Succeeded => format!("✔ {}: {} is healthy\n", promotion.spec.environment, status.change),
         PromotionPhase::Failed => format!("✘ {}: {}\n", promotion.spec.environment, status.message),

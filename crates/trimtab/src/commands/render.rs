@@ -38,7 +38,8 @@ fn read(root: &Path) -> Result<Snapshot> {
             let path = entry?.path();
             let kind = fs::symlink_metadata(&path)?;
             let Ok(relative) = path.strip_prefix(root) else { continue };
-            let name = relative.to_str().with_context(|| format!("{}: the name is not UTF-8", path.display()))?.to_owned();
+            let name =
+                relative.to_str().with_context(|| format!("{}: the name is not UTF-8", path.display()))?.to_owned();
             if kind.is_dir() {
                 if relative != Path::new(".git") {
                     directories.push(path);

@@ -47,7 +47,12 @@ fn text(status: &Value) -> String {
         }
         if let Some(held) = environment.get("held") {
             let commit: String = word(&held["commit"]).chars().take(8).collect();
-            notes.push(format!("{name}: {} by {} ({commit}) is held: {}", word(&held["change"]), word(&held["author"]), word(&held["reason"])));
+            notes.push(format!(
+                "{name}: {} by {} ({commit}) is held: {}",
+                word(&held["change"]),
+                word(&held["author"]),
+                word(&held["reason"])
+            ));
         }
         if let Some(error) = environment.get("error") {
             notes.push(format!("{name}: {}", word(error)));

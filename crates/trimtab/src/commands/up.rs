@@ -21,7 +21,10 @@ pub struct UpArgs {
 
 pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
     let level = std::env::var("TRIMTAB_LOG").unwrap_or_else(|_| "warn".to_owned());
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .init();
     let control = Control::start(common.layout()?, args.listen, args.simulate).await?;
     control.print_addresses(common.output);
     control.wait().await

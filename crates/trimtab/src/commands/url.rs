@@ -25,7 +25,8 @@ pub async fn run(common: &Common, args: UrlArgs) -> Result<ExitCode> {
         println!("http://{}/{project}/config.git", Instance::require(&common.layout()?)?.control);
         return Ok(ExitCode::SUCCESS);
     }
-    let (component, env) = (args.component.context("which component?")?, args.env.context("which environment? Give --env")?);
+    let (component, env) =
+        (args.component.context("which component?")?, args.env.context("which environment? Give --env")?);
     let query = [("component", component.as_str()), ("env", env.as_str())];
     let answer = api.get(&format!("/projects/{project}/url"), &query).await?;
     println!("{}", answer["url"].as_str().unwrap_or_default());

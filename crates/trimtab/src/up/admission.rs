@@ -9,7 +9,8 @@ pub struct Projections;
 
 impl Admission for Projections {
     fn review(&self, request: &AdmissionRequest<'_>) -> Result<(), String> {
-        let ours = request.group == model::GROUP && request.subresource.is_none() && request.identity.user != "system:trimtab";
+        let ours =
+            request.group == model::GROUP && request.subresource.is_none() && request.identity.user != "system:trimtab";
         let projection = Kind::ALL.iter().any(|kind| kind.is_projection() && kind.plural() == request.resource);
         if !ours || !projection || unchanged(request.old, request.new) {
             return Ok(());

@@ -101,7 +101,9 @@ impl web::Delivery for Delivery {
         let selector = ListParams::default().labels(&format!("{}={component}", model::LABEL_COMPONENT));
         let found = pods.list(&selector).await.map_err(unavailable)?.items;
         if found.is_empty() {
-            return Err(Error::NotFound(format!("no Pod of {component} runs in {env}: trimtab explain {component} --env {env}")));
+            return Err(Error::NotFound(format!(
+                "no Pod of {component} runs in {env}: trimtab explain {component} --env {env}"
+            )));
         }
         let several = found.len() > 1;
         let mut streams = Vec::new();
@@ -132,7 +134,10 @@ impl web::Delivery for Delivery {
         let received = receive.await;
         let (images, from) = (self.images.clone(), path.clone());
         let imported = match received {
-            Ok(()) => tokio::task::spawn_blocking(move || images.import(&from)).await.map_err(unavailable)?.map_err(|e| Error::Invalid(e.to_string())),
+            Ok(()) => tokio::task::spawn_blocking(move || images.import(&from))
+                .await
+                .map_err(unavailable)?
+                .map_err(|e| Error::Invalid(e.to_string())),
             Err(error) => Err(unavailable(error)),
         };
         let _ = tokio::fs::remove_file(&path).await;

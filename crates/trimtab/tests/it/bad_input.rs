@@ -10,7 +10,10 @@ fn a_wrong_token_is_refused() {
     let control = home.data().join("instance.json");
     let instance: serde_json::Value = serde_json::from_slice(&fs::read(control).unwrap()).unwrap();
     let address = instance["control"].as_str().unwrap();
-    let said = home.sh("", &format!("curl -s -w ' %{{http_code}}' -H 'Authorization: Bearer wrong' http://{address}/api/v1/projects"));
+    let said = home.sh(
+        "",
+        &format!("curl -s -w ' %{{http_code}}' -H 'Authorization: Bearer wrong' http://{address}/api/v1/projects"),
+    );
     assert!(said.text.ends_with(" 401") && said.text.contains("token"), "{}", said.text);
     let said = home.sh("", &format!("curl -s -o /dev/null -w '%{{http_code}}' -u admin:wrong 'http://{address}/hello/hello.git/info/refs?service=git-receive-pack'"));
     assert_eq!(said.text, "401");

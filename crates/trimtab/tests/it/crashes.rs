@@ -23,7 +23,13 @@ fn one_commit_per_movement(home: &Home) {
     home.config();
     for (path, expect) in [("environments/dev/hello.yaml", "2"), ("environments/staging/hello.yaml", "2")] {
         let count = home.sh("config", &format!("git log --oneline -- {path} | wc -l")).ok();
-        assert_eq!(count.trim(), expect, "{path}: {}\n{}", home.sh("config", "git log --stat").text, home.trimtab(&["history"]).text);
+        assert_eq!(
+            count.trim(),
+            expect,
+            "{path}: {}\n{}",
+            home.sh("config", "git log --stat").text,
+            home.trimtab(&["history"]).text
+        );
     }
     let admitted = home.history().iter().filter(|e| e["kind"] == "admitted" && e["environment"] == "staging").count();
     // The empty state of the new environment may have an admission of its own.

@@ -73,7 +73,9 @@ impl Home {
         let binary = Path::new(env!("CARGO_BIN_EXE_trimtab")).parent().unwrap();
         let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
         command.current_dir(self.path()).env("HOME", self.path()).env("PATH", path);
-        for name in ["XDG_DATA_HOME", "TRIMTAB_DATA", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_DIR", "TRIMTAB_FAILPOINT"] {
+        for name in
+            ["XDG_DATA_HOME", "TRIMTAB_DATA", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_DIR", "TRIMTAB_FAILPOINT"]
+        {
             command.env_remove(name);
         }
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
@@ -141,7 +143,8 @@ impl Home {
     /// The config repository in `config/`, cloned or pulled.
     pub fn config(&self) -> PathBuf {
         if !self.path().join("config").exists() {
-            self.sh("", "git clone -q \"$(trimtab url --config)\" config -c 'credential.helper=!trimtab credential'").ok();
+            self.sh("", "git clone -q \"$(trimtab url --config)\" config -c 'credential.helper=!trimtab credential'")
+                .ok();
             self.sh("config", "git config user.name Ada && git config user.email ada@example.com").ok();
         }
         self.sh("config", "git pull -q --ff-only").ok();
@@ -160,7 +163,8 @@ impl Home {
         let said = self.trimtab(&["status", "--output", "json"]);
         let status: Value = serde_json::from_str(&said.text).ok()?;
         let environments = status["environments"].as_array()?;
-        let component = environments.iter().find(|e| e["name"] == environment)?["components"].as_array()?.first()?.clone();
+        let component =
+            environments.iter().find(|e| e["name"] == environment)?["components"].as_array()?.first()?.clone();
         (component["health"] == "Healthy").then(|| component["build"].as_str().unwrap_or_default().to_owned())
     }
 }

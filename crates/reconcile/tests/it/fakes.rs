@@ -1,0 +1,425 @@
+//! Places that live in memory. They keep what a real place keeps across a restart, and nothing else.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::flow::{
+    Action, File, FileMode, ObjectId, Observation, Plan, Receipt, Repository, Revision, Snapshot, StepResult,
+};
+use model::journal::Entry;
+use model::names::Digest;
+use model::ports::*;
+use model::records::Kind;
+use model::{BuildId, CommitId, ImageRef, Project, RouteTable};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// Everything that survives a restart of the control process.
+#[derive(Default)]
+pub struct World {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    clock: i64,
+    refs: BTreeMap<(Repository, String), CommitId>,
+    commits: BTreeMap<CommitId, (Commit, BTreeMap<String, Vec<u8>>)>,
+    journal: BTreeMap<Project, Vec<Entry>>,
+    records: BTreeMap<(Kind, String), Value>,
+    objects: BTreeMap<ObjectId, Value>,
+    revision: u64,
+    routes: RouteTable,
+    /// Builds made so far: a rollback makes none.
+    built: Vec<BuildId>,
+    /// Builds whose containers crash.
+    crashing: BTreeSet<BuildId>,
+    wakes: Vec<Wake>,
+    /// Operations until everything fails, as a crash would have it.
+    fuse: Option<usize>,
+}
+
+impl World {
+    /// One durable effect; fails when the fuse is burnt.
+    fn effect(state: &mut State) -> Result<()> {
+        match &mut state.fuse {
+            Some(0) => Err(PortError::Transient("crashed".into())),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// From the given number of durable effects on, nothing works any more.
+    pub fn burn_after(&self, effects: Option<usize>) {
+        self.state.lock().unwrap().fuse = effects;
+    }
+    pub fn burnt(&self) -> bool {
+        self.state.lock().unwrap().fuse == Some(0)
+    }
+
+    fn wake(&self) {
+        let wakes = self.state.lock().unwrap().wakes.clone();
+        wakes.iter().for_each(|wake| wake());
+    }
+
+    pub fn now(&self) -> Timestamp {
+        let mut state = self.state.lock().unwrap();
+        state.clock += 1;
+        Timestamp::from_second(1_800_000_000 + state.clock).unwrap()
+    }
+
+    /// What a person commits and pushes: path → content, `None` to delete.
+    pub fn push(
+        &self,
+        repository: &Repository,
+        author: &str,
+        message: &str,
+        files: &[(&str, Option<&str>)],
+    ) -> CommitId {
+        let at = self.now();
+        let mut state = self.state.lock().unwrap();
+        let head = state.refs.get(&(repository.clone(), model::MAIN.to_owned())).cloned();
+        let files =
+            files.iter().map(|(path, text)| ((*path).to_owned(), text.map(|t| t.as_bytes().to_vec()))).collect();
+        let write = Write { expect: head, files, author: author.into(), message: message.into(), at };
+        commit(&mut state, repository, &write)
+    }
+
+    /// What kubectl deletes.
+    pub fn delete_object(&self, kind: &str, name: &str) {
+        self.state.lock().unwrap().objects.retain(|id, _| !(id.kind == kind && id.name == name));
+        self.wake();
+    }
+
+    pub fn crash_loop(&self, build: &str) {
+        self.state.lock().unwrap().crashing.insert(build.parse().unwrap());
+    }
+    pub fn built(&self) -> usize {
+        self.state.lock().unwrap().built.len()
+    }
+    pub fn journal_of(&self, project: &Project) -> Vec<Entry> {
+        self.state.lock().unwrap().journal.get(project).cloned().unwrap_or_default()
+    }
+    pub fn record(&self, kind: Kind, name: &str) -> Option<Value> {
+        self.state.lock().unwrap().records.get(&(kind, name.to_owned())).cloned()
+    }
+    pub fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        state
+            .objects
+            .values()
+            .find(|o| o["kind"] == kind && o["metadata"]["namespace"] == namespace && o["metadata"]["name"] == name)
+            .cloned()
+    }
+    pub fn routes(&self) -> RouteTable {
+        self.state.lock().unwrap().routes.clone()
+    }
+
+    /// A file at main.
+    pub fn file(&self, repository: &Repository, path: &str) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        let head = state.refs.get(&(repository.clone(), model::MAIN.to_owned()))?;
+        state.commits[head].1.get(path).map(|bytes| String::from_utf8(bytes.clone()).unwrap())
+    }
+
+    /// Commits on main that touch a path.
+    pub fn commits(&self, repository: &Repository, path: &str) -> Vec<Commit> {
+        let state = self.state.lock().unwrap();
+        let mut found = Vec::new();
+        let mut next = state.refs.get(&(repository.clone(), model::MAIN.to_owned())).cloned();
+        while let Some(id) = next {
+            let commit = &state.commits[&id].0;
+            found.extend(commit.paths.iter().any(|p| p == path).then(|| commit.clone()));
+            next = commit.parent.clone();
+        }
+        found
+    }
+}
+
+fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId {
+    let mut tree = write.expect.as_ref().map(|head| state.commits[head].1.clone()).unwrap_or_default();
+    for (path, content) in &write.files {
+        match content {
+            Some(bytes) => tree.insert(path.clone(), bytes.clone()),
+            None => tree.remove(path),
+        };
+    }
+    let digest = Digest::of(format!("{repository} {} {}", state.commits.len(), write.message).as_bytes());
+    let id: CommitId = digest.hex()[..40].parse().unwrap();
+    let trailers = write.message.lines().filter_map(|l| l.split_once(": ")).filter(|(k, _)| k.starts_with("Trimtab-"));
+    let record = Commit {
+        id: id.clone(),
+        parent: write.expect.clone(),
+        author: write.author.clone(),
+        at: write.at,
+        subject: write.message.lines().next().unwrap_or_default().to_owned(),
+        trailers: trailers.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        paths: write.files.keys().cloned().collect(),
+    };
+    state.commits.insert(id.clone(), (record, tree));
+    state.refs.insert((repository.clone(), model::MAIN.to_owned()), id.clone());
+    id
+}
+
+#[async_trait]
+impl Repositories for World {
+    async fn list(&self) -> Result<Vec<Repository>> {
+        let state = self.state.lock().unwrap();
+        let all: BTreeSet<Repository> = state.refs.keys().map(|(repository, _)| repository.clone()).collect();
+        Ok(all.into_iter().collect())
+    }
+    async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
+        Ok(self.state.lock().unwrap().refs.get(&(repository.clone(), reference.to_owned())).cloned())
+    }
+    async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
+        assert_eq!(path, ".", "the fakes hold whole repositories");
+        let state = self.state.lock().unwrap();
+        let (_, tree) = state
+            .commits
+            .get(&revision.commit)
+            .ok_or_else(|| PortError::Terminal(format!("no commit {}", revision.commit)))?;
+        let file = |bytes: &Vec<u8>| File { mode: FileMode::Regular, bytes: bytes.as_slice().into() };
+        Ok(Snapshot {
+            revision: revision.clone(),
+            files: tree.iter().map(|(path, bytes)| (path.clone(), file(bytes))).collect(),
+        })
+    }
+    async fn log(
+        &self,
+        _repository: &Repository,
+        tip: &CommitId,
+        until: Option<&CommitId>,
+        limit: usize,
+    ) -> Result<Vec<Commit>> {
+        let state = self.state.lock().unwrap();
+        let mut log = Vec::new();
+        let mut next = Some(tip.clone());
+        while let Some(id) = next.filter(|id| Some(id) != until && log.len() < limit) {
+            let commit = state.commits[&id].0.clone();
+            next = commit.parent.clone();
+            log.push(commit);
+        }
+        Ok(log)
+    }
+    async fn is_ancestor(&self, repository: &Repository, ancestor: &CommitId, commit: &CommitId) -> Result<bool> {
+        Ok(self.log(repository, commit, None, usize::MAX).await?.iter().any(|c| c.id == *ancestor))
+    }
+    async fn write(&self, repository: &Repository, write: &Write) -> Result<Written> {
+        let mut state = self.state.lock().unwrap();
+        let head = state.refs.get(&(repository.clone(), model::MAIN.to_owned())).cloned();
+        if head != write.expect {
+            return Ok(Written::Superseded(head));
+        }
+        Self::effect(&mut state)?;
+        Ok(Written::Commit(commit(&mut state, repository, write)))
+    }
+    async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.refs.insert((repository.clone(), format!("refs/trimtab/keep/{name}")), commit.clone());
+        Ok(())
+    }
+    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
+        Ok(self.journal_of(project))
+    }
+    async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if state.journal.get(project).is_some_and(|journal| journal.iter().any(|e| e.id == entry.id)) {
+            return Ok(());
+        }
+        Self::effect(&mut state)?;
+        state.journal.entry(project.clone()).or_default().push(entry.clone());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Builder for World {
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> std::result::Result<ImageRef, BuildFailure> {
+        lines.line("step 1/1 FROM scratch");
+        let Some(file) = request.snapshot.files.get("Dockerfile") else {
+            return Err(BuildFailure { message: "Dockerfile is missing".into() });
+        };
+        self.state.lock().unwrap().built.push(request.build.clone());
+        Ok(ImageRef::recorded(&request.project, &request.build.component, &Digest::of(&file.bytes)))
+    }
+    async fn fetch(
+        &self,
+        _: &Project,
+        _: &BuildId,
+        _: &str,
+        _: &dyn Lines,
+    ) -> std::result::Result<ImageRef, BuildFailure> {
+        Err(BuildFailure { message: "there is no registry".into() })
+    }
+    async fn has(&self, _: &ImageRef) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+/// Where a workload's Pod would be.
+fn address(state: &State) -> String {
+    format!("10.0.{}.{}", state.revision / 250, state.revision % 250)
+}
+
+/// What controllers and a node would make of a Deployment, at once.
+fn run(state: &mut State, deployment: &mut Value) {
+    let labels = deployment["metadata"]["labels"].clone();
+    let (namespace, name) = (deployment["metadata"]["namespace"].clone(), deployment["metadata"]["name"].clone());
+    let version = labels["app.kubernetes.io/version"].as_str().unwrap_or_default();
+    let crashing = version.parse().is_ok_and(|build: BuildId| state.crashing.contains(&build));
+    let (replicas, ip) = (deployment["spec"]["replicas"].as_i64().unwrap_or(1), address(state));
+    let available = if crashing { 0 } else { replicas };
+    let uid = deployment["metadata"]["uid"].clone();
+    deployment["status"] = json!({
+        "observedGeneration": deployment["metadata"]["generation"], "replicas": replicas, "updatedReplicas": replicas,
+        "readyReplicas": available, "availableReplicas": available,
+        "conditions": [
+            { "type": "Available", "status": if crashing { "False" } else { "True" }, "reason": "MinimumReplicasAvailable" },
+            { "type": "Progressing", "status": "True", "reason": if crashing { "ReplicaSetUpdated" } else { "NewReplicaSetAvailable" } },
+        ],
+    });
+    let owner = |kind: &str, name: &str, uid: &Value| json!([{ "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true }]);
+    let metadata = |name: String, uid: String, owners: Value| json!({ "name": name, "namespace": namespace, "uid": uid, "labels": labels, "ownerReferences": owners });
+    let text = name.as_str().unwrap_or_default();
+    let mut set = metadata(format!("{text}-set"), format!("set-{}", state.revision), owner("Deployment", text, &uid));
+    set["annotations"] = json!({ "deployment.kubernetes.io/revision": "1" });
+    let set_uid = set["uid"].clone();
+    let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } });
+    let running = json!({ "running": { "startedAt": "2026-11-21T00:00:00Z" } });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata(format!("{text}-pod"), format!("pod-{}", state.revision), owner("ReplicaSet", &format!("{text}-set"), &set_uid)),
+        "spec": deployment["spec"]["template"]["spec"],
+        "status": { "phase": "Running", "podIP": ip, "conditions": [{ "type": "Ready", "status": if crashing { "False" } else { "True" } }],
+            "containerStatuses": [{ "name": text, "ready": !crashing, "restartCount": if crashing { 3 } else { 0 },
+                "state": if crashing { waiting } else { running },
+                "lastState": if crashing { json!({ "terminated": { "exitCode": 3, "reason": "Error" } }) } else { json!({}) } }] },
+    });
+    let set = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": set, "spec": { "replicas": replicas, "template": deployment["spec"]["template"] },
+        "status": { "replicas": replicas, "availableReplicas": available, "readyReplicas": available } });
+    let mut slice_labels = labels.clone();
+    slice_labels["kubernetes.io/service-name"] = name.clone();
+    let slice = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": { "name": format!("{text}-slice"), "namespace": namespace, "labels": slice_labels, "ownerReferences": owner("Service", text, &uid) },
+        "ports": [{ "name": "http", "port": 8080 }], "endpoints": [{ "addresses": [ip], "conditions": { "ready": !crashing } }] });
+    for object in [set, pod, slice] {
+        state.objects.insert(ObjectId::of(&object), object);
+    }
+}
+
+#[async_trait]
+impl DataPlane for World {
+    async fn observe(&self, scope: &Scope, wake: Wake) -> Result<Observation> {
+        let mut state = self.state.lock().unwrap();
+        state.wakes.push(wake);
+        let in_scope = |object: &&Value| {
+            let labels = &object["metadata"]["labels"];
+            labels[model::LABEL_PROJECT] == scope.project.as_str()
+                && labels[model::LABEL_ENVIRONMENT] == scope.environment.as_str()
+        };
+        Ok(Observation {
+            objects: state.objects.values().filter(in_scope).map(|o| (ObjectId::of(o), o.clone())).collect(),
+        })
+    }
+    async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>> {
+        let state = self.state.lock().unwrap();
+        Ok(manifests.iter().map(|m| Ok(applied(&state, m))).collect())
+    }
+    async fn execute(&self, plan: &Plan) -> Result<Receipt> {
+        let mut results = Vec::new();
+        {
+            let mut state = self.state.lock().unwrap();
+            for step in plan.steps.iter().filter(|s| s.action != Action::Unchanged) {
+                Self::effect(&mut state)?;
+                state.revision += 1;
+                match &step.manifest {
+                    None => drop(state.objects.remove(&step.object)),
+                    Some(manifest) => {
+                        let mut object = applied(&state, manifest);
+                        object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+                        if object["kind"] == "Deployment" {
+                            run(&mut state, &mut object);
+                        }
+                        state.objects.insert(step.object.clone(), object);
+                    }
+                }
+                results.push(StepResult { object: step.object.clone(), action: step.action, error: None });
+            }
+        }
+        self.wake();
+        Ok(Receipt { results })
+    }
+    async fn logs(&self, _: &str, _: &str, _: u32, _: bool) -> Result<String> {
+        Ok("panic: no database\n".into())
+    }
+}
+
+/// A manifest as it would stand.
+fn applied(state: &State, manifest: &Value) -> Value {
+    let live = state.objects.get(&ObjectId::of(manifest));
+    let mut object = manifest.clone();
+    let generation = live.and_then(|l| l["metadata"]["generation"].as_i64()).unwrap_or(0);
+    let changed = live.is_none_or(|l| l["spec"] != manifest["spec"]);
+    object["metadata"]["generation"] = json!(generation + i64::from(changed));
+    object["metadata"]["uid"] =
+        live.map_or_else(|| json!(format!("uid-{}", state.revision)), |l| l["metadata"]["uid"].clone());
+    object
+}
+
+#[async_trait]
+impl Records for World {
+    async fn list(&self, kind: Kind, _: &Project) -> Result<Vec<Value>> {
+        let state = self.state.lock().unwrap();
+        Ok(state.records.iter().filter(|((k, _), _)| *k == kind).map(|(_, object)| object.clone()).collect())
+    }
+    async fn create(&self, kind: Kind, object: &Value) -> Result<bool> {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let mut state = self.state.lock().unwrap();
+        if state.records.contains_key(&(kind, name.clone())) {
+            return Ok(false);
+        }
+        Self::effect(&mut state)?;
+        state.records.insert((kind, name), object.clone());
+        Ok(true)
+    }
+    async fn apply(&self, kind: Kind, object: &Value) -> Result<()> {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let mut state = self.state.lock().unwrap();
+        if state.records.get(&(kind, name.clone())) == Some(object) {
+            return Ok(());
+        }
+        Self::effect(&mut state)?;
+        state.records.insert((kind, name), object.clone());
+        Ok(())
+    }
+    async fn delete(&self, kind: Kind, _: &Project, name: &str) -> Result<()> {
+        self.state.lock().unwrap().records.remove(&(kind, name.to_owned()));
+        Ok(())
+    }
+    async fn watch(&self, _: &Project, _: Wake) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Gateway for World {
+    async fn publish(&self, table: &RouteTable) -> Result<()> {
+        self.state.lock().unwrap().routes = table.clone();
+        Ok(())
+    }
+}
+
+/// The fakes as ports.
+pub fn ports(world: &Arc<World>) -> reconcile::Ports {
+    let clock = world.clone();
+    reconcile::Ports {
+        repositories: world.clone(),
+        builder: world.clone(),
+        data_plane: world.clone(),
+        records: world.clone(),
+        gateway: world.clone(),
+        clock: Arc::new(move || clock.now()),
+    }
+}

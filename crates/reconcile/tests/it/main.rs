@@ -1,0 +1,4 @@
+//! The loops against fakes of all ports: the delivery rules, one test each.
+
+mod fakes;
+mod rules;

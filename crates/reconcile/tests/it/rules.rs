@@ -1,0 +1,372 @@
+//! The rules of delivery.
+
+use crate::fakes::{World, ports};
+use futures::StreamExt;
+use model::flow::{Health, Repository};
+use model::journal::EntryKind;
+use model::records::{Promotion, PromotionPhase};
+use model::{Component, Environment, Project};
+use reconcile::{Reconciler, Settings};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+const COMPONENT: &str = "project: shop\ncomponent: web\nendpoints: {http: {port: 8080, visibility: public}}\n";
+
+/// A project `shop` with one component `web`, and a reconciler that can be dropped and made again.
+struct Shop {
+    world: Arc<World>,
+    reconciler: Reconciler,
+    shutdown: CancellationToken,
+    logs: tempfile::TempDir,
+}
+
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let shop = Self::on(Arc::new(World::default()));
+        assert!(shop.reconciler.init_project(&shop.project(), "ada").await.unwrap());
+        shop
+    }
+
+    fn on(world: Arc<World>) -> Self {
+        let logs = tempfile::tempdir().unwrap();
+        let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: logs.path().to_owned() };
+        let reconciler = Reconciler::new(ports(&world), settings);
+        let shutdown = CancellationToken::new();
+        let (running, stop) = (reconciler.clone(), shutdown.clone());
+        tokio::spawn(async move { running.run(stop).await });
+        Self { world, reconciler, shutdown, logs }
+    }
+
+    /// A crash and a new process: only what the places keep is left.
+    fn restart(self) -> Self {
+        self.shutdown.cancel();
+        drop(self.logs);
+        Self::on(self.world)
+    }
+
+    fn project(&self) -> Project {
+        name("shop")
+    }
+    fn config(&self) -> Repository {
+        Repository::config(&self.project())
+    }
+    fn web(&self) -> Component {
+        name("web")
+    }
+
+    async fn eventually(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !condition().await {
+            if Instant::now() > deadline {
+                let status = self.reconciler.status(&self.project()).await;
+                panic!("never: {what}\n{status:#?}\n{:#?}", self.world.journal_of(&self.project()));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn push(&self, text: &str) {
+        let repository = Repository { project: self.project(), name: "web".into() };
+        self.world.push(&repository, "ada", text, &[("trimtab.yaml", Some(COMPONENT)), ("Dockerfile", Some(text))]);
+        self.reconciler.wake();
+    }
+
+    fn edit(&self, message: &str, files: &[(&str, Option<&str>)]) {
+        self.world.push(&self.config(), "ada", message, files);
+        self.reconciler.wake();
+    }
+
+    async fn healthy(&self, environment: &str, build: &str) {
+        self.eventually(&format!("{build} is healthy in {environment}"), async || {
+            self.runs(environment).await.as_deref() == Some(build)
+        })
+        .await;
+    }
+
+    async fn runs(&self, environment: &str) -> Option<String> {
+        let status = self.reconciler.status(&self.project()).await.ok()?;
+        let environment = status.environments.into_iter().find(|e| e.name.as_str() == environment)?;
+        let web = environment.components.into_iter().find(|c| c.health == Health::Healthy)?;
+        Some(web.build.to_string())
+    }
+
+    async fn promote(&self, to: &str) -> Promotion {
+        let asked = self.reconciler.promote(&self.project(), &self.web(), None, &name(to), "ada", "").await.unwrap();
+        self.ended(&asked).await
+    }
+
+    async fn rollback(&self, environment: &str) -> Promotion {
+        let asked = self.reconciler.rollback(&self.project(), &name(environment), None, None, "ada", "").await.unwrap();
+        self.ended(&asked).await
+    }
+
+    /// As it is when it is final, or waits for something.
+    async fn ended(&self, promotion: &str) -> Promotion {
+        let mut updates = Box::pin(self.reconciler.promotion(&self.project(), promotion).await.unwrap());
+        let mut last = None;
+        while let Some(next) = tokio::time::timeout(Duration::from_secs(30), updates.next()).await.expect("it moves on")
+        {
+            let waits = next.status.phase == PromotionPhase::Waiting;
+            last = Some(next);
+            if waits {
+                break;
+            }
+        }
+        last.unwrap()
+    }
+
+    async fn explained(&self, environment: &str, word: &str) {
+        let environment: Environment = name(environment);
+        self.eventually(&format!("explain says {word:?}"), async || {
+            let told = self.reconciler.explain(&self.project(), &self.web(), &environment).await.unwrap();
+            told.sentences.iter().any(|s| s.contains(word))
+        })
+        .await;
+    }
+
+    fn pins(&self, environment: &str) -> usize {
+        self.world.commits(&self.config(), &format!("environments/{environment}/web.yaml")).len()
+    }
+    fn told(&self, kind: EntryKind, environment: &str) -> usize {
+        let of_it = |e: &&model::journal::Entry| {
+            e.kind == kind && e.environment.as_ref().is_some_and(|n| n.as_str() == environment)
+        };
+        self.world.journal_of(&self.project()).iter().filter(of_it).count()
+    }
+    fn pin(&self, environment: &str) -> Option<String> {
+        self.world.file(&self.config(), &format!("environments/{environment}/web.yaml"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_goes_to_auto_environments_and_no_further() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    assert_eq!(shop.runs("staging").await, None);
+    assert_eq!((shop.pins("dev"), shop.pins("staging")), (1, 0));
+    let routes = shop.world.routes().routes;
+    assert_eq!(routes[0].host, "web.dev.shop.localhost");
+    assert_eq!(routes[0].backends[0].endpoints.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_one_commit_and_ends_healthy() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let promotion = shop.promote("staging").await;
+    assert_eq!(promotion.status.phase, PromotionPhase::Succeeded, "{promotion:#?}");
+    assert_eq!(shop.runs("staging").await.as_deref(), Some("web-1"));
+    assert_eq!(shop.pins("staging"), 1);
+    assert_eq!(shop.pin("staging"), shop.pin("dev"), "the pin moves as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_is_one_commit_without_a_build_and_auto_does_not_undo_it() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.push("two");
+    shop.healthy("dev", "web-2").await;
+    let (built, pins) = (shop.world.built(), shop.pins("dev"));
+    let promotion = shop.rollback("dev").await;
+    assert_eq!(promotion.status.phase, PromotionPhase::Succeeded, "{promotion:#?}");
+    shop.healthy("dev", "web-1").await;
+    assert_eq!((shop.world.built(), shop.pins("dev")), (built, pins + 1));
+    assert_eq!(shop.told(EntryKind::RolledBack, "dev"), 1);
+    shop.push("three");
+    shop.healthy("dev", "web-3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_reverted_by_hand_does_what_the_command_does() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.promote("staging").await;
+    let first = shop.pin("staging").unwrap();
+    shop.push("two");
+    shop.healthy("dev", "web-2").await;
+    shop.promote("staging").await;
+    shop.healthy("staging", "web-2").await;
+    shop.edit("Revert", &[("environments/staging/web.yaml", Some(&first))]);
+    shop.healthy("staging", "web-1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_gate_lets_through_is_held_and_nothing_changes() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let unbuilt = shop.pin("dev").unwrap().replace("web-1", "web-99");
+    shop.edit("prod: never built", &[("environments/prod/web.yaml", Some(&unbuilt))]);
+    shop.explained("prod", "there is no build web-99").await;
+    shop.edit("prod: never in staging", &[("environments/prod/web.yaml", Some(&shop.pin("dev").unwrap()))]);
+    shop.explained("prod", "web-1 has not been healthy in staging").await;
+    assert_eq!(shop.runs("prod").await, None);
+    assert!(shop.world.object("Deployment", "shop-prod", "web").is_none(), "held means not applied");
+    shop.eventually("both are told", async || shop.told(EntryKind::Held, "prod") == 2).await;
+    assert_eq!(shop.runs("prod").await, None);
+    // What it waits for happens: it comes in without another commit.
+    shop.promote("staging").await;
+    shop.healthy("prod", "web-1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_environment_does_not_move_until_that_is_lifted() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let file = shop.world.file(&shop.config(), "environments/staging.yaml").unwrap();
+    shop.edit("suspend", &[("environments/staging.yaml", Some(&format!("suspend: true\n{file}")))]);
+    shop.eventually("staging is suspended", async || {
+        shop.reconciler.status(&shop.project()).await.unwrap().environments[1].suspended
+    })
+    .await;
+    let promotion = shop.promote("staging").await;
+    assert_eq!(promotion.status.phase, PromotionPhase::Waiting, "{promotion:#?}");
+    shop.explained("staging", "suspended").await;
+    assert_eq!(shop.pins("staging"), 0);
+    shop.edit("go on", &[("environments/staging.yaml", Some(&file))]);
+    shop.healthy("staging", "web-1").await;
+    assert_eq!(shop.pins("staging"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_with_the_strategy_never_moves_only_by_a_commit() {
+    let shop = Shop::open().await;
+    shop.edit("never", &[("environments/staging.yaml", Some("promotion: {from: [dev], strategy: Never}\n"))]);
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let promotion = shop.promote("staging").await;
+    assert_eq!(promotion.status.phase, PromotionPhase::Failed, "{promotion:#?}");
+    assert!(promotion.status.message.contains("only a commit by hand"), "{promotion:#?}");
+    shop.edit("staging: web-1", &[("environments/staging/web.yaml", Some(&shop.pin("dev").unwrap()))]);
+    shop.healthy("staging", "web-1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_repaired_and_told() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.world.delete_object("Deployment", "web");
+    shop.eventually("it is back", async || shop.world.object("Deployment", "shop-dev", "web").is_some()).await;
+    shop.eventually("the repair is told", async || shop.told(EntryKind::Repaired, "dev") == 1).await;
+    let journal = shop.world.journal_of(&shop.project());
+    let repair = journal.iter().find(|e| e.kind == EntryKind::Repaired).unwrap();
+    assert!(repair.summary.contains("Deployment.apps shop-dev/web"), "{repair:?}");
+    assert!(repair.reason.contains("deleted in the cluster"), "{repair:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_shown_and_left_where_self_heal_is_off() {
+    let shop = Shop::open().await;
+    shop.edit(
+        "no self heal",
+        &[("environments/dev.yaml", Some("promotion: {strategy: Auto}\nsync: {selfHeal: false}\n"))],
+    );
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.world.delete_object("Deployment", "web");
+    shop.eventually("the drift is shown", async || {
+        let status = shop.reconciler.status(&shop.project()).await.unwrap();
+        status.environments[0].components.iter().any(|c| c.drifted)
+    })
+    .await;
+    assert!(shop.world.object("Deployment", "shop-dev", "web").is_none());
+    let plan = shop.reconciler.diff(&shop.project(), &name("dev")).await.unwrap();
+    assert!(!plan.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashing_container_is_told_with_its_last_words() {
+    let shop = Shop::open().await;
+    shop.world.crash_loop("web-1");
+    shop.push("one");
+    shop.eventually("the failure is told", async || shop.told(EntryKind::Failed, "dev") == 1).await;
+    let journal = shop.world.journal_of(&shop.project());
+    let failed = journal.iter().find(|e| e.kind == EntryKind::Failed).unwrap();
+    assert!(failed.reason.contains("panic: no database"), "{failed:?}");
+    shop.push("two");
+    shop.healthy("dev", "web-2").await;
+    let promotion = shop
+        .reconciler
+        .promote(&shop.project(), &shop.web(), Some(name("web-1")), &name("staging"), "ada", "")
+        .await
+        .unwrap();
+    let promotion = shop.ended(&promotion).await;
+    assert_eq!(promotion.status.phase, PromotionPhase::Waiting, "never healthy in dev: {promotion:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_without_a_dockerfile_fails_and_the_last_good_one_runs_on() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let repository = Repository { project: shop.project(), name: "web".into() };
+    shop.world.push(&repository, "ada", "no Dockerfile", &[("Dockerfile", None)]);
+    shop.reconciler.wake();
+    shop.eventually("web-2 failed", async || {
+        let build = shop.world.record(model::records::Kind::Build, "web-2");
+        build.is_some_and(|b| b["status"]["phase"] == "Failed" && b["status"]["message"] == "Dockerfile is missing")
+    })
+    .await;
+    assert_eq!(shop.runs("dev").await.as_deref(), Some("web-1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_config_repository_leaves_the_last_good_state() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.edit("nonsense", &[("environments/dev.yaml", Some("promotion: {strategy: Sometimes}\n"))]);
+    shop.eventually("the problem is shown", async || {
+        let status = shop.reconciler.status(&shop.project()).await.unwrap();
+        status.problems.iter().any(|p| p.contains("environments/dev.yaml:1"))
+    })
+    .await;
+    assert_eq!(shop.runs("dev").await.as_deref(), Some("web-1"));
+    assert_eq!(shop.promote("staging").await.status.phase, PromotionPhase::Succeeded, "the other environments go on");
+}
+
+/// Push, promotion and rollback, with a crash after every number of durable effects: the end is always the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_any_two_effects_changes_nothing() {
+    let mut crashes = 0;
+    for fuse in 0.. {
+        let world = Arc::new(World::default());
+        let mut shop = Shop::on(world.clone());
+        shop.reconciler.init_project(&shop.project(), "ada").await.unwrap();
+        shop.push("one");
+        shop.healthy("dev", "web-1").await;
+        world.burn_after(Some(fuse));
+        shop.push("two");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !world.burnt() && shop.runs("dev").await.as_deref() != Some("web-2") && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let burnt = world.burnt();
+        world.burn_after(None);
+        shop = shop.restart();
+        shop.healthy("dev", "web-2").await;
+        assert_eq!(shop.pins("dev"), 2, "one commit per movement, after a crash at effect {fuse}");
+        let admitted = world
+            .journal_of(&shop.project())
+            .iter()
+            .filter(|e| e.kind == EntryKind::Admitted && e.build.as_ref().is_some_and(|b| b.number == 2))
+            .count();
+        assert_eq!(admitted, 1, "admitted once, after a crash at effect {fuse}");
+        crashes += 1;
+        if !burnt {
+            break;
+        }
+    }
+    assert!(crashes > 5, "only {crashes} effects: the fuse does not work");
+}
