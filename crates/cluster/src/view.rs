@@ -209,7 +209,12 @@ mod tests {
     fn count(view: &View, scope: &Scope) -> Arc<AtomicUsize> {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counted = wakes.clone();
-        view.wake_on_change(scope, Arc::new(move || drop(counted.fetch_add(1, Ordering::Relaxed))));
+        view.wake_on_change(
+            scope,
+            Arc::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }),
+        );
         wakes
     }
 

@@ -78,15 +78,14 @@ impl Deployments {
             }
         }
         let mut deployment = deployment.clone();
-        if let Some(revision) = &decision.revision {
-            let patch = json!({"metadata": {"uid": uid(&deployment), "annotations": {draft::REVISION: revision}}});
-            let patched = self.api(key).patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-            let Some(patched) = patched.unless_gone().during("writing the revision of Deployment", key)? else {
-                return Ok(Next::Wait);
-            };
-            deployment = patched;
+        let is_revised = decision.revision.is_some();
+        // Goes with the status, where an annotation does not count as a change of what is asked for.
+        if let Some(revision) = decision.revision {
+            deployment.metadata.annotations.get_or_insert_default().insert(draft::REVISION.into(), revision);
         }
-        self.write_status(key, deployment, decision.status).await?;
+        if is_revised || deployment.status.as_ref() != Some(&decision.status) {
+            self.write_status(key, deployment, decision.status).await?;
+        }
         Ok(match decision.look_again {
             Some(after) => Next::After(Duration::try_from(after).unwrap_or_default()),
             None => Next::Wait,
@@ -162,9 +161,6 @@ impl Deployments {
     }
 
     async fn write_status(&self, key: &Key, mut deployment: Deployment, status: DeploymentStatus) -> Result<(), Error> {
-        if deployment.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
         deployment.status = Some(status);
         let written = self.api(key).replace_status(&key.name, &PostParams::default(), &deployment).await;
         written.unless_gone().during("writing the status of Deployment", key).map(drop)
@@ -228,3 +224,6 @@ fn difference(before: &ReplicaSet, after: &ReplicaSet) -> Value {
     let metadata = json!({"uid": before.metadata.uid, "resourceVersion": before.metadata.resource_version, "annotations": annotations});
     json!({"metadata": metadata, "spec": spec})
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What is to be done, in this order: changes, then the revision, then the status.
+/// What is to be done, in this order: changes, then status and revision.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) changes: Vec<Change>,

@@ -193,3 +193,111 @@ pub(crate) fn is_same(live: &EndpointSlice, wanted: &EndpointSlice) -> bool {
 pub(crate) fn is_of(slice: &EndpointSlice, service: &Service) -> bool {
     slice.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid(service))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, from_value, json};
+
+    fn service(spec: Value) -> Service {
+        from_value(json!({"metadata": {"name": "web", "namespace": "n", "uid": "s"}, "spec": spec})).unwrap()
+    }
+
+    fn pod(name: &str, ips: &[&str], ready: bool, more: Value) -> Arc<Pod> {
+        let ready = if ready { "True" } else { "False" };
+        let ips: Vec<Value> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        let ports =
+            json!([{"name": "http", "containerPort": 8080}, {"name": "dns", "protocol": "UDP", "containerPort": 53}]);
+        let mut pod = json!({
+            "metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"nodeName": "node", "containers": [{"name": "c", "ports": ports}]},
+            "status": {"phase": "Running", "podIPs": ips, "conditions": [{"type": "Ready", "status": ready}]},
+        });
+        for (pointer, value) in more.as_object().unwrap() {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            pod.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        Arc::new(from_value(pod).unwrap())
+    }
+
+    /// `address ready/serving/terminating` of every endpoint, per slice, and its ports.
+    fn check(service: Value, pods: &[Arc<Pod>], expect: &[&str]) {
+        let told = |is: Option<bool>| if is == Some(true) { "y" } else { "n" };
+        let shown: Vec<String> = slices(&self::service(service.clone()), pods, |_| None)
+            .iter()
+            .map(|slice| {
+                let endpoints: Vec<String> = slice
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| {
+                        let is = endpoint.conditions.clone().unwrap();
+                        format!(
+                            "{} {}{}{}",
+                            endpoint.addresses[0],
+                            told(is.ready),
+                            told(is.serving),
+                            told(is.terminating)
+                        )
+                    })
+                    .collect();
+                let ports: Vec<String> = slice
+                    .ports
+                    .iter()
+                    .flatten()
+                    .map(|p| format!("{}:{}", p.name.as_deref().unwrap(), p.port.unwrap()))
+                    .collect();
+                format!("{} [{}] {}", slice.address_type, ports.join(" "), endpoints.join(", "))
+            })
+            .collect();
+        assert_eq!(shown, expect, "{service}");
+    }
+
+    #[test]
+    fn endpoints_follow_the_pods() {
+        let web = json!({"ports": [{"name": "web", "port": 80, "targetPort": "http"}]});
+        let with = |key: &str, value: Value| {
+            let mut spec = web.clone();
+            spec[key] = value;
+            spec
+        };
+        let none = json!({});
+        let terminating = json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let ready = pod("a", &["10.0.0.1"], true, none.clone());
+        check(web.clone(), &[], &["IPv4 [] "]);
+        check(web.clone(), &[ready.clone()], &["IPv4 [web:8080] 10.0.0.1 yyn"]);
+        check(web.clone(), &[pod("a", &["10.0.0.1"], false, none.clone())], &["IPv4 [web:8080] 10.0.0.1 nnn"]);
+        check(web.clone(), &[pod("a", &["10.0.0.1"], true, terminating.clone())], &["IPv4 [web:8080] 10.0.0.1 nyy"]);
+        check(web.clone(), &[pod("a", &[], true, none.clone())], &["IPv4 [] "]);
+        check(web.clone(), &[pod("a", &["10.0.0.1"], true, json!({"/status/phase": "Failed"}))], &["IPv4 [] "]);
+        check(
+            with("publishNotReadyAddresses", json!(true)),
+            &[pod("a", &["10.0.0.1"], false, terminating)],
+            &["IPv4 [web:8080] 10.0.0.1 yny"],
+        );
+        let dual = pod("a", &["10.0.0.1", "fd00::1"], true, none.clone());
+        let expect = ["IPv4 [web:8080] 10.0.0.1 yyn", "IPv6 [web:8080] fd00::1 yyn"];
+        check(with("ipFamilies", json!(["IPv6", "IPv4"])), &[dual], &expect);
+        // A number needs no container port, a name is looked up by protocol too, no target is the port itself.
+        let ports = json!([{"name": "a", "port": 1, "targetPort": 9}, {"name": "b", "port": 2}, {"name": "c", "port": 3, "targetPort": "dns"}, {"name": "d", "port": 53, "protocol": "UDP", "targetPort": "dns"}]);
+        check(with("ports", ports), &[ready.clone()], &["IPv4 [a:9 b:2 d:53] 10.0.0.1 yyn"]);
+        // Pods with other ports are in a slice of their own; the order of the Pods does not matter.
+        let other = pod(
+            "b",
+            &["10.0.0.2"],
+            true,
+            json!({"/spec/containers/0/ports": [{"name": "http", "containerPort": 9090}]}),
+        );
+        let expect = ["IPv4 [web:8080] 10.0.0.1 yyn", "IPv4 [web:9090] 10.0.0.2 yyn"];
+        check(web.clone(), &[ready.clone(), other.clone()], &expect);
+        check(web, &[other, ready], &expect);
+    }
+
+    #[test]
+    fn a_pod_of_the_services_subdomain_has_its_hostname() {
+        let hostname = |subdomain: &str| {
+            let pod = pod("a", &["10.0.0.1"], true, json!({"/spec/hostname": "db-0", "/spec/subdomain": subdomain}));
+            slices(&service(json!({})), &[pod], |_| None)[0].endpoints[0].hostname.clone()
+        };
+        assert_eq!((hostname("web").as_deref(), hostname("other")), (Some("db-0"), None));
+    }
+}

@@ -136,3 +136,99 @@ pub(crate) fn next_available(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp
     let waits = pods.iter().filter_map(|pod| until_available(pod, min_ready_seconds, now));
     waits.filter(|left| !left.is_zero()).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, from_value, json};
+
+    const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+    fn set(replicas: i32, min_ready_seconds: i32) -> ReplicaSet {
+        let template = json!({"metadata": {"labels": {"app": "web", "tier": "front"}}});
+        let spec =
+            json!({"replicas": replicas, "minReadySeconds": min_ready_seconds, "selector": {}, "template": template});
+        from_value(json!({"metadata": {"uid": "rs", "generation": 3}, "spec": spec})).unwrap()
+    }
+
+    /// `ready` is for how many seconds it is ready, `age` how old it is.
+    fn pod(name: &str, node: &str, phase: &str, ready: Option<i64>, age: i64, more: Value) -> Arc<Pod> {
+        let ago = |seconds: i64| (NOW - SignedDuration::from_secs(seconds)).to_string();
+        let status = ready.map_or(json!("False"), |_| json!("True"));
+        let ready = json!({"type": "Ready", "status": status, "lastTransitionTime": ago(ready.unwrap_or(0))});
+        let mut pod = json!({
+            "metadata": {"name": name, "uid": name, "creationTimestamp": ago(age), "labels": {"app": "web"}},
+            "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase, "conditions": [ready]},
+        });
+        for (pointer, value) in more.as_object().unwrap() {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            pod.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        Arc::new(from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn the_least_useful_pods_are_deleted_first() {
+        let restarted = json!({"/status/containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 7}]});
+        let cheap = json!({"/metadata/annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1"}});
+        let none = json!({});
+        // From the first to go to the last.
+        let ranked = [
+            pod("unassigned", "", "Pending", None, 9000, none.clone()),
+            pod("pending", "a", "Pending", None, 9000, none.clone()),
+            pod("unready", "a", "Running", None, 9000, none.clone()),
+            pod("cheap", "b", "Running", Some(8000), 9000, cheap),
+            pod("crowded", "a", "Running", Some(8000), 9000, none.clone()),
+            pod("just-ready", "b", "Running", Some(1), 9000, none.clone()),
+            pod("restarted", "b", "Running", Some(8000), 9000, restarted),
+            pod("young", "b", "Running", Some(8000), 8100, none.clone()),
+            pod("old", "b", "Running", Some(8000), 90_000, none.clone()),
+        ];
+        let mut shuffled = ranked.to_vec();
+        shuffled.rotate_left(4);
+        shuffled.swap(0, 5);
+        let neighbours: Vec<Arc<Pod>> =
+            (0..9).map(|n| pod(&format!("other-{n}"), "a", "Running", Some(1), 1, json!({}))).collect();
+        let related: Vec<Arc<Pod>> = shuffled.iter().cloned().chain(neighbours).collect();
+        for replicas in 0..ranked.len() {
+            let Difference::TooMany(spare) = difference(&set(replicas as i32, 0), &shuffled, &related, NOW) else {
+                panic!("nothing to delete for {replicas}")
+            };
+            let mut names: Vec<&str> = spare.iter().map(|pod| uid(&**pod)).collect();
+            let mut expect: Vec<&str> = ranked.iter().map(|pod| uid(&**pod)).take(ranked.len() - replicas).collect();
+            names.sort_unstable();
+            expect.sort_unstable();
+            assert_eq!(names, expect, "{replicas} replicas");
+        }
+    }
+
+    #[test]
+    fn what_is_too_few_is_made_in_bounded_portions() {
+        assert!(matches!(difference(&set(0, 0), &[], &[], NOW), Difference::None));
+        assert!(matches!(difference(&set(3, 0), &[], &[], NOW), Difference::TooFew(3)));
+        assert!(matches!(difference(&set(10_000, 0), &[], &[], NOW), Difference::TooFew(BURST)));
+    }
+
+    #[test]
+    fn a_pod_is_available_when_it_was_ready_long_enough() {
+        let ready = |seconds| pod("p", "a", "Running", Some(seconds), 900, json!({}));
+        let pods = [ready(3), ready(10), ready(11), pod("q", "a", "Running", None, 900, json!({}))];
+        let found = status(&set(4, 10), &pods, None, NOW);
+        assert_eq!((found.replicas, found.ready_replicas, found.available_replicas), (4, Some(3), Some(2)));
+        assert_eq!((found.fully_labeled_replicas, found.observed_generation), (None, Some(3)));
+        assert_eq!(next_available(&set(4, 10), &pods, NOW), Some(SignedDuration::from_secs(7)));
+        assert_eq!(next_available(&set(4, 0), &pods, NOW), None);
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_until_it_is_over() {
+        let failure = Failure { reason: "FailedCreate", message: "exceeded quota".into() };
+        let mut set = set(1, 0);
+        set.status = Some(status(&set, &[], Some(&failure), NOW));
+        let told = set.status.clone().unwrap().conditions.unwrap();
+        assert_eq!((told[0].type_.as_str(), told[0].reason.as_deref()), ("ReplicaFailure", Some("FailedCreate")));
+        let later = NOW + SignedDuration::from_secs(60);
+        assert_eq!(status(&set, &[], Some(&failure), later).conditions, Some(told), "told again");
+        assert_eq!(status(&set, &[], None, later).conditions, None);
+    }
+}

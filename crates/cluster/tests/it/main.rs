@@ -1,0 +1,5 @@
+//! The ports against an API server.
+
+mod data_plane;
+mod harness;
+mod records;
