@@ -9,16 +9,28 @@ mod instance;
 mod output;
 mod up;
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let _program = arguments.next();
-    let rest = || std::env::args().skip(2).collect::<Vec<_>>();
-    match arguments.next().and_then(|a| a.into_string().ok()).as_deref() {
-        Some("shim") => container::shim_main(rest()),
-        Some("gateway") => gateway::main(rest()),
-        Some("hook") => source::hook_main(rest()),
+    match arguments.next().as_deref().and_then(OsStr::to_str) {
+        Some("shim") => container::shim_main(arguments),
+        Some("gateway") => gateway::main(arguments),
+        Some("hook") => hook(arguments),
         _ => commands::main(),
+    }
+}
+
+/// One of git's hooks: `hook NAME SOCKET`.
+fn hook(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    match (arguments.next(), arguments.next()) {
+        (Some(name), Some(socket)) => source::hook_main(&name.to_string_lossy(), Path::new(&socket)),
+        _ => {
+            eprintln!("usage: hook NAME SOCKET (git runs this, not people)");
+            ExitCode::from(2)
+        }
     }
 }

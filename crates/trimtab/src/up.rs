@@ -52,7 +52,6 @@ impl Control {
         let api = ApiServer::open(apiserver::Config {
             store: layout.store(),
             admission: Some(Arc::new(admission::Projections)),
-            ..Default::default()
         })
         .await?;
         let config = tls::server_config(&layout)?;
@@ -72,7 +71,7 @@ impl Control {
         let node = node::Node::start(
             api.client(system("system:node:local")),
             node::Options {
-                node_name: "local".into(),
+                node_name: NODE.into(),
                 data: layout.node(),
                 instance: instance.short().to_owned(),
                 exe: exe.clone(),
@@ -88,7 +87,7 @@ impl Control {
         api.set_kubelet(node.kubelet());
         let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
         tasks.spawn(async move {
-            Ok(controllers::run(client, controllers::Options { node_name: "local".into() }, stop).await?)
+            Ok(controllers::run(client, controllers::Options { node_name: NODE.into() }, stop).await?)
         });
 
         // Git, traffic, the data plane, builds.
@@ -97,8 +96,9 @@ impl Control {
             run: layout.run(),
             exe: exe.clone(),
             home: layout.home(),
-            instance_name: instance.short().to_owned(),
-            keys: layout.keys(),
+            instance: instance.short().to_owned(),
+            signing_key: layout.keys().join("commits"),
+            limits: source::Limits::default(),
         })
         .await?;
         let gateway = gateway::Client::ensure(gateway::Options {
@@ -109,7 +109,7 @@ impl Control {
             log: layout.log().join("gateway.log"),
         })
         .await?;
-        let cluster = cluster::Cluster::new(api.client(system("system:trimtab")));
+        let cluster = cluster::Cluster::new(api.client(system(TRIMTAB)));
         cluster.install_kinds(&reconcile::kinds()).await?;
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
 
@@ -123,7 +123,7 @@ impl Control {
                 gateway: Arc::new(gateway.clone()),
                 clock: Arc::new(jiff::Timestamp::now),
             },
-            Settings { gateway: instance.gateway, log: layout.log().join("builds") },
+            Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
         );
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
@@ -135,12 +135,12 @@ impl Control {
         let app = delivery::Delivery {
             reconciler,
             source: source.clone(),
-            cluster,
-            client: api.client(system("system:trimtab")),
+            client: api.client(system(TRIMTAB)),
             images: images.clone(),
             node,
             gateway,
             control: instance.control,
+            scratch: layout.run(),
             down: down.clone(),
         };
         let router = web::router(Arc::new(app), tokens.clone())
@@ -224,14 +224,19 @@ async fn builder(
         exe: exe.to_owned(),
         root: layout.builds().join("containers"),
         instance: instance.short().to_owned(),
-    })
-    .await?;
+        cgroup_parent: format!("trimtab-{}", instance.short()),
+    })?;
     Ok(build::Builder::new(build::Options { images, containers, cache: layout.builds() })?)
 }
 
-/// A component of ours, as the API sees it.
+/// The identity under which Trimtab writes; people's writes to the same objects are told apart by it.
+const TRIMTAB: &str = "system:trimtab";
+/// Name of the one node.
+const NODE: &str = "local";
+
+/// A part of ours, as the API sees it.
 fn system(user: &str) -> Identity {
-    Identity { user: user.to_owned(), groups: vec!["system:masters".to_owned()] }
+    Identity::master(user)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -20,7 +20,7 @@ impl Admission for Projections {
             Some(format!("edit {} in {}", annotation("trimtab.dev/file")?, annotation("trimtab.dev/repository")?))
         };
         let advice = request.old.and_then(place).unwrap_or_else(|| "describe it in the config repository".to_owned());
-        Err(format!("{} {} is a projection of git: {advice}", request.resource, request.name))
+        Err(format!("{} {} is a projection of git: {advice}", request.gvk.kind, request.name))
     }
 }
 

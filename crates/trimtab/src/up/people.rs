@@ -36,8 +36,7 @@ impl web::People for Tokens {
 
 impl apiserver::Authenticator for Tokens {
     fn authenticate(&self, bearer: &str) -> Option<apiserver::Identity> {
-        let user = self.person(bearer)?.to_owned();
-        Some(apiserver::Identity { user, groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()] })
+        self.person(bearer).map(apiserver::Identity::master)
     }
 }
 

@@ -23,6 +23,12 @@ pub fn server_config(layout: &Layout) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
+/// The authority's certificate, for those who must trust it.
+pub fn authority(layout: &Layout) -> Result<String> {
+    let path = layout.keys().join("ca.pem");
+    std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+}
+
 fn make(layout: &Layout) -> Result<()> {
     let authority_key = KeyPair::generate()?;
     let mut authority = CertificateParams::default();
