@@ -1,1 +1,92 @@
-//! (see ARCHITECTURE.md)
+//! The gateway: sends HTTP requests to the endpoints that the published [`RouteTable`](model::RouteTable) names.
+//!
+//! ```text
+//!  control process                    gateway process (outlives it)
+//!  Client ──unix socket, JSON lines──▶ server ──▶ table ◀── proxy ◀── clients
+//!  (starts it, publishes)                └─▶ routes.json     └─▶ pool ──▶ endpoints
+//! ```
+//!
+//! It is a process of its own, so that traffic flows while the control process is restarted or dead. It knows hosts,
+//! weights and addresses, nothing else.
+
+mod body;
+mod client;
+mod control;
+mod error;
+mod headers;
+mod holder;
+mod pool;
+mod proxy;
+mod server;
+mod table;
+
+pub use client::{Client, Options as ClientOptions};
+pub use control::{Started, Status};
+pub use error::Error;
+pub use holder::{Holder, port_holder};
+pub use server::{Options, run};
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Passing bytes on needs little; more threads only cost memory.
+const THREADS: usize = 2;
+
+/// `trimtab gateway --listen ADDRESS --state FILE --socket FILE`: the whole life of a gateway process.
+/// `args` are what follows the subcommand. The first line of its output says where it serves, or why not.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A session of its own: Ctrl-C and the end of the terminal are meant for whoever started us.
+    let _ = rustix::process::setsid();
+    match parse(args).and_then(serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "gateway");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Options) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(Error::Start)?;
+    let result = runtime.block_on(run(options, tell));
+    // Streams that are still open end with the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// To whoever started us; nobody may be there any more.
+fn tell(started: Started) {
+    let mut line = serde_json::to_vec(&started).expect("an address or a text is JSON");
+    line.push(b'\n');
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(&line).and_then(|()| output.flush());
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
+    let (mut listen, mut state, mut socket) = (None, None, None);
+    let mut args = args.into_iter();
+    while let Some(flag) = args.next() {
+        let flag = flag.to_string_lossy().into_owned();
+        let value = args.next().ok_or_else(|| Error::Arguments(format!("{flag} needs a value")))?;
+        match flag.as_str() {
+            "--listen" => {
+                let text = value.to_string_lossy();
+                let address = text.parse().map_err(|_| Error::Arguments(format!("{text:?} is not an address")))?;
+                listen = Some(address);
+            }
+            "--state" => state = Some(PathBuf::from(value)),
+            "--socket" => socket = Some(PathBuf::from(value)),
+            _ => return Err(Error::Arguments(format!("{flag:?} is unknown"))),
+        }
+    }
+    match (listen, state, socket) {
+        (Some(listen), Some(state), Some(socket)) => Ok(Options { listen, state, socket }),
+        _ => Err(Error::Arguments("a value is missing".into())),
+    }
+}

@@ -1,0 +1,5 @@
+//! The gateway as a process, with real clients and endpoints on loopback.
+
+mod process;
+mod proxy;
+mod support;
