@@ -9,6 +9,7 @@ mod compile;
 mod decode;
 mod defaults;
 mod error;
+mod format;
 pub mod openapi;
 mod unknown;
 
@@ -237,7 +238,8 @@ impl Schema {
         decode::error(self, kind, object)
     }
 
-    /// `unknown field "spec.foo"` for each field that the schema does not know.
+    /// `unknown field "spec.foo"` for each field that the schema does not know: of built-in kinds in the order
+    /// of the object, of custom resources sorted.
     pub fn unknown_fields(&self, object: &Value) -> Vec<String> {
         unknown::names(self, object)
     }
