@@ -137,7 +137,7 @@ impl<'a> Compiler<'a> {
             "" if flag(schema, "x-kubernetes-int-or-string") || text(schema, "format") == "int-or-string" => {
                 Shape::IntOrString
             }
-            "" if schema.get("properties").is_some() || schema.get("items").is_some() => {
+            "" if ["properties", "items", "required"].iter().any(|key| schema.get(key).is_some()) => {
                 Shape::Union(self.list(schema, preserve_unknown, path)?, self.map(schema, preserve_unknown, path)?)
             }
             "" => Shape::Any,
