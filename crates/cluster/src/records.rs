@@ -52,10 +52,10 @@ impl Records for Cluster {
         if !live.as_ref().is_some_and(|live| covers(live, &record.without_status)) {
             requests.apply(record.name, &record.without_status, false).await?;
         }
-        if let Some(status) = record.status_only() {
-            if live.as_ref().and_then(|live| live.get("status")) != status.get("status") {
-                requests.apply_status(record.name, &status).await?;
-            }
+        if let Some(status) = record.status_only()
+            && live.as_ref().and_then(|live| live.get("status")) != status.get("status")
+        {
+            requests.apply_status(record.name, &status).await?;
         }
         Ok(())
     }

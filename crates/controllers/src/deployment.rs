@@ -73,7 +73,7 @@ impl Deployments {
 
     async fn apply(&self, key: &Key, deployment: &Deployment, decision: Decision) -> Result<Next, Error> {
         for change in &decision.changes {
-            if let Step::Stop = self.change(key, deployment, change, &decision.status).await? {
+            if let Step::Stop = self.change(key, deployment, change).await? {
                 return Ok(Next::Wait);
             }
         }
@@ -92,16 +92,10 @@ impl Deployments {
         })
     }
 
-    async fn change(
-        &self,
-        key: &Key,
-        deployment: &Deployment,
-        change: &Change,
-        status: &DeploymentStatus,
-    ) -> Result<Step, Error> {
+    async fn change(&self, key: &Key, deployment: &Deployment, change: &Change) -> Result<Step, Error> {
         let sets: Api<ReplicaSet> = self.api(key);
         match change {
-            Change::Create(set) => return self.create(key, deployment, set, status).await,
+            Change::Create(set) => return self.create(key, deployment, set).await,
             Change::Update { before, after } => {
                 let patch = Patch::Merge(difference(before, after));
                 let patched = sets.patch(name(&**before), &PatchParams::default(), &patch).await;
@@ -119,45 +113,42 @@ impl Deployments {
         Ok(Step::Go)
     }
 
-    async fn create(
-        &self,
-        key: &Key,
-        deployment: &Deployment,
-        set: &ReplicaSet,
-        status: &DeploymentStatus,
-    ) -> Result<Step, Error> {
-        let sets: Api<ReplicaSet> = self.api(key);
-        let error = match sets.create(&PostParams::default(), set).await {
+    async fn create(&self, key: &Key, deployment: &Deployment, set: &ReplicaSet) -> Result<Step, Error> {
+        let created = self.api::<ReplicaSet>(key).create(&PostParams::default(), set).await;
+        match &created {
             Ok(_) => return Ok(Step::Go),
-            Err(error) if error::namespace_is_ending(&error) => return Ok(Step::Stop),
-            Err(error) => error,
-        };
-        let mut status = status.clone();
-        if error::already_exists(&error) {
-            let holder = sets.get_opt(name(set)).await.during("reading a ReplicaSet of Deployment", key)?;
-            let is_ours =
-                holder.is_some_and(|holder| controller_of(&holder).is_some_and(|owner| owner.uid == uid(deployment)));
-            if is_ours {
-                return Ok(Step::Stop); // the cache does not show it yet; it will wake us
+            Err(error) if error::namespace_is_ending(error) => return Ok(Step::Stop),
+            Err(error) if error::already_exists(error) => return self.yield_name(key, deployment, set).await,
+            Err(error) if has_deadline(deployment) => {
+                let message = format!("Failed to create new replica set {:?}: {}", name(set), error::words(error));
+                let (kind, reason, now) = (status::PROGRESSING, "ReplicaSetCreateError", Timestamp::now());
+                let mut status = deployment.status.clone().unwrap_or_default();
+                let mut conditions = status::Conditions::of(Some(&status));
+                conditions.set(status::condition(kind, "False", reason, message, now));
+                status.conditions = conditions.into_list();
+                self.write_status(key, deployment.clone(), status).await?;
             }
-            // The name is taken, most often by one of a deleted Deployment of this name: take another one.
-            status = deployment.status.clone().unwrap_or_default();
+            Err(_) => {}
+        }
+        created.map(|_| Step::Stop).during("creating a ReplicaSet of Deployment", key)
+    }
+
+    /// The name of a new ReplicaSet is taken: by itself, which the cache does not show yet, or by another one, most
+    /// often of a deleted Deployment of this name. Then the next look takes another name.
+    async fn yield_name(&self, key: &Key, deployment: &Deployment, set: &ReplicaSet) -> Result<Step, Error> {
+        let holder = self.api::<ReplicaSet>(key).get_opt(name(set)).await;
+        let holder = holder.during("reading a ReplicaSet of Deployment", key)?;
+        let template = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+        let is_itself = holder.is_some_and(|holder| {
+            let is_ours = controller_of(&holder).is_some_and(|owner| owner.uid == uid(deployment));
+            is_ours && template::same(&template(&holder), &template(set))
+        });
+        if !is_itself {
+            let mut status = deployment.status.clone().unwrap_or_default();
             *status.collision_count.get_or_insert_default() += 1;
             self.write_status(key, deployment.clone(), status).await?;
-            return Ok(Step::Stop);
         }
-        let message = format!("Failed to create new replica set {:?}: {}", name(set), error::words(&error));
-        let mut conditions = status::Conditions::of(deployment.status.as_ref());
-        conditions.set(status::condition(
-            status::PROGRESSING,
-            "False",
-            "ReplicaSetCreateError",
-            message,
-            Timestamp::now(),
-        ));
-        status.conditions = conditions.into_list();
-        self.write_status(key, deployment.clone(), status).await?;
-        Err(error).during("creating a ReplicaSet of Deployment", key)
+        Ok(Step::Stop)
     }
 
     async fn write_status(&self, key: &Key, mut deployment: Deployment, status: DeploymentStatus) -> Result<(), Error> {
@@ -198,6 +189,10 @@ impl controller::Reconcile for Deployments {
 enum Step {
     Go,
     Stop,
+}
+
+fn has_deadline(deployment: &Deployment) -> bool {
+    deployment.spec.as_ref().and_then(spec::progress_deadline_seconds).is_some()
 }
 
 /// The merge patch of what a rollout may change on a ReplicaSet; refused if somebody else changed it meanwhile.

@@ -32,10 +32,10 @@ impl EndpointSlices {
     pub(crate) fn on_pod(&self, seen: &Change<'_, Pod>) {
         let Some(namespace) = seen.sides().next().map(namespace) else { return };
         for service in self.caches.services.in_namespace(namespace) {
-            if let Some(selector) = selector(&service) {
-                if seen.sides().any(|pod| is_selected(selector, pod)) {
-                    self.queue.add(Key::of(&*service));
-                }
+            if let Some(selector) = selector(&service)
+                && seen.sides().any(|pod| is_selected(selector, pod))
+            {
+                self.queue.add(Key::of(&*service));
             }
         }
     }

@@ -33,10 +33,10 @@ impl ReplicaSets {
     }
 
     pub(crate) fn on_replica_set(&self, seen: &Change<'_, ReplicaSet>) {
-        if let (Some(old), new) = (seen.old, seen.new) {
-            if new.is_none_or(|new| uid(new) != uid(old)) {
-                self.expectations.forget(uid(old));
-            }
+        if let (Some(old), new) = (seen.old, seen.new)
+            && new.is_none_or(|new| uid(new) != uid(old))
+        {
+            self.expectations.forget(uid(old));
         }
         self.queue.add_all(seen.sides().map(Key::of));
     }

@@ -94,7 +94,7 @@ impl Scheduler {
         };
         let bound: kube::Result<serde_json::Value> =
             self.pods(key).create_subresource("binding", &key.name, &PostParams::default(), &binding).await;
-        if !matches!(bound, Ok(_)) {
+        if bound.is_err() {
             self.assumed().remove(uid(pod));
         }
         bound.unless_gone().during("binding Pod", key).map(drop)

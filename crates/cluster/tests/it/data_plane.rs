@@ -29,9 +29,9 @@ async fn a_prediction_tells_what_would_stand_there_or_why_it_is_refused() {
     let widget = object(&scope, "predict.example.org/v1", "Widget", "w", json!({"spec": {}}));
 
     // Nothing is there yet: what the same plan brings is no reason to refuse.
-    let alone = cluster.predict(&[map.clone()]).await.unwrap();
+    let alone = cluster.predict(std::slice::from_ref(&map)).await.unwrap();
     assert!(alone[0].as_ref().is_err_and(|words| words.contains("namespaces \"predict-dev\" not found")), "{alone:?}");
-    let alone = cluster.predict(&[widget.clone()]).await.unwrap();
+    let alone = cluster.predict(std::slice::from_ref(&widget)).await.unwrap();
     assert!(alone[0].as_ref().is_err_and(|words| words.contains("no matches for kind \"Widget\"")), "{alone:?}");
     let together = [home.clone(), map.clone(), widgets("predict.example.org"), widget.clone()];
     let predicted = cluster.predict(&together).await.unwrap();

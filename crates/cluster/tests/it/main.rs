@@ -2,4 +2,5 @@
 
 mod data_plane;
 mod harness;
+mod logs;
 mod records;

@@ -18,10 +18,10 @@ impl Rollout<'_> {
         match active[..] {
             [] => {
                 let latest = self.new.or_else(|| self.sets.len().checked_sub(1));
-                if let Some(draft) = latest.map(|latest| &mut self.sets[latest]) {
-                    if draft.replicas() != limits.replicas {
-                        draft.scale(limits.replicas, &limits);
-                    }
+                if let Some(draft) = latest.map(|latest| &mut self.sets[latest])
+                    && draft.replicas() != limits.replicas
+                {
+                    draft.scale(limits.replicas, &limits);
                 }
             }
             [only] => self.sets[only].scale(limits.replicas, &limits),

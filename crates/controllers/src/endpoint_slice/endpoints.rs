@@ -264,7 +264,7 @@ mod tests {
         let terminating = json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z"});
         let ready = pod("a", &["10.0.0.1"], true, none.clone());
         check(web.clone(), &[], &["IPv4 [] "]);
-        check(web.clone(), &[ready.clone()], &["IPv4 [web:8080] 10.0.0.1 yyn"]);
+        check(web.clone(), std::slice::from_ref(&ready), &["IPv4 [web:8080] 10.0.0.1 yyn"]);
         check(web.clone(), &[pod("a", &["10.0.0.1"], false, none.clone())], &["IPv4 [web:8080] 10.0.0.1 nnn"]);
         check(web.clone(), &[pod("a", &["10.0.0.1"], true, terminating.clone())], &["IPv4 [web:8080] 10.0.0.1 nyy"]);
         check(web.clone(), &[pod("a", &[], true, none.clone())], &["IPv4 [] "]);
@@ -279,7 +279,7 @@ mod tests {
         check(with("ipFamilies", json!(["IPv6", "IPv4"])), &[dual], &expect);
         // A number needs no container port, a name is looked up by protocol too, no target is the port itself.
         let ports = json!([{"name": "a", "port": 1, "targetPort": 9}, {"name": "b", "port": 2}, {"name": "c", "port": 3, "targetPort": "dns"}, {"name": "d", "port": 53, "protocol": "UDP", "targetPort": "dns"}]);
-        check(with("ports", ports), &[ready.clone()], &["IPv4 [a:9 b:2 d:53] 10.0.0.1 yyn"]);
+        check(with("ports", ports), std::slice::from_ref(&ready), &["IPv4 [a:9 b:2 d:53] 10.0.0.1 yyn"]);
         // Pods with other ports are in a slice of their own; the order of the Pods does not matter.
         let other = pod(
             "b",

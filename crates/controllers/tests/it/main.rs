@@ -3,4 +3,5 @@
 mod deployments;
 mod harness;
 mod pods;
+mod refusals;
 mod services;
