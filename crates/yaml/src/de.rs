@@ -196,17 +196,13 @@ impl<'a> Reader<'a> {
             },
         }
     }
-
-    fn located<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
-        result.map_err(|problem| problem.at(self.node, self.path))
-    }
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = Problem;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        self.located(self.any(visitor))
+        self.any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
@@ -214,17 +210,15 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Problem> {
-        let (node, path) = (self.node, self.path);
-        visitor.visit_newtype_struct(self).map_err(|problem| problem.at(node, path))
+        visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         // The type decides: a commit of digits, or a version 1.10, is a text where a text is expected.
-        let result = match &self.node.kind {
+        match &self.node.kind {
             Kind::Scalar(text, _) if !self.is_null() => visitor.visit_str(text),
             _ => self.any(visitor),
-        };
-        self.located(result)
+        }
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
@@ -236,12 +230,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        let result = if self.is_null() {
-            Pairs::new(&[], self.path).and_then(|pairs| visitor.visit_map(pairs))
-        } else {
-            self.any(visitor)
-        };
-        self.located(result)
+        if self.is_null() { visitor.visit_map(Pairs::new(&[], self.path)?) } else { self.any(visitor) }
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -250,16 +239,19 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Problem> {
-        self.deserialize_map(visitor)
+        match self.node.kind {
+            // Serde would take a list for the fields in their order.
+            Kind::Sequence(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            _ => self.deserialize_map(visitor),
+        }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
-        let result = if self.is_null() {
+        if self.is_null() {
             visitor.visit_seq(Items { items: &[], next: 0, path: self.path })
         } else {
             self.any(visitor)
-        };
-        self.located(result)
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -269,8 +261,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, Problem> {
         let (node, path) = (self.node, self.path);
-        let result = match &node.kind {
-            Kind::Scalar(_, _) if !self.is_null() => visitor.visit_enum(Variant { name: node, content: None, path }),
+        match &node.kind {
+            Kind::Scalar(..) if !self.is_null() => visitor.visit_enum(Variant { name: node, content: None, path }),
             Kind::Mapping(pairs) => match pairs.as_slice() {
                 [(name, content)] => visitor.visit_enum(Variant { name, content: Some(content), path }),
                 _ => Err(de::Error::custom("expected one key, the name of the variant")),
@@ -278,8 +270,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Kind::Scalar(..) | Kind::Sequence(_) => {
                 Err(de::Error::custom(format!("expected one of {}", variants.join(", "))))
             }
-        };
-        self.located(result)
+        }
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
@@ -304,7 +295,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
         let Some(node) = self.items.get(self.next) else { return Ok(None) };
         let path = Path { parent: self.path, step: Step::Item(self.next) };
         self.next += 1;
-        seed.deserialize(Reader { node, path: Some(&path) }).map(Some)
+        seed.deserialize(Reader { node, path: Some(&path) }).map(Some).map_err(|problem| problem.at(node, Some(&path)))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -341,7 +332,9 @@ impl<'de> de::MapAccess<'de> for Pairs<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Problem> {
         let Some((key, _)) = self.pairs.get(self.next) else { return Ok(None) };
         let path = Path { parent: self.path, step: Step::Field(name_of(key)) };
-        seed.deserialize(Reader { node: key, path: Some(&path) }).map(Some)
+        seed.deserialize(Reader { node: key, path: Some(&path) })
+            .map(Some)
+            .map_err(|problem| problem.at(key, Some(&path)))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Problem> {
@@ -350,7 +343,7 @@ impl<'de> de::MapAccess<'de> for Pairs<'_> {
         };
         self.next += 1;
         let path = Path { parent: self.path, step: Step::Field(name_of(key)) };
-        seed.deserialize(Reader { node: value, path: Some(&path) })
+        seed.deserialize(Reader { node: value, path: Some(&path) }).map_err(|problem| problem.at(value, Some(&path)))
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -23,9 +23,9 @@ pub fn to_string_in_order(value: &Value) -> String {
 }
 
 fn written(value: &Value, sorted: bool) -> String {
-    let mut writer = Writer { out: String::new(), column: 0, sorted };
+    let mut writer = Writer { out: String::new(), column: 0, fresh: false, sorted };
     writer.node(value, 0, Place::Root);
-    if !writer.out.ends_with('\n') {
+    if !writer.fresh {
         writer.out.push('\n');
     }
     writer.out
@@ -45,6 +45,8 @@ struct Writer {
     out: String,
     /// In characters.
     column: usize,
+    /// A block of text has ended its last line already.
+    fresh: bool,
     sorted: bool,
 }
 
@@ -58,7 +60,13 @@ impl Writer {
     }
 
     fn line(&mut self, indent: usize) {
-        self.out.push('\n');
+        if !std::mem::take(&mut self.fresh) {
+            self.out.push('\n');
+        }
+        self.pad(indent);
+    }
+
+    fn pad(&mut self, indent: usize) {
         self.out.extend(std::iter::repeat_n(' ', indent));
         self.column = indent;
     }
@@ -89,22 +97,24 @@ impl Writer {
         let indent = if place == Place::Root { 0 } else { indent + STEP };
         let mut pairs: Vec<(&String, &Value)> = map.iter().collect();
         if self.sorted {
-            pairs.sort_by(|a, b| natural(a.0, b.0));
+            pairs = merge_sorted(pairs);
         }
         for (index, (key, value)) in pairs.into_iter().enumerate() {
             // The first pair of a map in a list stands behind the dash.
             if index > 0 || place == Place::Value {
                 self.line(indent);
             }
-            if key.len() > MAX_SIMPLE_KEY || key.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
+            if key.len() > MAX_SIMPLE_KEY || key.contains(is_break) {
                 self.push("? ");
                 self.text(key, indent + STEP, false);
                 self.line(indent);
+                self.push(": ");
+                self.node(value, indent, Place::Item);
             } else {
                 self.text(key, indent + STEP, true);
+                self.push(":");
+                self.node(value, indent, Place::Value);
             }
-            self.push(":");
-            self.node(value, indent, Place::Value);
         }
     }
 
@@ -126,7 +136,7 @@ impl Writer {
 
     fn text(&mut self, text: &str, indent: usize, is_key: bool) {
         let analysis = Analysis::of(text);
-        let plain = resolve(text, Dialect::V2) == Scalar::Text && !is_base_60(text);
+        let plain = matches!(resolve(text, Dialect::V2), Scalar::Text | Scalar::Merge) && !is_base_60(text);
         if text.contains('\n') && analysis.block && !is_key {
             self.literal(text, indent);
         } else if text.contains('\n') || !plain {
@@ -162,17 +172,22 @@ impl Writer {
 
     /// Characters one by one, but beyond the width a line break in place of a single space inside the text.
     fn folded(&mut self, text: &str, indent: usize, is_key: bool, write: impl Fn(&mut Self, char)) {
-        let mut after_space = false;
+        let (mut after_space, mut after_break) = (false, false);
         let mut characters = text.char_indices().peekable();
         while let Some((at, character)) = characters.next() {
             let next = characters.peek().map(|(_, next)| *next);
             let inside = at > 0 && next.is_some();
+            if std::mem::take(&mut after_break) && !is_break(character) {
+                self.column = 0;
+                self.pad(indent);
+            }
             if character == ' ' && !is_key && !after_space && self.column > WIDTH && inside && next != Some(' ') {
                 self.line(indent);
             } else {
                 write(self, character);
             }
             after_space = character == ' ';
+            after_break = is_break(character);
         }
     }
 
@@ -208,15 +223,20 @@ impl Writer {
             (Some(true), _) => self.push("+"),
             _ => self.push("-"),
         }
-        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
-            if line.is_empty() {
-                self.out.push('\n');
-                self.column = 0;
-            } else {
-                self.line(indent);
-                self.push(line);
+        self.out.push('\n');
+        let mut at_start = true;
+        for character in text.chars() {
+            if is_break(character) {
+                self.out.push(character);
+                at_start = true;
+                continue;
             }
+            if std::mem::take(&mut at_start) {
+                self.pad(indent);
+            }
+            self.character(character);
         }
+        self.fresh = at_start;
     }
 }
 
@@ -333,6 +353,24 @@ fn is_base_60(text: &str) -> bool {
             [tens, ones] => (b'0'..=b'5').contains(tens) && ones.is_ascii_digit(),
             _ => false,
         })
+}
+
+/// The order is none where digits meet letters (`a2` < `a10` < `a1b` < `a2`), so that no library may sort by it.
+fn merge_sorted<'v>(mut pairs: Vec<(&'v String, &'v Value)>) -> Vec<(&'v String, &'v Value)> {
+    if pairs.len() < 2 {
+        return pairs;
+    }
+    let right = merge_sorted(pairs.split_off(pairs.len() / 2));
+    let mut left = merge_sorted(pairs).into_iter().peekable();
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    for pair in right {
+        while let Some(before) = left.next_if(|before| natural(before.0, pair.0).is_le()) {
+            merged.push(before);
+        }
+        merged.push(pair);
+    }
+    merged.extend(left);
+    merged
 }
 
 /// Numbers inside keys by value; symbols, then digits, then letters.

@@ -4,6 +4,8 @@ use crate::error::Error;
 use crate::node::{Kind, Node, Style};
 use crate::number::shortest;
 use crate::resolve::{Dialect, Scalar, resolve};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 
 /// The documents of a manifest file, each with the line where it begins. Empty ones are left out.
@@ -22,16 +24,16 @@ pub fn to_json(node: &Node, dialect: Dialect) -> Result<Value, Error> {
         Kind::Sequence(items) => items.iter().map(|item| to_json(item, dialect)).collect(),
         Kind::Mapping(pairs) => {
             let mut map = Map::new();
-            let mut merged = Vec::new();
-            for (key, value) in pairs {
+            let (merges, fields): (Vec<_>, Vec<_>) = pairs.iter().partition(|(key, _)| is_merge(key, dialect));
+            // To v2 a merge is one of the pairs, in their order; to v3 it stands behind all of them.
+            let ordered: Vec<_> =
+                if dialect == Dialect::V2 { pairs.iter().collect() } else { [merges, fields].concat() };
+            for (key, value) in ordered {
                 if is_merge(key, dialect) {
-                    merged.push(value);
+                    merge(&mut map, value, dialect)?;
                 } else {
                     map.insert(key_text(key, dialect)?, to_json(value, dialect)?);
                 }
-            }
-            for value in merged {
-                merge(&mut map, value, dialect)?;
             }
             Ok(Value::Object(map))
         }
@@ -42,6 +44,9 @@ pub fn to_json(node: &Node, dialect: Dialect) -> Result<Value, Error> {
             Scalar::Float(number) => json_float(number)
                 .map(Value::Number)
                 .ok_or_else(|| Error::new("", node.position, format!("{text} is a number that JSON cannot hold"))),
+            Scalar::Timestamp | Scalar::Merge | Scalar::Text if is_binary(node) => {
+                decoded(node, text).map(Value::String)
+            }
             Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(Value::String(text.clone())),
         },
     }
@@ -88,29 +93,30 @@ fn is_merge(key: &Node, dialect: Dialect) -> bool {
     }
 }
 
-/// Fields that are not there yet, from a map or a list of maps (the first one wins).
+/// All fields of a map or of a list of maps, of which the first one wins.
 fn merge(map: &mut Map<String, Value>, value: &Node, dialect: Dialect) -> Result<(), Error> {
+    let refuse =
+        |node: &Node| Error::new("", node.position, "map merge requires map or sequence of maps as the value".into());
     let sources = match &value.kind {
         Kind::Mapping(_) => std::slice::from_ref(value),
         Kind::Sequence(items) => items.as_slice(),
-        Kind::Scalar(..) => {
-            return Err(Error::new(
-                "",
-                value.position,
-                "map merge requires map or sequence of maps as the value".into(),
-            ));
-        }
+        Kind::Scalar(..) => return Err(refuse(value)),
     };
-    for source in sources {
-        let Value::Object(fields) = to_json(source, dialect)? else {
-            let message = "map merge requires map or sequence of maps as the value".into();
-            return Err(Error::new("", source.position, message));
-        };
-        for (key, value) in fields {
-            map.entry(key).or_insert(value);
-        }
+    for source in sources.iter().rev() {
+        let Value::Object(fields) = to_json(source, dialect)? else { return Err(refuse(source)) };
+        map.extend(fields);
     }
     Ok(())
+}
+
+fn is_binary(node: &Node) -> bool {
+    node.tag.as_deref() == Some("tag:yaml.org,2002:binary")
+}
+
+fn decoded(node: &Node, text: &str) -> Result<String, Error> {
+    let packed: String = text.split_whitespace().collect();
+    let bytes = STANDARD.decode(packed).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    bytes.ok_or_else(|| Error::new("", node.position, "!!binary is no base 64 of a text".into()))
 }
 
 fn key_text(key: &Node, dialect: Dialect) -> Result<String, Error> {

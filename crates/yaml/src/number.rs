@@ -17,13 +17,13 @@ pub(crate) fn float_text(number: f64) -> String {
     shortest(number)
 }
 
-/// `%g` with the fewest digits that read back as the same number.
+/// `%g` with the fewest digits that read back as the same number; an exponent from 1e6 on.
 pub(crate) fn shortest(number: f64) -> String {
     // Rust's `{:e}` has the fewest digits too: `1.2345675e6`.
     let scientific = format!("{number:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{number}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 /// The largest text that is read, in bytes: several times the largest manifests known.
 const MAX_BYTES: usize = 64 << 20;
-/// Nodes of all documents, aliases expanded: a text of the largest size can hold no more without aliases.
-const MAX_NODES: usize = 4_000_000;
+/// Values that aliases may add: what they stand for is copied.
+const MAX_ALIASED: usize = 200_000;
 /// Deeper nesting is an attack, not a manifest.
 const MAX_DEPTH: usize = 100;
 
@@ -20,7 +20,8 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
         return Err(Error::new(file, Position::default(), message));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { file, text, length: None, nodes: 0, open: Vec::new(), anchors: HashMap::new() };
+    let mut builder =
+        Builder { file, text, length: None, nodes: 0, aliased: 0, open: Vec::new(), anchors: HashMap::new() };
     let mut documents = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|problem| {
@@ -47,6 +48,7 @@ struct Builder<'t> {
     /// Of the text in characters, once somebody asked.
     length: Option<usize>,
     nodes: usize,
+    aliased: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
 }
@@ -71,7 +73,7 @@ impl Builder<'_> {
         match event {
             Event::DocumentStart(_) => self.anchors.clear(),
             Event::Scalar(value, style, anchor, tag) => {
-                self.count(1, span)?;
+                self.nodes += 1;
                 let value = self.chomped(value, style, span);
                 let node =
                     Node { position: position(span), tag: tag_text(tag), kind: Kind::Scalar(value, style_of(style)) };
@@ -87,12 +89,16 @@ impl Builder<'_> {
                 return Ok(self.add(Node { position: open.position, tag: open.tag, kind }, open.anchor, nodes));
             }
             Event::Alias(anchor) => {
-                let Some((node, nodes)) = self.anchors.get(&anchor) else {
+                let Some(&(ref node, nodes)) = self.anchors.get(&anchor) else {
                     return Err(self.fail(span, "an alias to itself, or to something unknown".into()));
                 };
+                self.nodes += nodes;
+                self.aliased += nodes;
+                if self.aliased > MAX_ALIASED {
+                    return Err(self.fail(span, format!("aliases expand to more than {MAX_ALIASED} values")));
+                }
                 // Where the alias stands is where a reader looks for what is wrong.
-                let (node, nodes) = (Node { position: position(span), ..node.clone() }, *nodes);
-                self.count(nodes, span)?;
+                let node = Node { position: position(span), ..node.clone() };
                 return Ok(self.add(node, 0, nodes));
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -100,20 +106,12 @@ impl Builder<'_> {
         Ok(None)
     }
 
-    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Error> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES {
-            return Err(self.fail(span, format!("with its aliases the text has more than {MAX_NODES} values")));
-        }
-        Ok(())
-    }
-
     fn begin(&mut self, span: Span, anchor: usize, tag: Option<Cow<'_, Tag>>, is_mapping: bool) -> Result<(), Error> {
         if self.open.len() >= MAX_DEPTH {
             return Err(self.fail(span, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         let nodes_before = self.nodes;
-        self.count(1, span)?;
+        self.nodes += 1;
         let open = Open {
             position: position(span),
             tag: tag_text(tag),

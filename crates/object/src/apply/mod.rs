@@ -149,8 +149,9 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
     if !errors.is_empty() {
         return Err(ApplyError::Typed(described(config, &gvk), joined(&errors)));
     }
-    let empty = json!({"apiVersion": gvk.api_version(), "kind": gvk.kind});
-    let existing = live.unwrap_or(&empty);
+    let empty = empty(&gvk, request.schema);
+    let bare = json!({"apiVersion": gvk.api_version(), "kind": gvk.kind});
+    let existing = live.unwrap_or(&bare);
     let managed = Managed::read(meta(existing).managed_fields()).unwrap_or_default();
     let managed =
         if managed.is_empty() && live.is_some() { first_owner(existing, &empty, request, &gvk) } else { managed };
@@ -192,10 +193,37 @@ pub fn update(old: Option<&Value>, mut new: Value, request: &Request<'_>) -> Val
     if managed.is_empty() && old.is_some() {
         return new;
     }
-    let empty = json!({"apiVersion": gvk.api_version(), "kind": gvk.kind});
+    let empty = empty(&gvk, request.schema);
     let managed = updated(old.unwrap_or(&empty), &new, managed, request, &gvk);
     managed.write(&mut new);
     new
+}
+
+/// Puts the fields of `reset` back to what they are in `live`: an endpoint calls it on what it would store.
+pub fn restore(new: &mut Value, live: Option<&Value>, reset: &FieldSet) {
+    for (element, member, below) in reset.elements() {
+        let PathElement::Field(name) = element else { continue };
+        let before = live.and_then(|live| live.get(name));
+        let Value::Object(map) = &mut *new else { return };
+        if !member {
+            if let Some(value) = map.get_mut(name) {
+                restore(value, before, below);
+            }
+            continue;
+        }
+        match before {
+            Some(value) => _ = map.insert(name.clone(), value.clone()),
+            None => _ = map.shift_remove(name),
+        }
+    }
+}
+
+/// What is there before anything is said.
+fn empty(gvk: &Gvk, schema: &Schema) -> Value {
+    let mut object = schema.skeleton();
+    object["apiVersion"] = Value::String(gvk.api_version());
+    object["kind"] = Value::String(gvk.kind.clone());
+    object
 }
 
 /// Everything that stood there before the first apply belongs to an owner of its own.
@@ -212,9 +240,10 @@ fn updated(old: &Value, new: &Value, managed: Managed, request: &Request<'_>, gv
     let changed = comparison.modified.union(&comparison.added);
     let own = changed.recursive_difference(request.reset).difference(&NEVER_OWNED);
     if !own.is_empty() {
+        // The original loses the time of this one on its way through the Scale.
+        let time = (request.subresource != "scale").then(|| request.now.to_owned());
         let before = managed.0.remove(&manager).map(|entry| entry.fields).unwrap_or_default();
-        let entry =
-            Entry { api_version: gvk.api_version(), time: Some(request.now.to_owned()), fields: own.union(&before) };
+        let entry = Entry { api_version: gvk.api_version(), time, fields: own.union(&before) };
         managed.0.insert(manager, entry);
     }
     capped(managed)
@@ -364,6 +393,7 @@ fn renew_last_applied(object: &mut Value, config: &Value) {
     if let Some(Value::Object(annotations)) = last.pointer_mut("/metadata/annotations") {
         annotations.shift_remove(LAST_APPLIED);
     }
+    last.sort_all_objects();
     if let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") {
         annotations.insert(LAST_APPLIED.into(), Value::String(format!("{last}\n")));
     }

@@ -1,7 +1,7 @@
 //! Checking an object against its schema, in the words of a Kubernetes API server.
 
 use super::error::{ErrorKind, FieldError};
-use super::{Checks, List, ListKind, Map, Schema, Shape, Text, Type, TypeId};
+use super::{Checks, List, ListKind, Map, Schema, Shape, Type, TypeId, format};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -152,23 +152,22 @@ impl Checker<'_> {
         }
     }
 
+    /// Only the first rule that a text breaks is told.
     fn text_limits(&mut self, checks: &Checks, text: &str, value: &Value, path: &str) {
         let length = text.chars().count() as u64;
-        if let Some(limit) = checks.length.0
-            && length < limit
-        {
-            self.invalid(path, value, &format!("should be at least {limit} chars long"));
-        }
-        if let Some(limit) = checks.length.1
-            && length > limit
-        {
+        let over = checks.length.1.filter(|limit| length > *limit);
+        let under = checks.length.0.filter(|limit| length < *limit);
+        if let Some(limit) = over {
             let unit = if limit == 1 { "byte" } else { "bytes" };
             self.push(path, ErrorKind::TooLong, None, format!("may not be more than {limit} {unit}"));
-        }
-        if let Some((pattern, regex)) = &checks.pattern
-            && !regex.is_match(text)
-        {
+        } else if let Some(limit) = under {
+            self.invalid(path, value, &format!("should be at least {limit} chars long"));
+        } else if let Some((pattern, _)) = checks.pattern.as_ref().filter(|(_, regex)| !regex.is_match(text)) {
             self.invalid(path, value, &format!("should match '{pattern}'"));
+        }
+        if let Some(format) = checks.format.as_deref().filter(|format| !format::fits(format, text)) {
+            let detail = format!("{path} in body must be of type {format}: {value}");
+            self.push(path, ErrorKind::TypeInvalid, Some(value.clone()), detail);
         }
     }
 
@@ -190,31 +189,39 @@ impl Checker<'_> {
         for id in &checks.all_of {
             self.value(*id, value, path, depth);
         }
-        let fits = |id: &TypeId| check_quietly(self.schema, *id, value, depth);
-        let any = checks.any_of.is_empty() || checks.any_of.iter().any(fits);
-        let matching = checks.one_of.iter().filter(|id| fits(id)).count();
-        let not = checks.not.as_ref().is_none_or(|id| !fits(id));
-        if !any {
-            self.invalid(path, value, "must validate at least one schema (anyOf)");
+        let judge = |id: &TypeId| judged(self.schema, *id, value, path, depth);
+        let any: Vec<_> = checks.any_of.iter().map(judge).collect();
+        let one: Vec<_> = checks.one_of.iter().map(judge).collect();
+        let not = checks.not.as_ref().is_some_and(|id| judge(id).is_empty());
+        if !any.is_empty() && any.iter().all(|errors| !errors.is_empty()) {
+            self.composed(path, "must validate at least one schema (anyOf)", any.into_iter().next());
         }
-        if !checks.one_of.is_empty() && matching != 1 {
-            let found = if matching == 0 {
-                "Found none valid".to_owned()
-            } else {
-                format!("Found {matching} valid alternatives")
-            };
-            self.invalid(path, value, &format!("must validate one and only one schema (oneOf). {found}"));
+        let valid = one.iter().filter(|errors| errors.is_empty()).count();
+        if valid == 0 && !one.is_empty() {
+            let rule = "must validate one and only one schema (oneOf). Found none valid";
+            self.composed(path, rule, one.into_iter().next());
+        } else if valid > 1 {
+            let rule = format!("must validate one and only one schema (oneOf). Found {valid} valid alternatives");
+            self.composed(path, &rule, None);
         }
-        if !not {
-            self.invalid(path, value, "must not validate the schema (not)");
+        if not {
+            self.composed(path, "must not validate the schema (not)", None);
+        }
+    }
+
+    /// A rule over several schemas: told without a field, with what the first of them refuses.
+    fn composed(&mut self, path: &str, rule: &str, details: Option<Vec<FieldError>>) {
+        self.push("", ErrorKind::Invalid, Some(Value::String(String::new())), format!("{path:?} {rule}"));
+        for error in details.into_iter().flatten() {
+            self.push(&error.path, error.kind, error.value, error.detail);
         }
     }
 }
 
-fn check_quietly(schema: &Schema, id: TypeId, value: &Value, depth: usize) -> bool {
+fn judged(schema: &Schema, id: TypeId, value: &Value, path: &str, depth: usize) -> Vec<FieldError> {
     let mut checker = Checker { schema, errors: Vec::new() };
-    checker.value(id, value, &mut String::new(), depth);
-    checker.errors.is_empty()
+    checker.value(id, value, &mut path.to_owned(), depth);
+    checker.errors
 }
 
 /// The type that was expected, if the value is of another.
@@ -224,7 +231,6 @@ fn mismatch(ty: &Type, value: &Value) -> Option<&'static str> {
         Shape::Boolean => (value.is_boolean(), "boolean"),
         Shape::Integer { .. } => (is_integer(value), "integer"),
         Shape::Number => (value.is_number(), "number"),
-        Shape::String(Text::Time) => (value.is_string(), "date-time"),
         Shape::String(_) => (value.is_string(), "string"),
         Shape::IntOrString => (is_integer(value) || value.is_string(), "integer,string"),
         Shape::Quantity => (value.is_number() || value.is_string(), "string,number"),

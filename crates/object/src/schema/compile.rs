@@ -85,7 +85,9 @@ impl<'a> Compiler<'a> {
         self.names.insert(name.to_owned(), id);
         let outer = std::mem::replace(&mut self.builtin, true);
         let mut ty = match name {
-            "io.k8s.apimachinery.pkg.api.resource.Quantity" => Type { shape: Shape::Quantity, ..Type::default() },
+            "io.k8s.apimachinery.pkg.api.resource.Quantity" => {
+                Type { shape: Shape::Quantity, builtin: true, ..Type::default() }
+            }
             // Another object in full, or anything; merging does not look inside.
             "io.k8s.apimachinery.pkg.runtime.RawExtension" => Type {
                 shape: Shape::Map(Map { atomic: true, open: true, ..Map::default() }),
@@ -135,7 +137,7 @@ impl<'a> Compiler<'a> {
             "" if flag(schema, "x-kubernetes-int-or-string") || text(schema, "format") == "int-or-string" => {
                 Shape::IntOrString
             }
-            "" if schema.get("properties").is_some() || schema.get("items").is_some() => {
+            "" if ["properties", "items", "required"].iter().any(|key| schema.get(key).is_some()) => {
                 Shape::Union(self.list(schema, preserve_unknown, path)?, self.map(schema, preserve_unknown, path)?)
             }
             "" => Shape::Any,
@@ -143,6 +145,7 @@ impl<'a> Compiler<'a> {
         };
         Ok(Type {
             name: None,
+            builtin: self.builtin,
             shape,
             nullable: flag(schema, "nullable"),
             preserve_unknown: flag(schema, "x-kubernetes-preserve-unknown-fields"),
@@ -179,7 +182,8 @@ impl<'a> Compiler<'a> {
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let ty = self.compile(property, preserve, &join(path, &format!("properties.{name}")))?;
             let default = property.get("default").cloned();
-            let fills = default.as_ref().is_some_and(|default| !self.builtin || !is_zero(default));
+            let fills =
+                default.as_ref().is_some_and(|default| !self.builtin || default.is_object() || !is_zero(default));
             let field = Field { ty, default, fills, patch: patch(property) };
             map.fields.insert(name.clone(), field);
         }

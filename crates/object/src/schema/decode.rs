@@ -1,5 +1,6 @@
 //! Why Go's decoder would refuse an object: the values that do not fit the fields of its structs.
 
+use super::format::{base64_error, is_time};
 use super::{Schema, Shape, Text, TypeId};
 use crate::quantity::Quantity;
 use serde_json::Value;
@@ -61,6 +62,9 @@ impl<'a> Decoder<'a> {
                 (!fits).then(|| self.refusal(&format!("number {number}"), &format!("int{bits}")))
             }
             (Shape::String(Text::Time), Value::String(text)) => time_error(text),
+            (Shape::String(Text::Bytes), Value::String(text)) => {
+                base64_error(text).map(|at| format!("illegal base64 data at input byte {at}"))
+            }
             (Shape::String(_) | Shape::IntOrString, Value::String(_)) => None,
             (Shape::IntOrString, Value::Number(number)) if number.is_i64() => None,
             (Shape::Quantity, Value::String(text)) if Quantity::parse(text).is_ok() => None,
@@ -80,7 +84,7 @@ impl<'a> Decoder<'a> {
 
     fn go_type(&self, id: TypeId) -> String {
         let ty = self.schema.table.get(id);
-        if let Some(name) = &ty.name {
+        if let (Some(name), false) = (&ty.name, matches!(ty.shape, Shape::IntOrString)) {
             return name.to_string();
         }
         match &ty.shape {
@@ -90,7 +94,7 @@ impl<'a> Decoder<'a> {
             Shape::String(Text::Time) => "v1.Time".into(),
             Shape::String(Text::Bytes) => "[]uint8".into(),
             Shape::String(_) => "string".into(),
-            Shape::IntOrString => "intstr.IntOrString".into(),
+            Shape::IntOrString => "int32".into(),
             Shape::Quantity => "resource.Quantity".into(),
             Shape::List(list) | Shape::Union(list, _) => {
                 format!("[]{}", list.items.map_or("interface {}".into(), |id| self.go_type(id)))
@@ -116,21 +120,9 @@ fn json_word(value: &Value) -> &'static str {
 
 /// Go's complaint about a time that is not RFC 3339.
 fn time_error(text: &str) -> Option<String> {
-    if text.is_empty() || is_rfc3339(text) {
+    if text.is_empty() || is_time(text) {
         return None;
     }
     let layout = "2006-01-02T15:04:05Z07:00";
     Some(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))
-}
-
-fn is_rfc3339(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let shape = b"dddd-dd-ddTdd:dd:dd";
-    let fits = |(byte, want): (&u8, &u8)| if *want == b'd' { byte.is_ascii_digit() } else { byte == want };
-    if bytes.len() <= shape.len() || !bytes.iter().zip(shape).all(fits) {
-        return false;
-    }
-    let rest = &text[shape.len()..];
-    let rest = rest.strip_prefix('.').map_or(rest, |digits| digits.trim_start_matches(|c: char| c.is_ascii_digit()));
-    rest == "Z" || (rest.len() == 6 && rest.starts_with(['+', '-']) && rest.as_bytes()[3] == b':')
 }

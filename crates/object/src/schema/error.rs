@@ -70,6 +70,11 @@ impl FieldError {
         Self { path: path.to_owned(), kind, value, detail: detail.into() }
     }
 
+    /// The path as `causes` of a Status tell it.
+    pub fn field(&self) -> &str {
+        if self.path.is_empty() { "<nil>" } else { &self.path }
+    }
+
     /// The error without its path: the message in `causes` of a Status.
     pub fn message(&self) -> String {
         let mut text = self.kind.words().to_owned();
@@ -87,7 +92,7 @@ impl FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", if self.path.is_empty() { "<nil>" } else { &self.path }, self.message())
+        write!(f, "{}: {}", self.field(), self.message())
     }
 }
 

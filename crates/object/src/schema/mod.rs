@@ -9,6 +9,7 @@ mod compile;
 mod decode;
 mod defaults;
 mod error;
+mod format;
 pub mod openapi;
 mod unknown;
 
@@ -49,6 +50,8 @@ pub(crate) struct Table {
 pub(crate) struct Type {
     /// Of a built-in definition, as Go calls it: `v1.PodSpec`.
     pub name: Option<Arc<str>>,
+    /// Go decodes it into structs.
+    pub builtin: bool,
     pub shape: Shape,
     /// Null is a value of its own and not the same as absent.
     pub nullable: bool,
@@ -131,7 +134,8 @@ pub(crate) struct Field {
     pub ty: TypeId,
     pub default: Option<Value>,
     /// The default is written into objects. Built-in kinds publish the zero of a Go field as
-    /// its default (`{}`, `""`, `0`, `false`): that only tells keys of lists apart.
+    /// its default: `{}` for structs, which Go always writes, is filled in; `""`, `0`, `false` only
+    /// tell keys of lists apart.
     pub fills: bool,
     pub patch: Patch,
 }
@@ -234,7 +238,8 @@ impl Schema {
         decode::error(self, kind, object)
     }
 
-    /// `unknown field "spec.foo"` for each field that the schema does not know.
+    /// `unknown field "spec.foo"` for each field that the schema does not know: of built-in kinds in the order
+    /// of the object, of custom resources sorted.
     pub fn unknown_fields(&self, object: &Value) -> Vec<String> {
         unknown::names(self, object)
     }
@@ -245,9 +250,15 @@ impl Schema {
     }
 
     /// Removes fields that are null, unless the schema says that null is a value there: a server
-    /// stores no others.
+    /// stores no others. In maps and lists of built-in kinds null becomes the zero of the type.
     pub fn drop_nulls(&self, object: &mut Value) {
         defaults::drop_nulls(self, object);
+    }
+
+    /// The parts that an object of a built-in kind has even when it is empty (`spec`, `status`, …): Go's
+    /// structs. An empty map for custom resources.
+    pub(crate) fn skeleton(&self) -> Value {
+        defaults::skeleton(self)
     }
 
     /// Fills in the defaults that the schema names. For built-in kinds these are the ones that

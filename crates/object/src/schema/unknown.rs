@@ -5,10 +5,13 @@ use serde_json::Value;
 
 const DEPTH: usize = 256;
 
-/// `unknown field "spec.foo"`, in the order of the object.
+/// `unknown field "spec.foo"`, in the order in which a server tells them.
 pub(super) fn names(schema: &Schema, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(schema, schema.id, object, &mut String::new(), &mut found, DEPTH);
+    if !schema.ty().builtin {
+        found.sort();
+    }
     found
 }
 
