@@ -38,11 +38,8 @@ async fn a_killed_gateway_is_started_again_with_its_routes() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
     // Nobody publishes: it has the routes from disk, at the same address.
-    let serves = || async {
-        let Ok(stream) = tokio::net::TcpStream::connect(gateway.address).await else { return false };
-        drop(stream);
-        gateway.get("web.localhost", "/").await == (200, "ok".into())
-    };
+    let serves =
+        || async { gateway.try_get("web.localhost", "/").await.is_ok_and(|answer| answer == (200, "ok".into())) };
     until("serving again", serves, || "no answer".into()).await;
     assert_ne!(gateway.client().status().await.unwrap().pid, before);
     // And the next change reaches the new one.
