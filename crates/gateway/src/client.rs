@@ -55,7 +55,8 @@ struct State {
 }
 
 impl Client {
-    /// Connects to the gateway that runs, or starts one and waits until it serves.
+    /// Connects to the gateway that runs, or starts one and waits until it serves. One that serves at another address
+    /// than the one asked for is replaced; port 0 is content with any.
     pub async fn ensure(mut options: Options) -> Result<Self, Error> {
         let listen = reach_or_start(&options).await?;
         // A successor must serve where this one does, also when the port was chosen by the kernel.
@@ -144,7 +145,7 @@ async fn guard(link: Arc<Link>) {
         tracing::warn!("the gateway ended; starting it again");
         state.connection = None;
         if let Err(error) = reach_or_start(&link.options).await {
-            tracing::error!(%error, "the gateway cannot be started again");
+            tracing::error!(error = error.explain(), "the gateway cannot be started again");
         }
         drop(state);
         tokio::time::sleep(RESTART_DELAY).await;
@@ -153,12 +154,12 @@ async fn guard(link: Arc<Link>) {
 
 /// Where the gateway serves that runs here, or that was started now.
 async fn reach_or_start(options: &Options) -> Result<SocketAddr, Error> {
-    let socket = &options.gateway.socket;
+    let (socket, listen) = (&options.gateway.socket, options.gateway.listen);
     if let Ok(mut connection) = connect(socket).await {
         let envelope = Envelope { protocol: PROTOCOL, request: Request::Status };
         match ask(&mut connection, &envelope).await {
-            Ok(Response::Status(status)) => return Ok(status.listen),
-            // Of another version, or it hangs: replace it.
+            Ok(Response::Status(status)) if listen.port() == 0 || listen == status.listen => return Ok(status.listen),
+            // It serves elsewhere, is of another version, or hangs: replace it.
             _ => stop(socket).await?,
         }
     }

@@ -18,7 +18,7 @@ pub enum Error {
         holder: Option<Holder>,
     },
     /// It cannot listen there for another reason.
-    #[error("the gateway cannot listen on {address}: {source}")]
+    #[error("the gateway cannot listen on {address}")]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -27,7 +27,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}")]
     File {
         /// What was tried: "create", "write".
         action: &'static str,
@@ -38,13 +38,13 @@ pub enum Error {
         source: io::Error,
     },
     /// The process did not start.
-    #[error("the gateway cannot be started: {0}")]
+    #[error("the gateway cannot be started")]
     Start(#[source] io::Error),
     /// The process started and said why it does not serve.
     #[error("{0}")]
     Failed(String),
     /// The process does not answer.
-    #[error("the gateway does not answer: {0}")]
+    #[error("the gateway does not answer")]
     Control(#[source] io::Error),
     /// The process answered, and said no.
     #[error("the gateway refuses: {0}")]
@@ -59,6 +59,18 @@ impl Error {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }
+
+    /// With its causes, for where only a text can go.
+    pub(crate) fn explain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        text
+    }
 }
 
 fn taken(address: SocketAddr, holder: &Option<Holder>) -> String {
@@ -69,8 +81,8 @@ fn taken(address: SocketAddr, holder: &Option<Holder>) -> String {
 impl From<Error> for PortError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Start(_) | Error::Control(_) | Error::File { .. } => Self::Transient(error.to_string()),
-            _ => Self::Terminal(error.to_string()),
+            Error::Start(_) | Error::Control(_) | Error::File { .. } => Self::Transient(error.explain()),
+            _ => Self::Terminal(error.explain()),
         }
     }
 }

@@ -42,7 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args).and_then(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "gateway");
+            tracing::error!(error = error.explain(), "gateway");
             ExitCode::FAILURE
         }
     }

@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Below this the gateway answers itself; nothing is passed on.
 const RESERVED: &str = "/.well-known/trimtab/";
@@ -32,6 +33,13 @@ pub struct Proxy {
     table: Shared,
     pool: Arc<Pool>,
     requests: Arc<AtomicU64>,
+}
+
+/// A client's connection. It counts as one for as long as anything of it is left, tunnels included.
+pub struct Guest {
+    pub address: IpAddr,
+    #[expect(dead_code, reason = "held, not read")]
+    pub permit: OwnedSemaphorePermit,
 }
 
 /// Why there is no answer.
@@ -67,7 +75,7 @@ impl Proxy {
     }
 
     /// Never fails: what goes wrong is an answer.
-    pub async fn serve(&self, peer: IpAddr, mut request: Request<Incoming>) -> Response<Answer> {
+    pub async fn serve(&self, guest: &Arc<Guest>, mut request: Request<Incoming>) -> Response<Answer> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let tunnel = headers::upgrade(request.headers()).map(|kind| (kind, hyper::upgrade::on(&mut request)));
         let (mut head, body) = request.into_parts();
@@ -81,14 +89,15 @@ impl Proxy {
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return say(StatusCode::METHOD_NOT_ALLOWED, "CONNECT and TRACE are not served here");
         }
-        let (kind, tunnel) = tunnel.unzip();
-        headers::forward(&mut head, &authority, peer, kind);
+        let (kind, client) = tunnel.unzip();
+        let tunnel = client.map(|client| Tunnel { client, guest: guest.clone() });
+        headers::forward(&mut head, &authority, guest.address, kind);
         let payload = if body.is_end_stream() { Payload::Empty } else { Payload::Moving(Moving::new(body)) };
         self.send(&headers::host(&authority), Request::from_parts(head, payload), tunnel).await
     }
 
     /// Tries endpoints until one answers, as long as it is certain that no other has acted on the request.
-    async fn send(&self, host: &str, request: Request<Payload>, tunnel: Option<OnUpgrade>) -> Response<Answer> {
+    async fn send(&self, host: &str, request: Request<Payload>, tunnel: Option<Tunnel>) -> Response<Answer> {
         let (head, payload) = request.into_parts();
         let spare = replayable(&head, &payload).then(|| head.clone());
         let mut request = Request::from_parts(head, payload);
@@ -171,13 +180,13 @@ impl Proxy {
         mut response: Response<Incoming>,
         sender: Sender,
         endpoint: SocketAddr,
-        tunnel: Option<OnUpgrade>,
+        tunnel: Option<Tunnel>,
     ) -> Response<Answer> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(client) = tunnel else {
+            let Some(tunnel) = tunnel else {
                 return say(StatusCode::BAD_GATEWAY, "the service changed the protocol unasked");
             };
-            tokio::spawn(join(client, hyper::upgrade::on(&mut response)));
+            tokio::spawn(tunnel.join(hyper::upgrade::on(&mut response)));
             let (mut head, _) = response.into_parts();
             let kind = headers::upgrade(&head.headers);
             headers::strip(&mut head.headers, kind);
@@ -210,11 +219,20 @@ fn replayable(head: &request::Parts, payload: &Payload) -> bool {
     idempotent && matches!(payload, Payload::Empty)
 }
 
-/// Passes bytes both ways until both ends are done.
-async fn join(client: OnUpgrade, endpoint: OnUpgrade) {
-    if let (Ok(client), Ok(endpoint)) = tokio::join!(client, endpoint) {
-        let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut endpoint).await;
+/// The client's half of a connection that changes its protocol.
+struct Tunnel {
+    client: OnUpgrade,
+    guest: Arc<Guest>,
+}
+
+impl Tunnel {
+    /// Passes bytes both ways until both ends are done.
+    async fn join(self, endpoint: OnUpgrade) {
+        let _guest = self.guest;
+        if let (Ok(client), Ok(endpoint)) = tokio::join!(self.client, endpoint) {
+            let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut endpoint).await;
+        }
     }
 }
 

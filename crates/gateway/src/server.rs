@@ -3,7 +3,7 @@
 use crate::control::{Envelope, PROTOCOL, Request, Response, Started, Status, receive, send};
 use crate::error::Error;
 use crate::holder::port_holder;
-use crate::proxy::Proxy;
+use crate::proxy::{Guest, Proxy};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -47,7 +47,7 @@ pub async fn run(options: Options, started: impl FnOnce(Started)) -> Result<(), 
     let (clients, controls, listen) = match bound {
         Ok(bound) => bound,
         Err(error) => {
-            started(Started::Failed(error.to_string()));
+            started(Started::Failed(error.explain()));
             return Err(error);
         }
     };
@@ -122,11 +122,11 @@ async fn serve_clients(listener: TcpListener, proxy: Proxy, connections: Arc<Sem
 }
 
 async fn serve_client(stream: TcpStream, peer: SocketAddr, proxy: Proxy, permit: OwnedSemaphorePermit) {
-    let _permit = permit;
     let _ = stream.set_nodelay(true);
+    let guest = Arc::new(Guest { address: peer.ip(), permit });
     let service = service_fn(move |request| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.serve(peer.ip(), request).await) }
+        let (proxy, guest) = (proxy.clone(), guest.clone());
+        async move { Ok::<_, Infallible>(proxy.serve(&guest, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -208,7 +208,7 @@ impl Control {
                         self.proxy.publish(table);
                         Response::Published
                     }
-                    Err(error) => Response::Refused(error.to_string()),
+                    Err(error) => Response::Refused(error.explain()),
                 }
             }
             Request::Status | Request::Stop => Response::Status(Status {

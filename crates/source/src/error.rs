@@ -68,20 +68,27 @@ impl Error {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }
+
+    /// With its causes, for where only a text can go.
+    pub(crate) fn explain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        text
+    }
 }
 
 impl From<Error> for PortError {
     fn from(error: Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            message.push_str(": ");
-            message.push_str(&inner.to_string());
-            cause = inner.source();
-        }
         match error {
-            Error::Spawn(_) | Error::Git { .. } | Error::Pipe { .. } | Error::File { .. } => Self::Transient(message),
-            _ => Self::Terminal(message),
+            Error::Spawn(_) | Error::Git { .. } | Error::Pipe { .. } | Error::File { .. } => {
+                Self::Transient(error.explain())
+            }
+            _ => Self::Terminal(error.explain()),
         }
     }
 }

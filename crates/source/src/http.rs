@@ -79,9 +79,9 @@ async fn advertise(
     Path((project, repository)): Path<(String, String)>,
     Query(query): Query<ServiceQuery>,
     headers: HeaderMap,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let Some(service) = query.service.as_deref().and_then(Service::parse) else {
-        return Err(plain(
+        return Err(refuse(
             StatusCode::FORBIDDEN,
             "this server speaks git's smart protocol only: use git 1.6.6 or later",
         ));
@@ -114,13 +114,13 @@ async fn serve(
     Path((project, repository, service)): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let Some(service) = Service::parse(&service) else {
-        return Err(plain(StatusCode::NOT_FOUND, "there is nothing here"));
+        return Err(refuse(StatusCode::NOT_FOUND, "there is nothing here"));
     };
     let expected = format!("application/x-{}-request", service.name());
     if headers.get(header::CONTENT_TYPE).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
-        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &format!("the content type must be {expected}")));
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the content type must be {expected}")));
     }
     let (repository, host, actor) = authorise(&context, service, &project, &repository, &headers)?;
     let output = match service {
@@ -266,13 +266,18 @@ fn authorise(
     project: &str,
     repository: &str,
     headers: &HeaderMap,
-) -> Result<(Repository, std::path::PathBuf, String), Response> {
+) -> Result<(Repository, std::path::PathBuf, String), Refusal> {
     let given = credentials(headers);
     let actor = given.and_then(|(user, password)| context.auth.authenticate(&user, &password));
-    let Some(actor) = actor else { return Err(challenge()) };
+    let Some(actor) = actor else {
+        return Err(refuse(
+            StatusCode::UNAUTHORIZED,
+            "a user name and a token are needed: `trimtab init` in your working tree sets them up",
+        ));
+    };
     let absent = || {
         let text = format!("there is no repository {project}/{repository} for {actor}; `trimtab init` creates one");
-        plain(StatusCode::NOT_FOUND, &text)
+        refuse(StatusCode::NOT_FOUND, text)
     };
     let name = repository.strip_suffix(".git").unwrap_or(repository);
     let project = project.parse().map_err(|_| absent())?;
@@ -283,7 +288,7 @@ fn authorise(
         return Err(absent());
     }
     if service == Service::Receive && !context.auth.may_write(&actor, &repository) {
-        return Err(plain(StatusCode::FORBIDDEN, &format!("{actor} may not push to {repository}")));
+        return Err(refuse(StatusCode::FORBIDDEN, format!("{actor} may not push to {repository}")));
     }
     Ok((repository, host.objects.place.directory.clone(), actor))
 }
@@ -298,30 +303,40 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
-fn challenge() -> Response {
-    let mut response = plain(
-        StatusCode::UNAUTHORIZED,
-        "a user name and a token are needed: `trimtab init` in your working tree sets them up",
-    );
-    let value = HeaderValue::from_static("Basic realm=\"trimtab\", charset=\"UTF-8\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-    response
+/// Why a request is not served. Git shows the text to its user, as it is text/plain.
+struct Refusal(StatusCode, String);
+
+impl axum::response::IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, text) = self;
+        let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+        let mut response = (status, kind, format!("trimtab: {text}\n")).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                let ask = HeaderValue::from_static("Basic realm=\"trimtab\", charset=\"UTF-8\"");
+                headers.insert(header::WWW_AUTHENTICATE, ask);
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+        response
+    }
 }
 
-fn busy() -> Response {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many fetches and pushes at once; try again");
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    response
+fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
+    Refusal(status, text.into())
 }
 
-fn broken(error: impl std::fmt::Display) -> Response {
+fn busy() -> Refusal {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "too many fetches and pushes at once; try again")
+}
+
+fn broken(error: impl std::fmt::Display) -> Refusal {
     tracing::warn!(%error, "git could not serve a request");
-    plain(StatusCode::INTERNAL_SERVER_ERROR, "git failed on this server; its log says why")
-}
-
-/// Git shows a text/plain body of an error to the user.
-fn plain(status: StatusCode, text: &str) -> Response {
-    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("trimtab: {text}\n")).into_response()
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "git failed on this server; its log says why")
 }
 
 fn respond(kind: &str, body: Body) -> Response {

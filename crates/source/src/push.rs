@@ -141,7 +141,7 @@ async fn send(output: &mut (impl tokio::io::AsyncWrite + Unpin), answer: &Answer
 /// Our own rules, then the receiver's.
 async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Result<(), Vec<String>> {
     let say = |text: String| vec![text];
-    let host = inner.host(&session.repository).map_err(|error| say(error.to_string()))?;
+    let host = inner.host(&session.repository).map_err(|error| say(error.explain()))?;
     let mut objects = host.objects.clone();
     objects.place.quarantine = quarantine(&objects, request)?;
     // Objects that may be refused must not be found through the repository later.
@@ -155,7 +155,7 @@ async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Resu
             let args = ["merge-base", "--is-ancestor", old.as_str(), new.as_str()];
             let place = &objects.place;
             let ancestor = inner.git.test(&place.directory, args, place.quarantine.as_ref()).await;
-            update.fast_forward = ancestor.map_err(|error| say(error.to_string()))?;
+            update.fast_forward = ancestor.map_err(|error| say(error.explain()))?;
         }
         if session.repository.is_config() && update.name == MAIN && !update.fast_forward {
             return Err(vec![

@@ -1,6 +1,6 @@
 //! The gateway outlives whoever started it, and comes back when it is killed.
 
-use crate::support::{Endpoint, Running, any_port, gateways, options, route, until};
+use crate::support::{Endpoint, Running, any_port, dead, gateways, options, route, until};
 use gateway::Client;
 use model::ports::Gateway as _;
 use model::routes::RouteTable;
@@ -18,8 +18,14 @@ async fn traffic_survives_the_control_process_and_a_successor_finds_the_gateway(
     assert_eq!(again.listen_address(), gateway.address);
     let after = again.status().await.unwrap();
     assert_eq!((after.pid, after.routes), (before.pid, 1));
+    // Asked to serve elsewhere, it is replaced.
+    let elsewhere = dead().await;
+    drop(again);
+    let again = Client::ensure(options(gateway.data.path(), elsewhere)).await.unwrap();
+    assert_eq!(again.listen_address(), elsewhere);
+    assert_ne!(again.status().await.unwrap().pid, before.pid);
     again.stop().await.unwrap();
-    assert!(tokio::net::TcpStream::connect(gateway.address).await.is_err(), "it still listens");
+    assert!(tokio::net::TcpStream::connect(elsewhere).await.is_err(), "it still listens");
     let socket = gateway.data.path().join("run/gateway.sock");
     until("the end of the process", || async { gateways(&socket).is_empty() }, || format!("{:?}", gateways(&socket)))
         .await;
@@ -38,11 +44,8 @@ async fn a_killed_gateway_is_started_again_with_its_routes() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
     // Nobody publishes: it has the routes from disk, at the same address.
-    let serves = || async {
-        let Ok(stream) = tokio::net::TcpStream::connect(gateway.address).await else { return false };
-        drop(stream);
-        gateway.get("web.localhost", "/").await == (200, "ok".into())
-    };
+    let serves =
+        || async { gateway.try_get("web.localhost", "/").await.is_ok_and(|answer| answer == (200, "ok".into())) };
     until("serving again", serves, || "no answer".into()).await;
     assert_ne!(gateway.client().status().await.unwrap().pid, before);
     // And the next change reaches the new one.

@@ -69,18 +69,26 @@ impl Running {
 
     /// Status code and body of a GET.
     pub async fn get(&self, host: &str, path: &str) -> (u16, String) {
-        let text = self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        self.try_get(host, path).await.unwrap()
+    }
+
+    pub async fn try_get(&self, host: &str, path: &str) -> std::io::Result<(u16, String)> {
+        let text = self.try_raw(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await?;
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        (head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0), body.to_owned())
+        Ok((head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0), body.to_owned()))
     }
 
     /// Everything that comes back until the connection ends.
     pub async fn raw(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
+        self.try_raw(request).await.unwrap()
+    }
+
+    async fn try_raw(&self, request: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(request.as_bytes()).await?;
         let mut text = Vec::new();
-        stream.read_to_end(&mut text).await.unwrap();
-        String::from_utf8_lossy(&text).into_owned()
+        stream.read_to_end(&mut text).await?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 

@@ -128,7 +128,9 @@ impl Served {
         source.set_receiver(recorder.clone());
         let woken = Arc::new(AtomicUsize::new(0));
         let count = woken.clone();
-        source.on_change(Arc::new(move || drop(count.fetch_add(1, Ordering::SeqCst))));
+        source.on_change(Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = source.router(Arc::new(Auth));
