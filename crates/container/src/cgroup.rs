@@ -69,7 +69,9 @@ pub(crate) fn remove_if_empty(path: &Path) -> io::Result<()> {
 pub(crate) fn oom_kills(path: &Path) -> u64 {
     let Ok(directories) = directories(path) else { return 0 };
     let counters = directories.iter().flat_map(|directory| {
-        ["memory.oom_control", "memory.events"].into_iter().filter_map(|file| fs::read_to_string(directory.join(file)).ok())
+        ["memory.oom_control", "memory.events"]
+            .into_iter()
+            .filter_map(|file| fs::read_to_string(directory.join(file)).ok())
     });
     counters.filter_map(|text| counter(&text, "oom_kill")).max().unwrap_or(0)
 }

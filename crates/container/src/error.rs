@@ -10,7 +10,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("container id {id:?} must be letters, digits, `_`, `.` and `-`, begin with a letter or digit, and have at most 128 characters")]
+    #[error(
+        "container id {id:?} must be letters, digits, `_`, `.` and `-`, begin with a letter or digit, and have at most 128 characters"
+    )]
     Id { id: String },
     #[error("the command of container {id} is empty")]
     Args { id: String },
@@ -21,9 +23,17 @@ pub enum Error {
     #[error("container {id} is not running")]
     NotRunning { id: String },
     #[error("cannot prepare the directory {}", path.display())]
-    Prepare { path: PathBuf, #[source] source: io::Error },
+    Prepare {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot spawn the shim {}", exe.display())]
-    Spawn { exe: PathBuf, #[source] source: io::Error },
+    Spawn {
+        exe: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     /// Creating or starting was refused; the message is meant for the user.
     #[error("container {id}: {failure}")]
     Start { id: String, failure: Failure },
@@ -34,17 +44,37 @@ pub enum Error {
     #[error("container {id}: exec did not end within {}s and was killed", timeout.as_secs_f32())]
     ExecTimeout { id: String, timeout: Duration },
     #[error("container {id}: cannot talk to its shim")]
-    Shim { id: String, #[source] source: io::Error },
+    Shim {
+        id: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("container {id}: its shim speaks protocol {theirs}, this program {}", crate::PROTOCOL_VERSION)]
     Version { id: String, theirs: u32 },
     #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, #[source] source: io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, #[source] source: io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot remove {}", path.display())]
-    Remove { path: PathBuf, #[source] source: io::Error },
+    Remove {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot end the processes of cgroup {}", path.display())]
-    Cgroup { path: PathBuf, #[source] source: io::Error },
+    Cgroup {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Why a container or an exec did not start; travels from the shim.

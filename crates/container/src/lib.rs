@@ -31,7 +31,8 @@ pub use protocol::PROTOCOL_VERSION;
 pub use runtime::{Config, Info, Runtime, Started};
 pub use shim::shim_main;
 pub use spec::{
-    Capabilities, ExecResult, ExecSpec, Exit, Mount, MountKind, Namespace, Network, Resources, Rootfs, Spec, User, Writable,
+    Capabilities, ExecResult, ExecSpec, Exit, Mount, MountKind, Namespace, Network, Resources, Rootfs, Spec, User,
+    Writable,
 };
 
 /// Whether seccomp profiles can be applied. They cannot: libcontainer is built without libseccomp, and would ignore a profile

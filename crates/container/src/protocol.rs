@@ -37,8 +37,14 @@ pub(crate) struct State {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
     /// First line: the process to kill when nothing follows.
-    Shim { pid: u32 },
-    Started { pid: u32, started_at: Timestamp, warnings: Vec<String> },
+    Shim {
+        pid: u32,
+    },
+    Started {
+        pid: u32,
+        started_at: Timestamp,
+        warnings: Vec<String>,
+    },
     Failed(Failure),
 }
 

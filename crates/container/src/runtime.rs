@@ -340,7 +340,9 @@ fn prepare(layout: &Layout, order: &Order) -> Result<()> {
     failpoint("container.spec.before");
     let bytes = serde_json::to_vec(order).map_err(io::Error::from);
     // Not synced: before `state.json` stands, a crash removes this directory anyway.
-    bytes.and_then(|bytes| fs::write(layout.order(), bytes)).map_err(|source| Error::Write { path: layout.order(), source })?;
+    bytes
+        .and_then(|bytes| fs::write(layout.order(), bytes))
+        .map_err(|source| Error::Write { path: layout.order(), source })?;
     failpoint("container.spec.after");
     Ok(())
 }
@@ -351,7 +353,9 @@ fn remove(layout: &Layout, cgroup: &Path) -> Result<()> {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     for result in [fs::remove_file(layout.state()), fs::remove_dir_all(&layout.directory)] {
         match result {
-            Err(error) if !missing(&error) => return Err(Error::Remove { path: layout.directory.clone(), source: error }),
+            Err(error) if !missing(&error) => {
+                return Err(Error::Remove { path: layout.directory.clone(), source: error });
+            }
             _ => {}
         }
     }

@@ -88,10 +88,13 @@ fn command_line(spec: &Spec) -> (Vec<String>, Vec<String>) {
 /// The file that `name` means: itself if it has a `/`, else the first executable in `PATH`.
 fn locate(name: &str, env: &[String]) -> Result<PathBuf, String> {
     if name.contains('/') {
-        return executable(Path::new(name)).map(|()| PathBuf::from(name)).map_err(|why| format!("exec: {name:?}: {why}"));
+        return executable(Path::new(name))
+            .map(|()| PathBuf::from(name))
+            .map_err(|why| format!("exec: {name:?}: {why}"));
     }
     let path = env.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
-    let candidates = path.split(':').filter(|directory| !directory.is_empty()).map(|directory| Path::new(directory).join(name));
+    let candidates =
+        path.split(':').filter(|directory| !directory.is_empty()).map(|directory| Path::new(directory).join(name));
     let mut blocked = None;
     for candidate in candidates {
         match executable(&candidate) {
@@ -124,7 +127,9 @@ fn explain(name: &str, path: &Path, error: &io::Error) -> String {
             format!("exec: {name:?}: its interpreter is not in the image: {line}")
         }
         (Some(libc::ENOENT), _) => {
-            format!("exec: {name:?}: the loader it is linked against is not in the image; link it statically or use a base that has it")
+            format!(
+                "exec: {name:?}: the loader it is linked against is not in the image; link it statically or use a base that has it"
+            )
         }
         (Some(libc::ENOEXEC), _) => {
             format!("exec: {name:?}: not a program for this machine (no `#!` line, or another architecture)")

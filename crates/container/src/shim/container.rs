@@ -30,7 +30,8 @@ pub(super) fn start(layout: &Layout, order: Order) -> Result<(Running, Vec<Strin
     let cwd = bundle::directory(&spec.cwd);
     ensure_directory(&root, &cwd).map_err(runtime("cannot make the working directory"))?;
     let configuration = bundle::configuration(&spec, &root, &cgroup, &identity);
-    fs::write(layout.directory.join("config.json"), configuration.to_string()).map_err(runtime("cannot write config.json"))?;
+    fs::write(layout.directory.join("config.json"), configuration.to_string())
+        .map_err(runtime("cannot write config.json"))?;
     if spec.network == Network::None {
         system::unshare(UnshareFlags::NEWNET).map_err(runtime("cannot make a network namespace"))?;
         system::loopback_up().map_err(runtime("cannot set loopback up"))?;
@@ -114,7 +115,9 @@ fn record(layout: &Layout, running: &Running) -> Result<(), Failure> {
     failpoint("container.state.before");
     let written = write_json(&layout.state(), &state);
     failpoint("container.state.after");
-    written.map_err(|source| Error::Write { path: layout.state(), source }).map_err(|error| runtime("cannot record it")(chain(&error)))
+    written
+        .map_err(|source| Error::Write { path: layout.state(), source })
+        .map_err(|error| runtime("cannot record it")(chain(&error)))
 }
 
 fn adjust_oom_score(spec: &Spec, pid: Pid) -> Vec<String> {

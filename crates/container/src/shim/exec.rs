@@ -75,7 +75,8 @@ fn start(layout: &Layout, id: &str, exec: Exec, scratch: PathBuf) -> Result<Pid,
 
 /// The container's own process with what differs.
 fn process(layout: &Layout, exec: &Exec) -> Result<Value, Failure> {
-    let configuration = read_json::<Value>(&layout.directory.join("config.json")).map_err(runtime("cannot read config.json"))?;
+    let configuration =
+        read_json::<Value>(&layout.directory.join("config.json")).map_err(runtime("cannot read config.json"))?;
     let mut process = configuration.unwrap_or_default()["process"].take();
     process["args"] = json!(exec.args);
     process["env"] = json!(merged(&process["env"], &exec.env));

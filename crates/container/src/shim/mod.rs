@@ -54,11 +54,12 @@ fn run(layout: Layout) -> ExitCode {
         report(&Report::Failed(Failure::new(FailureKind::Runtime, "another shim runs in this directory")));
         return ExitCode::FAILURE;
     };
-    let started = read_order(&layout).and_then(|order| container::start(&layout, order)).and_then(|(running, warnings)| {
-        let report = Report::Started { pid: running.pid(), started_at: running.started_at, warnings };
-        let server = serve::Server::new(&layout, running).map_err(runtime("cannot listen on shim.sock"))?;
-        Ok((server, report))
-    });
+    let started =
+        read_order(&layout).and_then(|order| container::start(&layout, order)).and_then(|(running, warnings)| {
+            let report = Report::Started { pid: running.pid(), started_at: running.started_at, warnings };
+            let server = serve::Server::new(&layout, running).map_err(runtime("cannot listen on shim.sock"))?;
+            Ok((server, report))
+        });
     match started {
         Ok((server, started)) => {
             report(&started);

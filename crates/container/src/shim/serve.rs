@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::exec::{self, Exec};
 use super::log::Stream;
@@ -106,7 +106,7 @@ impl<'a> Server<'a> {
 
     /// Collects ended children: helpers of execs, orphans, and the container, whose status it returns.
     fn reap(&self) -> Option<WaitStatus> {
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == self.running.pid {
                 return Some(status);
             }
@@ -162,7 +162,10 @@ impl<'a> Server<'a> {
         match request {
             Ok(request) => self.serve(client, request),
             Err(error) => {
-                answer(&client.stream, &Answer::Failed(Failure::new(FailureKind::Runtime, format!("not a request: {error}"))));
+                answer(
+                    &client.stream,
+                    &Answer::Failed(Failure::new(FailureKind::Runtime, format!("not a request: {error}"))),
+                );
                 None
             }
         }

@@ -66,7 +66,10 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, Failur
 }
 
 fn unknown(what: &str, name: &str, file: &str) -> Failure {
-    Failure::new(FailureKind::User, format!("{what} {name:?}: not in {file} of the image; name one that is, or use a number"))
+    Failure::new(
+        FailureKind::User,
+        format!("{what} {name:?}: not in {file} of the image; name one that is, or use a number"),
+    )
 }
 
 fn group_id(name: &str, group: &str) -> Option<u32> {
@@ -94,7 +97,11 @@ mod tests {
         let got = resolve_in(&User { name: name.to_owned(), extra: vec![7] }, PASSWD, GROUP);
         match (got, expected) {
             (Ok(got), Ok((uid, gid, groups, home))) => {
-                assert_eq!((got.uid, got.gid, got.groups.as_slice(), got.home.as_str()), (uid, gid, groups, home), "{name}");
+                assert_eq!(
+                    (got.uid, got.gid, got.groups.as_slice(), got.home.as_str()),
+                    (uid, gid, groups, home),
+                    "{name}"
+                );
             }
             (Err(got), Err(expected)) => assert!(got.message.contains(expected), "{name}: {got}"),
             (got, expected) => panic!("{name}: {got:?}, expected {expected:?}"),
