@@ -92,7 +92,8 @@ impl Cache {
         let name = hex(&Sha256::digest(format!("{project}/{component}/{id}")));
         let path = self.root.join("mounts").join(&name[..32]);
         if !path.is_dir() {
-            let made = fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
+            let made =
+                fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
             made.map_err(work(&path))?;
         }
         Ok(path)

@@ -7,7 +7,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The component has no Dockerfile where its description says.
-    #[error("there is no {path}; write one, or name another with `build: {{dockerfile: …}}` or an image with `image: …`")]
+    #[error(
+        "there is no {path}; write one, or name another with `build: {{dockerfile: …}}` or an image with `image: …`"
+    )]
     NoDockerfile {
         /// From the component's path.
         path: String,
@@ -86,9 +88,16 @@ pub enum Error {
         /// As described.
         seconds: u64,
     },
-    /// The store of images refused.
+    /*    /// The store of images refused.
     #[error("the image store: {0}")]
-    Store(#[source] oci::Error),
+    Store(#[source] oci::Error),*/
+    /// What a crash left could not be removed.
+    #[error("remains of earlier builds cannot be removed: {source}")]
+    Recover {
+        /// Why.
+        #[source]
+        source: container::Error,
+    },
     /// A working file could not be read or written.
     #[error("{path}: {source}")]
     Work {

@@ -1,5 +1,6 @@
 //! Carries out a Dockerfile: stage after stage, instruction after instruction.
 
+use crate::base;
 use crate::cache::{Cache, Key};
 use crate::dockerfile::{Copy, Dockerfile, Instruction, MountKind, Problem, Run, Source, Step};
 use crate::error::{Error, work};
@@ -28,6 +29,22 @@ pub(crate) struct Shop {
     pub memory_bytes: u64,
     /// Tells containers and working files of this process apart.
     pub counter: AtomicU64,
+}
+
+impl Shop {
+    /// An image to build on, with its layers unpacked.
+    pub async fn base(&self, reference: &str, lines: &dyn Lines) -> Result<(Image, Root), Error> {
+        match reference.strip_suffix(":latest").unwrap_or(reference) {
+            base::NAME => base::image(&self.images, &self.scratch("base")).await,
+            _ => self.images.base(reference, lines).await,
+        }
+    }
+
+    /// A path for working files that nobody else uses.
+    pub fn scratch(&self, what: &str) -> PathBuf {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        self.cache.scratch(&format!("{what}-{}-{number}", std::process::id()))
+    }
 }
 
 /// One build at work.
@@ -73,9 +90,10 @@ impl Executor<'_> {
             Origin::Scratch => State::new(Root::default(), Image::scratch(), self.file.escape),
             Origin::Stage(index) => self.done[index].next_stage(),
             Origin::Image(reference) => {
-                let (image, root) = self.shop.images.base(reference, self.lines).await?;
+                let (image, root) = self.shop.base(reference, self.lines).await?;
                 if image.config.on_build.as_ref().is_some_and(|list| !list.is_empty()) {
-                    let text = "FROM: the base image has ONBUILD instructions, which are not supported: write them here";
+                    let text =
+                        "FROM: the base image has ONBUILD instructions, which are not supported: write them here";
                     return Err(self.located(Problem { line: stage.line, text: text.into() }));
                 }
                 State::new(root, image, self.file.escape)
@@ -107,7 +125,13 @@ impl Executor<'_> {
 
     // COPY, ADD, WORKDIR: layers are written directly.
 
-    async fn copy(&mut self, stage: usize, state: &State, step: &Step, copy: &Copy) -> Result<Option<StoredLayer>, Error> {
+    async fn copy(
+        &mut self,
+        stage: usize,
+        state: &State,
+        step: &Step,
+        copy: &Copy,
+    ) -> Result<Option<StoredLayer>, Error> {
         let spec = self.copy_spec(stage, state, step, copy).await?;
         let target = state.root.tree();
         let (digest, spec) = blocking(move || (spec.digest(), spec)).await;
@@ -158,19 +182,23 @@ impl Executor<'_> {
         Ok(match origin(self.file, stage, step.line, name).map_err(|p| self.located(p))? {
             Origin::Scratch => Arc::new(Layers::default()),
             Origin::Stage(index) => Arc::new(self.done[&index].root.tree()),
-            Origin::Image(reference) => Arc::new(self.shop.images.base(&reference, self.lines).await?.1.tree()),
+            Origin::Image(reference) => Arc::new(self.shop.base(&reference, self.lines).await?.1.tree()),
         })
     }
 
     async fn make_working_directory(&mut self, state: &State, step: &Step) -> Result<Option<StoredLayer>, Error> {
         let path = state.path("");
         let target = state.root.tree();
-        let owner = user(&target, &state.image.config.user).map(|u| (u.uid, u.gid)).map_err(|text| self.at(step, text))?;
+        let owner =
+            user(&target, &state.image.config.user).map(|u| (u.uid, u.gid)).map_err(|text| self.at(step, text))?;
         let exists = crate::files::resolve(&target, &path, true).and_then(|p| target.entry(&p));
         if exists.map_err(work(&path))?.is_some_and(|entry| entry.is_directory()) {
             return Ok(None);
         }
         let key = Key::new("directory", &state.root).with(&(&path, owner));
+        if let Some(layer) = self.cached(&key).await? {
+            return Ok(layer);
+        }
         let make = move |layer: &mut Layer<BufWriter<File>>| make_directory(&path, owner, &target, layer).map(|_| ());
         self.write(&key, step, make).await.map(Some)
     }
@@ -196,7 +224,7 @@ impl Executor<'_> {
         step: &Step,
         make: impl FnOnce(&mut Layer<BufWriter<File>>) -> Result<(), CopyError> + Send + 'static,
     ) -> Result<StoredLayer, Error> {
-        let path = self.scratch("layer");
+        let path = self.shop.scratch("layer");
         let target = path.clone();
         let made = blocking(move || -> Result<Result<(), CopyError>, std::io::Error> {
             let mut layer = Layer::new(BufWriter::new(File::create(&target)?));
@@ -251,7 +279,7 @@ impl Executor<'_> {
     }
 
     fn order(&self, state: &State, run: &Run, argv: Vec<String>, env: Vec<String>) -> Order {
-        let work = self.scratch("run");
+        let work = self.shop.scratch("run");
         let id = format!("build-{}", work.file_name().unwrap_or_default().to_string_lossy());
         let config = &state.image.config;
         Order {
@@ -290,7 +318,9 @@ impl Executor<'_> {
         let end = running.run(order, self.lines).await.map_err(|error| self.run_failed(step, error))?;
         if end.exit.code != 0 {
             let end_text = match (end.exit.oom, end.exit.signal) {
-                (true, _) => format!("out of memory (a RUN may use {} MiB), exit code {}", memory_bytes >> 20, end.exit.code),
+                (true, _) => {
+                    format!("out of memory (a RUN may use {} MiB), exit code {}", memory_bytes >> 20, end.exit.code)
+                }
                 (_, Some(signal)) => format!("ended by signal {signal}, exit code {}", end.exit.code),
                 _ => format!("exit code {}", end.exit.code),
             };
@@ -416,12 +446,6 @@ impl Executor<'_> {
             RunError::Start(source) => Error::Start { file, line, instruction, source },
             RunError::Log(source) => Error::Work { path: format!("log of {instruction}"), source },
         }
-    }
-
-    /// A path for working files that nobody else uses.
-    fn scratch(&self, what: &str) -> PathBuf {
-        let number = self.shop.counter.fetch_add(1, Ordering::Relaxed);
-        self.shop.cache.scratch(&format!("{what}-{}-{number}", std::process::id()))
     }
 }
 

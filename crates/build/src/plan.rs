@@ -18,7 +18,9 @@ impl<'a> Globals<'a> {
         let mut globals = Self { given, values: BTreeMap::new() };
         let platform = format!("linux/{}", architecture());
         for side in ["TARGET", "BUILD"] {
-            for (name, value) in [("PLATFORM", platform.as_str()), ("OS", "linux"), ("ARCH", architecture()), ("VARIANT", "")] {
+            for (name, value) in
+                [("PLATFORM", platform.as_str()), ("OS", "linux"), ("ARCH", architecture()), ("VARIANT", "")]
+            {
                 globals.values.insert(format!("{side}{name}"), Some(value.to_owned()));
             }
         }
@@ -118,10 +120,13 @@ fn base(file: &Dockerfile, globals: &Globals<'_>, index: usize) -> Result<Origin
 pub(crate) fn origin(file: &Dockerfile, index: usize, line: usize, name: &str) -> Result<Origin, Problem> {
     match find_stage(file, name) {
         Some(other) if other < index => Ok(Origin::Stage(other)),
-        Some(_) => Err(Problem { line, text: format!("--from={name} must name a stage that ends before this one begins") }),
-        None if name.bytes().all(|b| b.is_ascii_digit()) => {
-            Err(Problem { line, text: format!("--from={name}: there are {index} stages before this one, counted from 0") })
+        Some(_) => {
+            Err(Problem { line, text: format!("--from={name} must name a stage that ends before this one begins") })
         }
+        None if name.bytes().all(|b| b.is_ascii_digit()) => Err(Problem {
+            line,
+            text: format!("--from={name}: there are {index} stages before this one, counted from 0"),
+        }),
         None => Ok(Origin::Image(name.to_owned())),
     }
 }

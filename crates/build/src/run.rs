@@ -106,10 +106,15 @@ impl Drop for Running {
         if self.removed {
             return;
         }
-        let (runtime, id, work, permit) = (self.runtime.clone(), self.id.clone(), self.work.clone(), self.permit.take());
+        let (runtime, id, work, permit) =
+            (self.runtime.clone(), self.id.clone(), self.work.clone(), self.permit.take());
         handle.spawn(async move {
             if let Err(error) = remove(&runtime, &id, &work).await {
-                tracing::warn!(id, error = &error as &dyn std::error::Error, "a build's container could not be removed");
+                tracing::warn!(
+                    id,
+                    error = &error as &dyn std::error::Error,
+                    "a build's container could not be removed"
+                );
             }
             drop(permit);
         });

@@ -12,7 +12,15 @@ use std::path::PathBuf;
 
 /// Arguments that RUN gets without ARG, and that no cache key or image contains.
 const PROXIES: [&str; 10] = [
-    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
     "all_proxy",
 ];
 
@@ -104,7 +112,10 @@ impl State {
             Instruction::Expose(words) => {
                 for word in words {
                     let ports = ports(&self.word(word)?)?;
-                    self.config().exposed_ports.get_or_insert_default().extend(ports.into_iter().map(|p| (p, Empty {})));
+                    self.config()
+                        .exposed_ports
+                        .get_or_insert_default()
+                        .extend(ports.into_iter().map(|p| (p, Empty {})));
                 }
             }
             Instruction::Volume(paths) => {

@@ -3,18 +3,18 @@
 use rustix::fs::inotify;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 
 /// What one line shows; more is cut.
 const LINE_BYTES_MAX: usize = 2000;
 
 /// Follows a file in the CRI log format, also when it is rotated.
 pub(crate) struct Tail {
-    watch: AsyncFd<OwnedFd>,
+    /// An inotify descriptor: for tokio it is like a pipe.
+    watch: Receiver,
     path: PathBuf,
     file: Option<File>,
     /// Bytes behind the last newline.
@@ -30,7 +30,7 @@ impl Tail {
         let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&watch, path.parent().unwrap_or(Path::new(".")), events)?;
         Ok(Self {
-            watch: AsyncFd::new(watch)?,
+            watch: Receiver::from_owned_fd_unchecked(watch)?,
             path: path.to_owned(),
             file: None,
             rest: Vec::new(),
@@ -39,13 +39,9 @@ impl Tail {
     }
 
     /// Returns when there may be more to read.
-    pub async fn changed(&self) -> io::Result<()> {
-        let mut ready = self.watch.readable().await?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
+    pub async fn changed(&mut self) -> io::Result<()> {
         // What happened does not matter: the file is read anyway.
-        while inotify::Reader::new(ready.get_inner(), &mut buffer).next().is_ok() {}
-        ready.clear_ready();
-        Ok(())
+        self.watch.read(&mut [0; 4096]).await.map(|_| ())
     }
 
     /// Gives every line that is complete by now.
@@ -60,7 +56,8 @@ impl Tail {
             }
             let Some(file) = &mut self.file else { return Ok(()) };
             file.read_to_end(&mut self.rest)?;
-            let same = fs::metadata(&self.path).is_ok_and(|there| file.metadata().is_ok_and(|here| here.ino() == there.ino()));
+            let same =
+                fs::metadata(&self.path).is_ok_and(|there| file.metadata().is_ok_and(|here| here.ino() == there.ino()));
             self.lines(each);
             if same || !self.path.exists() {
                 return Ok(());
@@ -111,7 +108,8 @@ mod tests {
         let mut tail = Tail::new(&path).unwrap();
         let mut seen = Vec::new();
         tail.read(&mut |line| seen.push(line.to_owned())).unwrap();
-        fs::write(&path, "t stdout F one\nt stderr P two \nt stdout F three\nt stderr F more\nt stdout F unfini").unwrap();
+        fs::write(&path, "t stdout F one\nt stderr P two \nt stdout F three\nt stderr F more\nt stdout F unfini")
+            .unwrap();
         tail.changed().await.unwrap();
         tail.read(&mut |line| seen.push(line.to_owned())).unwrap();
         assert_eq!(seen, ["one", "three", "two more"]);

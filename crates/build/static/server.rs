@@ -330,8 +330,10 @@ fn file(root: &Path, path: &str, target: &str) -> Answer {
         }
         let Ok(index) = found.join("index.html").canonicalize() else { return missing() };
         found = index;
+    } else if path.ends_with('/') {
+        return missing();
     }
-    if !found.starts_with(&root) || path.ends_with('/') && !found.ends_with("index.html") {
+    if !found.starts_with(&root) {
         return missing();
     }
     let (Ok(file), kind) = (File::open(&found), content_type(&found)) else { return missing() };

@@ -20,7 +20,7 @@ pub(crate) use ignore::Ignore;
 pub(crate) use layers::Layers;
 pub(crate) use memory::Memory;
 pub(crate) use pack::{Layer, pack_upper};
-pub(crate) use users::{User, user};
+pub(crate) use users::user;
 
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
