@@ -7,6 +7,8 @@ mod links;
 mod nat;
 mod netns;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Error;
 use crate::layout::{self, Layout};
