@@ -1,0 +1,176 @@
+//! `PATCH`: four ways to say what is to change.
+
+use crate::body;
+use crate::call::Call;
+use crate::clock;
+use crate::reply::Reply;
+use crate::status::{Refusal, Result};
+use crate::write::{Changed, Owners};
+use object::apply::{self, ApplyError};
+use object::meta;
+use object::patch::{JsonPatchError, json_patch, merge_patch, strategic_merge_patch};
+use serde_json::Value;
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+impl Call {
+    /// `PATCH` of an object or its status.
+    pub async fn patch(&mut self) -> Result<Reply> {
+        let patch = self.decode_patch()?;
+        match self.media.as_str() {
+            APPLY => self.apply(patch).await,
+            _ => self.patch_with(patch).await,
+        }
+    }
+
+    /// The body, of one of the types of patches.
+    pub fn decode_patch(&mut self) -> Result<Value> {
+        let accepted: &[&str] =
+            if self.resource.custom.is_some() { &[JSON, MERGE, APPLY] } else { &[JSON, MERGE, STRATEGIC, APPLY] };
+        if !accepted.contains(&self.media.as_str()) {
+            return Err(Refusal::unsupported_media_type(&self.media, accepted));
+        }
+        let decoded = body::decode(&self.body, self.media == APPLY)
+            .map_err(|why| Refusal::bad_request(format!("error decoding patch: {why}")))?;
+        self.duplicates_in_patch(decoded.duplicates)?;
+        Ok(decoded.value)
+    }
+
+    fn duplicates_in_patch(&mut self, duplicates: Vec<String>) -> Result<()> {
+        if self.query.get("fieldValidation") == "Strict" && !duplicates.is_empty() {
+            let message = format!("error decoding patch: strict decoding error: {}", duplicates.join(", "));
+            return Err(Refusal::bad_request(message));
+        }
+        if self.query.get("fieldValidation") != "Ignore" {
+            self.warnings.extend(duplicates);
+        }
+        Ok(())
+    }
+
+    async fn patch_with(&mut self, patch: Value) -> Result<Reply> {
+        // What a patch brings that is unknown is told once, from a first try; the tries below drop it.
+        let stored = self.stored()?;
+        let mut first = self.patched(&self.in_version(&stored), &patch)?;
+        self.checked(&mut first, Vec::new())?;
+        let (resource, media) = (self.resource.clone(), self.media.clone());
+        let name = self.path.name.clone();
+        self.modify(|old| {
+            let mut object = patched(&resource, &media, old, &patch)?;
+            resource.schema.prune(&mut object);
+            resource.schema.drop_nulls(&mut object);
+            if meta(&object).name() != name {
+                return Err(Refusal::bad_request(format!(
+                    "the name of the object ({}) does not match the name on the URL ({name})",
+                    meta(&object).name()
+                )));
+            }
+            Ok(Changed { object, owners: Owners::Update })
+        })
+        .await
+    }
+
+    fn patched(&self, old: &Value, patch: &Value) -> Result<Value> {
+        patched(&self.resource, &self.media, old, patch)
+    }
+
+    /// Server-side apply.
+    async fn apply(&mut self, mut config: Value) -> Result<Reply> {
+        if self.query.get("fieldManager").is_empty() {
+            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            return Err(Refusal::new(422, "Invalid", message));
+        }
+        self.check_config(&mut config)?;
+        let reset = self.reset_fields();
+        let now = clock::now();
+        let force = self.query.flag("force");
+        let schema = self.resource.schema.clone();
+        let (manager, subresource) = (self.manager.clone(), self.path.subresource.clone());
+        let applied = |live: Option<&Value>| {
+            let request =
+                apply::Request { manager: &manager, force, subresource: &subresource, reset: &reset, schema: &schema, now: &now };
+            apply::apply(live, &config, &request).map_err(refused)
+        };
+        for _ in 0..2 {
+            match self.modify(|old| Ok(Changed { object: applied(Some(old))?, owners: Owners::Known })).await {
+                Err(missing) if missing.code == 404 && subresource.is_empty() => {
+                    if !meta(&config).uid().is_empty() || !meta(&config).resource_version().is_empty() {
+                        return Err(Refusal::modified(&self.resource.names, &self.path.name));
+                    }
+                    match self.create_from(applied(None)?, Owners::Known).await {
+                        // Somebody was faster: apply to what they made.
+                        Err(exists) if exists.reason == "AlreadyExists" => {}
+                        other => return other,
+                    }
+                }
+                other => return other,
+            }
+        }
+        Err(Refusal::modified(&self.resource.names, &self.path.name))
+    }
+
+    /// The applied configuration must be of this kind, name and namespace.
+    fn check_config(&mut self, config: &mut Value) -> Result<()> {
+        let text = |config: &Value, key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let gvk = self.resource.gvk.clone();
+        let (api_version, kind) = (text(config, "apiVersion"), text(config, "kind"));
+        if api_version.is_empty() || kind.is_empty() {
+            return Err(Refusal::bad_request("apiVersion and kind must be set in an applied configuration"));
+        }
+        if (api_version.as_str(), kind.as_str()) != (gvk.api_version().as_str(), gvk.kind.as_str()) {
+            return Err(Refusal::bad_request(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {api_version}, {kind}, expected: {}, {}",
+                gvk.api_version(),
+                gvk.kind
+            )));
+        }
+        let unknown = self.resource.schema.unknown_fields(config);
+        match self.query.get("fieldValidation") {
+            "Strict" if !unknown.is_empty() => {
+                let message = format!("failed to create typed patch object: {}", unknown.join(", "));
+                return Err(Refusal::bad_request(message));
+            }
+            "Ignore" => {}
+            _ => self.warnings.extend(unknown),
+        }
+        self.resource.schema.prune(config);
+        let named = meta(config).name().to_owned();
+        if !named.is_empty() && named != self.path.name {
+            return Err(Refusal::bad_request(format!(
+                "the name of the object ({named}) does not match the name on the URL ({})",
+                self.path.name
+            )));
+        }
+        self.place_it(config)?;
+        if let Some(metadata) = object::meta::meta_mut(config) {
+            metadata.insert("name".into(), self.path.name.clone().into());
+        }
+        Ok(())
+    }
+}
+
+/// The object after a patch that is no apply.
+pub fn patched(resource: &crate::resource::Resource, media: &str, old: &Value, patch: &Value) -> Result<Value> {
+    match media {
+        JSON => json_patch(old.clone(), patch).map_err(|error| match error {
+            JsonPatchError::Malformed(_) => Refusal::bad_request(error.to_string()),
+            JsonPatchError::TooMany(_) => Refusal::new(413, "RequestEntityTooLarge", error.to_string()),
+            _ => Refusal::new(422, "Invalid", "the server rejected our request due to an error in our request")
+                .saying(error),
+        }),
+        STRATEGIC => strategic_merge_patch(old.clone(), patch, &resource.schema)
+            .map_err(|error| Refusal::bad_request(error.to_string())),
+        _ if patch.is_object() => Ok(merge_patch(old.clone(), patch)),
+        _ => Err(Refusal::bad_request("a merge patch must be a map")),
+    }
+}
+
+fn refused(error: ApplyError) -> Refusal {
+    match error {
+        ApplyError::Conflicts(conflicts) => Refusal::apply_conflicts(conflicts.to_string(), conflicts.causes()),
+        ApplyError::BadRequest(message) => Refusal::bad_request(message),
+        typed @ ApplyError::Typed(..) => Refusal::new(500, "InternalError", typed.to_string()),
+    }
+}

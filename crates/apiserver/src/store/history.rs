@@ -1,0 +1,81 @@
+//! The recent past of one resource, from which watches are fed and old lists are rebuilt.
+
+use super::{Past, Stored};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Watchers that fall further behind than this start over. A rollout of a hundred Pods makes
+/// about a thousand events of one resource.
+const EVENTS_MAX: usize = 4096;
+/// Superseded objects beyond this are let go, though fewer than [`EVENTS_MAX`].
+const BYTES_MAX: usize = 16 << 20;
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// It is new.
+    Added,
+    /// It is another.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// One change of one object.
+#[derive(Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// As it is now; if deleted, as it was last, with the revision of the deletion.
+    pub object: Arc<Stored>,
+    /// As it was before.
+    pub previous: Option<Arc<Stored>>,
+}
+
+impl Event {
+    /// When.
+    pub fn revision(&self) -> u64 {
+        self.object.revision
+    }
+}
+
+/// Events of a resource, oldest first, none missing after [`Window::start`].
+pub(super) struct Window {
+    events: VecDeque<Arc<Event>>,
+    start: u64,
+    bytes: usize,
+}
+
+impl Window {
+    pub fn starting_at(revision: u64) -> Self {
+        Self { events: VecDeque::new(), start: revision, bytes: 0 }
+    }
+
+    pub fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.object.size();
+        self.events.push_back(event);
+        while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.object.size();
+            self.start = oldest.revision();
+        }
+    }
+
+    fn check(&self, revision: u64) -> Result<(), Past> {
+        if revision < self.start { Err(Past::Expired { oldest: self.start }) } else { Ok(()) }
+    }
+
+    fn first_after(&self, revision: u64) -> usize {
+        self.events.partition_point(|event| event.revision() <= revision)
+    }
+
+    pub fn after(&self, revision: u64, limit: usize) -> Result<Vec<Arc<Event>>, Past> {
+        self.check(revision)?;
+        Ok(self.events.range(self.first_after(revision)..).take(limit).cloned().collect())
+    }
+
+    pub fn newest_first_after(&self, revision: u64) -> Result<impl Iterator<Item = &Arc<Event>>, Past> {
+        self.check(revision)?;
+        Ok(self.events.range(self.first_after(revision)..).rev())
+    }
+}

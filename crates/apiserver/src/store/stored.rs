@@ -1,0 +1,176 @@
+//! One stored object: its JSON, and what must be known of it without parsing.
+
+use crate::builtin;
+use bytes::Bytes;
+use object::meta;
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+
+/// What identifies an object: resource (`pods`, `deployments.apps`), namespace (empty for
+/// cluster-scoped ones), name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Plural, and the group after a dot if there is one.
+    pub resource: Arc<str>,
+    /// Empty for cluster-scoped objects.
+    pub namespace: Arc<str>,
+    /// Unique within resource and namespace.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// From its parts.
+    pub fn new(resource: impl Into<Arc<str>>, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { resource: resource.into(), namespace: namespace.into(), name: name.into() }
+    }
+
+    /// `resource/namespace/name`: the key on disk. None of the parts can hold a slash.
+    pub(super) fn on_disk(&self) -> String {
+        format!("{}/{}/{}", self.resource, self.namespace, self.name)
+    }
+
+    pub(super) fn from_disk(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/');
+        Some(Self::new(parts.next()?, parts.next()?, parts.next()?))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.on_disk())
+    }
+}
+
+/// An object at one revision. Only the JSON is kept, and the little that lists, watches and
+/// garbage collection ask about every object.
+#[derive(Debug)]
+pub struct Stored {
+    /// Where it stands.
+    pub key: Key,
+    /// The revision that wrote it: its resourceVersion.
+    pub revision: u64,
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// `metadata.finalizers`.
+    pub finalizers: Box<[Box<str>]>,
+    /// `metadata.ownerReferences`.
+    pub owners: Box<[Owner]>,
+    labels: Box<[(Box<str>, Box<str>)]>,
+    /// Values of [`builtin::selectable`], in its order.
+    fields: Box<[Box<str>]>,
+    json: Bytes,
+    /// Where `"metadata"` begins in `json`: before it stand apiVersion and kind.
+    tail: usize,
+}
+
+/// One owner reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Who.
+    pub uid: Box<str>,
+    /// Foreground deletion of the owner waits for this object.
+    pub blocks: bool,
+}
+
+impl Stored {
+    /// Writes the revision into the object and serialises it: apiVersion, kind, metadata, the rest.
+    pub(super) fn new(key: Key, mut object: Value, revision: u64) -> Self {
+        if let Some(metadata) = meta::meta_mut(&mut object) {
+            metadata.insert("resourceVersion".into(), revision.to_string().into());
+        }
+        let (json, tail) = serialise(&object);
+        Self::index(key, &object, json, tail, revision)
+    }
+
+    /// From what [`Stored::json`] was; `None` if it is no object or has no revision.
+    pub(super) fn parse(key: Key, json: Bytes) -> Option<Self> {
+        let object: Value = serde_json::from_slice(&json).ok()?;
+        let revision = meta::meta(&object).resource_version().parse().ok()?;
+        let (_, tail) = serialise(&object);
+        Some(Self::index(key, &object, json, tail, revision))
+    }
+
+    fn index(key: Key, object: &Value, json: Bytes, tail: usize, revision: u64) -> Self {
+        let metadata = meta::meta(object);
+        let fields = builtin::selectable(&key.resource).iter().map(|path| builtin::field_text(object, path)).collect();
+        Self {
+            revision,
+            uid: metadata.uid().into(),
+            deleting: metadata.deletion_timestamp().is_some(),
+            finalizers: metadata.finalizers().map(Box::from).collect(),
+            owners: metadata
+                .owner_references()
+                .map(|owner| Owner { uid: owner.uid().into(), blocks: owner.blocks_owner_deletion() })
+                .collect(),
+            labels: metadata.labels().map(|(k, v)| (k.into(), v.into())).collect(),
+            fields,
+            json,
+            tail,
+            key,
+        }
+    }
+
+    /// The whole object.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// The object from `"metadata"` on, without apiVersion and kind and without the opening
+    /// brace: put `{` or `{"apiVersion":…,"kind":…,` in front.
+    pub fn tail(&self) -> &[u8] {
+        &self.json[self.tail..]
+    }
+
+    /// The object, to be changed or looked into.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("only JSON that was parsed or serialised here is stored")
+    }
+
+    /// One label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
+    }
+
+    /// The text of a selectable field; `None` if the resource cannot be selected by it.
+    pub fn field(&self, path: &str) -> Option<&str> {
+        match path {
+            "metadata.name" => Some(&self.key.name),
+            "metadata.namespace" => Some(&self.key.namespace),
+            _ => {
+                let at = builtin::selectable(&self.key.resource).iter().position(|known| *known == path)?;
+                self.fields.get(at).map(|text| &**text)
+            }
+        }
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub(super) fn size(&self) -> usize {
+        self.json.len() + 256
+    }
+}
+
+/// The JSON with apiVersion, kind and metadata in front, and where metadata begins.
+fn serialise(object: &Value) -> (Bytes, usize) {
+    const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
+    let mut json = Vec::with_capacity(1024);
+    let mut tail = 1;
+    json.push(b'{');
+    let rest = object.as_object().into_iter().flatten().filter(|(key, _)| !FIRST.contains(&key.as_str()));
+    let first = FIRST.iter().filter_map(|key| Some((*key, object.get(*key)?)));
+    for (key, value) in first.chain(rest.map(|(key, value)| (key.as_str(), value))) {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        if key == "metadata" {
+            tail = json.len();
+        }
+        serde_json::to_writer(&mut json, key).expect("memory takes everything");
+        json.push(b':');
+        serde_json::to_writer(&mut json, value).expect("memory takes everything");
+    }
+    json.push(b'}');
+    (json.into(), tail)
+}

@@ -1,0 +1,229 @@
+//! The one thread that writes.
+
+use super::disk::{Disk, Row};
+use super::{Event, EventKind, Key, State, StoreError, Stored};
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Writes that may wait. Whoever comes later waits to wait.
+const WAITING_MAX: usize = 1024;
+/// Writes that share one fsync. At 64 writers redb needs about 5 ms a batch; more adds only delay.
+const BATCH_MAX: usize = 256;
+
+/// Points at which a test can end the process.
+pub const FAILPOINTS: &[&str] = &["apiserver.commit.before", "apiserver.commit.after"];
+
+/// Ends the process if the environment says so.
+fn failpoint(name: &'static str) {
+    static CHOSEN: OnceLock<Option<String>> = OnceLock::new();
+    if CHOSEN.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
+
+/// A change of one object.
+#[derive(Debug)]
+pub struct Write {
+    /// Which object.
+    pub key: Key,
+    /// What must stand there.
+    pub expected: Expected,
+    /// What is to be done.
+    pub change: Change,
+    /// An object that must exist and not be on its way out: the namespace of a new object.
+    pub guard: Option<Key>,
+}
+
+/// What a write replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Absent,
+    /// The object at this revision.
+    Revision(u64),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Change {
+    /// This stands there afterwards, but for its resourceVersion.
+    Put(Value),
+    /// Nothing does; watchers are told this last state.
+    Delete(Value),
+}
+
+/// Why a write was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something stands there.
+    #[error("the object exists")]
+    Exists,
+    /// Nothing stands there any more.
+    #[error("the object does not exist")]
+    Missing,
+    /// Another write came first.
+    #[error("the object has changed")]
+    Changed,
+    /// The guard does not exist.
+    #[error("{0} does not exist")]
+    GuardMissing(Key),
+    /// The guard is on its way out.
+    #[error("{0} is being deleted")]
+    GuardDeleting(Key),
+    /// The disk failed. Nothing more is written until the process starts again: what an fsync
+    /// that failed has left behind is known only after reading it back.
+    #[error("the store cannot write: {0}; start again when the disk works")]
+    Disk(Arc<str>),
+}
+
+struct Waiting {
+    write: Write,
+    reply: oneshot::Sender<Result<Arc<Stored>, CommitError>>,
+}
+
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Waiting>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub fn start(disk: Disk, state: Arc<RwLock<State>>, changed: watch::Sender<u64>) -> Result<Self, StoreError> {
+        let (queue, waiting) = mpsc::channel(WAITING_MAX);
+        let run = move || Thread { disk, state, changed, failed: None }.run(waiting);
+        let thread = std::thread::Builder::new().name("store".into()).spawn(run).map_err(StoreError::Thread)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    pub async fn commit(&self, write: Write) -> Result<Arc<Stored>, CommitError> {
+        let ended = || CommitError::Disk("its writer has ended".into());
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(ended)?;
+        queue.send(Waiting { write, reply }).await.map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer has panicked");
+        }
+    }
+}
+
+struct Thread {
+    disk: Disk,
+    state: Arc<RwLock<State>>,
+    changed: watch::Sender<u64>,
+    failed: Option<Arc<str>>,
+}
+
+type Answer = (oneshot::Sender<Result<Arc<Stored>, CommitError>>, Arc<Stored>);
+
+impl Thread {
+    fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut batch = Vec::new();
+        while let Some(first) = waiting.blocking_recv() {
+            batch.push(first);
+            while batch.len() < BATCH_MAX
+                && let Ok(next) = waiting.try_recv()
+            {
+                batch.push(next);
+            }
+            self.commit(batch.drain(..));
+        }
+    }
+
+    /// Decides every write, makes those that hold durable, shows them, and answers.
+    fn commit(&mut self, batch: impl Iterator<Item = Waiting>) {
+        let mut events: Vec<Event> = Vec::new();
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut pending: HashMap<Key, Option<Arc<Stored>>> = HashMap::new();
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut revision = state.revision;
+        for Waiting { write, reply } in batch {
+            let decided = match &self.failed {
+                Some(why) => Err(CommitError::Disk(why.clone())),
+                None => decide(write, revision + 1, |key| match pending.get(key) {
+                    Some(newer) => newer.clone(),
+                    None => state.get(key).cloned(),
+                }),
+            };
+            match decided {
+                // A caller that has gone away does not mind the answer.
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(event) => {
+                    revision += 1;
+                    let left = (event.kind != EventKind::Deleted).then(|| event.object.clone());
+                    pending.insert(event.object.key.clone(), left);
+                    answers.push((reply, event.object.clone()));
+                    events.push(event);
+                }
+            }
+        }
+        drop(state);
+        if events.is_empty() {
+            return;
+        }
+        failpoint("apiserver.commit.before");
+        // Within a batch, the last change of an object is what stands on disk.
+        let rows = pending.iter().map(|(key, object)| Row { key, json: object.as_ref().map(|o| &o.json()[..]) });
+        if let Err(error) = self.disk.commit(rows, revision) {
+            return self.fail(&error, answers);
+        }
+        failpoint("apiserver.commit.after");
+        self.show(events);
+        for (reply, object) in answers {
+            drop(reply.send(Ok(object)));
+        }
+    }
+
+    fn show(&self, events: Vec<Event>) {
+        let resources: BTreeSet<Arc<str>> = events.iter().map(|event| event.object.key.resource.clone()).collect();
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            state.show(event);
+        }
+        state.wake(resources.into_iter());
+        self.changed.send_replace(state.revision);
+    }
+
+    fn fail(&mut self, error: &redb::Error, answers: Vec<Answer>) {
+        let why: Arc<str> = error.to_string().into();
+        tracing::error!(error = %why, "the store cannot write");
+        for (reply, _) in answers {
+            drop(reply.send(Err(CommitError::Disk(why.clone()))));
+        }
+        self.failed = Some(why);
+    }
+}
+
+/// The event that a write is, if it holds against what stands now.
+fn decide(write: Write, revision: u64, now: impl Fn(&Key) -> Option<Arc<Stored>>) -> Result<Event, CommitError> {
+    let previous = now(&write.key);
+    match (write.expected, &previous) {
+        (Expected::Absent, Some(_)) => return Err(CommitError::Exists),
+        (Expected::Revision(_), None) => return Err(CommitError::Missing),
+        (Expected::Revision(wanted), Some(found)) if wanted != found.revision => return Err(CommitError::Changed),
+        _ => {}
+    }
+    if let Some(guard) = write.guard {
+        match now(&guard) {
+            None => return Err(CommitError::GuardMissing(guard)),
+            Some(found) if found.deleting => return Err(CommitError::GuardDeleting(guard)),
+            Some(_) => {}
+        }
+    }
+    let (kind, value) = match write.change {
+        Change::Put(value) if previous.is_some() => (EventKind::Modified, value),
+        Change::Put(value) => (EventKind::Added, value),
+        Change::Delete(value) => (EventKind::Deleted, value),
+    };
+    Ok(Event { kind, object: Arc::new(Stored::new(write.key, value, revision)), previous })
+}

@@ -1,0 +1,354 @@
+//! The rules that matter beyond the schema. What is missing here is accepted, not refused: the list
+//! grows with the answers of a real server that tests compare.
+
+use super::Scope;
+use super::rules::{Shape, duplicate, forbidden, invalid, name_error, not_found, required, unsupported};
+use crate::resource::Resource;
+use object::selector::{self, LabelSelector};
+use object::{FieldError, meta};
+use serde_json::Value;
+use std::collections::HashSet;
+
+const ANNOTATION_BYTES_MAX: usize = 256 << 10;
+const CONFIG_BYTES_MAX: usize = 1 << 20;
+const IMMUTABLE: &str = "field is immutable";
+
+/// Every rule that the new state breaks.
+pub fn validate(resource: &Resource, scope: Scope, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Errors(Vec::new());
+    metadata(resource, object, &mut errors);
+    if resource.custom.is_some() || scope != Scope::Status {
+        errors.0.extend(resource.schema.validate(object));
+    }
+    if resource.custom.is_none() && scope == Scope::Main {
+        of_kind(&resource.id, object, old, &mut errors);
+    }
+    errors.distinct()
+}
+
+struct Errors(Vec<FieldError>);
+
+impl Errors {
+    fn push(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
+    /// The first of those that say the same of the same field.
+    fn distinct(self) -> Vec<FieldError> {
+        let mut seen = HashSet::new();
+        self.0.into_iter().filter(|error| seen.insert((error.path.clone(), error.kind as u8))).collect()
+    }
+}
+
+fn metadata(resource: &Resource, object: &Value, errors: &mut Errors) {
+    let metadata = meta(object);
+    match metadata.name() {
+        "" => errors.push(required("metadata.name", "name or generateName is required")),
+        name => {
+            if let Some(why) = name_error(shape(&resource.id), name) {
+                errors.push(invalid("metadata.name", &name.into(), why));
+            }
+        }
+    }
+    for (key, value) in metadata.labels() {
+        if let Err(why) = selector::check_key(key) {
+            errors.push(invalid("metadata.labels", &key.into(), why));
+        }
+        if let Err(why) = selector::check_value(key, value) {
+            errors.push(invalid("metadata.labels", &value.into(), why));
+        }
+    }
+    let mut size = 0;
+    for (key, value) in metadata.annotations() {
+        size += key.len() + value.len();
+        if let Err(why) = selector::check_key(&key.to_lowercase()) {
+            errors.push(invalid("metadata.annotations", &key.into(), why));
+        }
+    }
+    if size > ANNOTATION_BYTES_MAX {
+        errors.push(too_long("metadata.annotations", ANNOTATION_BYTES_MAX));
+    }
+    for (at, owner) in metadata.owner_references().enumerate() {
+        let gvk = owner.gvk();
+        let parts = [("apiVersion", gvk.version.as_str()), ("kind", &gvk.kind), ("name", owner.name()), ("uid", owner.uid())];
+        for (field, text) in parts.into_iter().filter(|(_, text)| text.is_empty()) {
+            let path = format!("metadata.ownerReferences[{at}].{field}");
+            errors.push(invalid(path, &text.into(), "must not be empty"));
+        }
+    }
+}
+
+fn too_long(path: &str, max: usize) -> FieldError {
+    FieldError {
+        path: path.into(),
+        kind: object::schema::ErrorKind::TooLong,
+        value: None,
+        detail: format!("may not be more than {max} bytes"),
+    }
+}
+
+fn shape(resource: &str) -> Shape {
+    match resource {
+        "namespaces" => Shape::Label,
+        "services" => Shape::ServiceLabel,
+        _ if resource.ends_with(".rbac.authorization.k8s.io") => Shape::PathSegment,
+        _ => Shape::Subdomain,
+    }
+}
+
+fn of_kind(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    match resource {
+        "pods" => pod(object, old, errors),
+        "deployments.apps" | "replicasets.apps" | "statefulsets.apps" | "daemonsets.apps" => {
+            workload(resource, object, old, errors);
+        }
+        "services" => service(object, errors),
+        "configmaps" | "secrets" => config(resource, object, old, errors),
+        "jobs.batch" => {
+            let template = &object["spec"]["template"];
+            pod_spec(&template["spec"], "spec.template.spec", errors);
+            restart_policy(template, &["OnFailure", "Never"], errors);
+        }
+        "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
+            unchanged(object, old, "/roleRef", "roleRef", "cannot change roleRef", errors);
+        }
+        "customresourcedefinitions.apiextensions.k8s.io" => crate::crd::validate(object, old)
+            .into_iter()
+            .for_each(|error| errors.push(error)),
+        _ => {}
+    }
+}
+
+fn unchanged(new: &Value, old: Option<&Value>, pointer: &str, path: &str, why: &str, errors: &mut Errors) {
+    if let Some(old) = old
+        && new.pointer(pointer) != old.pointer(pointer)
+    {
+        errors.push(invalid(path, new.pointer(pointer).unwrap_or(&Value::Null), why));
+    }
+}
+
+fn workload(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let spec = &object["spec"];
+    if let Some(replicas) = spec["replicas"].as_i64().filter(|replicas| *replicas < 0) {
+        errors.push(invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0"));
+    }
+    let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
+    match LabelSelector::from_value(selector) {
+        Err(error) => errors.push(invalid("spec.selector", selector, error.to_string())),
+        Ok(_) if selector.is_null() => errors.push(required("spec.selector", "")),
+        Ok(parsed) if parsed.is_empty() => {
+            errors.push(invalid("spec.selector", selector, "empty selector is invalid for deployment"));
+        }
+        Ok(parsed) if !parsed.matches_labels(labels) => {
+            errors.push(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+        }
+        Ok(_) => {}
+    }
+    unchanged(object, old, "/spec/selector", "spec.selector", IMMUTABLE, errors);
+    let template = &spec["template"];
+    pod_spec(&template["spec"], "spec.template.spec", errors);
+    restart_policy(template, &["Always"], errors);
+    if resource == "deployments.apps" {
+        strategy(&spec["strategy"], errors);
+    }
+}
+
+fn strategy(strategy: &Value, errors: &mut Errors) {
+    match strategy["type"].as_str() {
+        Some("Recreate") if !strategy["rollingUpdate"].is_null() => {
+            let why = "may not be specified when strategy `type` is 'Recreate'";
+            errors.push(forbidden("spec.strategy.rollingUpdate", why));
+        }
+        Some("Recreate" | "RollingUpdate") | None => {}
+        Some(_) => errors.push(unsupported("spec.strategy.type", &strategy["type"], &["Recreate", "RollingUpdate"])),
+    }
+    let rolling = &strategy["rollingUpdate"];
+    let zero = |value: &Value| value.as_i64() == Some(0) || value.as_str() == Some("0%");
+    if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
+        let why = "may not be 0 when `maxSurge` is 0";
+        errors.push(invalid("spec.strategy.rollingUpdate.maxUnavailable", &rolling["maxUnavailable"], why));
+    }
+}
+
+fn restart_policy(template: &Value, choices: &[&str], errors: &mut Errors) {
+    let policy = &template["spec"]["restartPolicy"];
+    if policy.as_str().is_some_and(|policy| !choices.contains(&policy)) {
+        errors.push(unsupported("spec.template.spec.restartPolicy", policy, choices));
+    }
+}
+
+fn pod(object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    pod_spec(&object["spec"], "spec", errors);
+    let policy = &object["spec"]["restartPolicy"];
+    if policy.as_str().is_some_and(|policy| !["Always", "OnFailure", "Never"].contains(&policy)) {
+        errors.push(unsupported("spec.restartPolicy", policy, &["Always", "OnFailure", "Never"]));
+    }
+    if let Some(old) = old
+        && comparable(&object["spec"]) != comparable(&old["spec"])
+    {
+        let why = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+        errors.push(forbidden("spec", why));
+    }
+}
+
+/// A Pod's spec without the few things that may change.
+fn comparable(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(map) = spec.as_object_mut() {
+        for key in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName"] {
+            map.shift_remove(key);
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        super::defaults::each(spec.get_mut(list), |container| {
+            if let Some(map) = container.as_object_mut() {
+                map.shift_remove("image");
+            }
+        });
+    }
+    spec
+}
+
+fn pod_spec(spec: &Value, path: &str, errors: &mut Errors) {
+    let containers = spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if containers.is_empty() {
+        errors.push(required(format!("{path}.containers"), ""));
+    }
+    let volumes = volumes(spec, path, errors);
+    let mut names = HashSet::new();
+    for list in ["initContainers", "containers"] {
+        for (at, container) in spec[list].as_array().into_iter().flatten().enumerate() {
+            let path = format!("{path}.{list}[{at}]");
+            named(container, &path, &mut names, errors);
+            check_container(container, &path, &volumes, errors);
+        }
+    }
+}
+
+/// A name that must be there, be a label, and be the only one of its sort.
+fn named(item: &Value, path: &str, names: &mut HashSet<String>, errors: &mut Errors) {
+    let path = format!("{path}.name");
+    let Some(name) = item["name"].as_str().filter(|name| !name.is_empty()) else {
+        return errors.push(required(path, ""));
+    };
+    if let Some(why) = name_error(Shape::Label, name) {
+        errors.push(invalid(path.clone(), &name.into(), why));
+    }
+    if !names.insert(name.to_owned()) {
+        errors.push(duplicate(path, &name.into()));
+    }
+}
+
+fn volumes(spec: &Value, path: &str, errors: &mut Errors) -> HashSet<String> {
+    let mut names = HashSet::new();
+    for (at, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
+        named(volume, &format!("{path}.volumes[{at}]"), &mut names, errors);
+    }
+    names
+}
+
+fn check_container(container: &Value, path: &str, volumes: &HashSet<String>, errors: &mut Errors) {
+    let image = container["image"].as_str().unwrap_or_default();
+    if image.is_empty() {
+        errors.push(required(format!("{path}.image"), ""));
+    } else if image.trim() != image {
+        errors.push(invalid(format!("{path}.image"), &image.into(), "must not have leading or trailing whitespace"));
+    }
+    for (at, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
+        port_number(&port["containerPort"], &format!("{path}.ports[{at}].containerPort"), errors);
+    }
+    for (at, variable) in container["env"].as_array().into_iter().flatten().enumerate() {
+        if variable["name"].as_str().unwrap_or_default().is_empty() {
+            errors.push(required(format!("{path}.env[{at}].name"), ""));
+        }
+    }
+    for (at, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("{path}.volumeMounts[{at}]");
+        if !mount["name"].as_str().is_some_and(|name| volumes.contains(name)) {
+            errors.push(not_found(format!("{path}.name"), &mount["name"]));
+        }
+        if mount["mountPath"].as_str().unwrap_or_default().is_empty() {
+            errors.push(required(format!("{path}.mountPath"), ""));
+        }
+    }
+    let policy = &container["imagePullPolicy"];
+    let policies = ["Always", "IfNotPresent", "Never"];
+    if policy.as_str().is_some_and(|policy| !policies.contains(&policy)) {
+        errors.push(unsupported(format!("{path}.imagePullPolicy"), policy, &policies));
+    }
+}
+
+fn port_number(value: &Value, path: &str, errors: &mut Errors) {
+    match value.as_i64() {
+        None | Some(0) => errors.push(required(path, "")),
+        Some(1..=65535) => {}
+        Some(_) => errors.push(invalid(path, value, "must be between 1 and 65535, inclusive")),
+    }
+}
+
+fn service(object: &Value, errors: &mut Errors) {
+    let spec = &object["spec"];
+    let ports = spec["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let headless = spec["clusterIP"] == "None";
+    if ports.is_empty() && !headless && spec["type"] != "ExternalName" {
+        errors.push(required("spec.ports", ""));
+    }
+    let types = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    if spec["type"].as_str().is_some_and(|type_| !types.contains(&type_)) {
+        errors.push(unsupported("spec.type", &spec["type"], &types));
+    }
+    let mut names = HashSet::new();
+    for (at, port) in ports.iter().enumerate() {
+        let path = format!("spec.ports[{at}]");
+        match port["port"].as_i64() {
+            Some(1..=65535) => {}
+            _ => errors.push(invalid(
+                format!("{path}.port"),
+                port.get("port").unwrap_or(&0.into()),
+                "must be between 1 and 65535, inclusive",
+            )),
+        }
+        match port["name"].as_str() {
+            None | Some("") if ports.len() > 1 => errors.push(required(format!("{path}.name"), "")),
+            Some(name) if !name.is_empty() && !names.insert(name) => {
+                errors.push(duplicate(format!("{path}.name"), &port["name"]));
+            }
+            _ => {}
+        }
+    }
+    if let Some(ip) = spec["clusterIP"].as_str().filter(|ip| !matches!(*ip, "" | "None")) {
+        let why = "service addresses are not served here; leave the field out, or set it to None";
+        errors.push(invalid("spec.clusterIP", &ip.into(), why));
+    }
+}
+
+fn config(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let mut size = 0;
+    for field in ["data", "binaryData"] {
+        for (key, value) in object[field].as_object().into_iter().flatten() {
+            size += key.len() + value.as_str().map_or(0, str::len);
+            let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            if key.is_empty() || key.len() > 253 || !key.chars().all(good) || key == "." || key == ".." {
+                let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+                errors.push(invalid(format!("{field}[{key}]"), &key.as_str().into(), why));
+            }
+        }
+    }
+    if size > CONFIG_BYTES_MAX {
+        errors.push(too_long(if resource == "secrets" { "data" } else { "" }, CONFIG_BYTES_MAX));
+    }
+    let Some(old) = old else { return };
+    if resource == "secrets" {
+        unchanged(object, Some(old), "/type", "type", IMMUTABLE, errors);
+    }
+    if old["immutable"] == true {
+        if object["immutable"] != true {
+            errors.push(forbidden("immutable", "field is immutable when `immutable` is set"));
+        }
+        for field in ["data", "binaryData"] {
+            if object[field] != old[field] {
+                errors.push(forbidden(field, "field is immutable when `immutable` is set"));
+            }
+        }
+    }
+}

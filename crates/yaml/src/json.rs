@@ -1,0 +1,133 @@
+//! Nodes → JSON values.
+
+use crate::error::Error;
+use crate::node::{Kind, Node, Style};
+use crate::number::shortest;
+use crate::resolve::{Dialect, Scalar, resolve};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Number, Value};
+
+/// The documents of a manifest file, each with the line where it begins. Empty ones are left out.
+pub fn documents(text: &str, file: &str, dialect: Dialect) -> Result<Vec<(Value, usize)>, Error> {
+    let nodes = crate::parse(text, file)?;
+    let document = |node: &Node| to_json(node, dialect).map(|value| (value, node.position.line));
+    let placed = |error: Error| Error { file: file.to_owned(), ..error };
+    nodes.iter().map(document).collect::<Result<_, _>>().map_err(placed)
+}
+
+/// The JSON that a node stands for. Of keys that stand there twice the last one counts; `<<` merges; keys that
+/// are numbers or booleans become texts. What JSON has no word for (`.inf`, a list as key) is an error, whose
+/// `file` is left empty.
+pub fn to_json(node: &Node, dialect: Dialect) -> Result<Value, Error> {
+    match &node.kind {
+        Kind::Sequence(items) => items.iter().map(|item| to_json(item, dialect)).collect(),
+        Kind::Mapping(pairs) => {
+            let mut map = Map::new();
+            let (merges, fields): (Vec<_>, Vec<_>) = pairs.iter().partition(|(key, _)| is_merge(key, dialect));
+            // To v2 a merge is one of the pairs, in their order; to v3 it stands behind all of them.
+            let ordered: Vec<_> =
+                if dialect == Dialect::V2 { pairs.iter().collect() } else { [merges, fields].concat() };
+            for (key, value) in ordered {
+                if is_merge(key, dialect) {
+                    merge(&mut map, value, dialect)?;
+                } else {
+                    map.insert(key_text(key, dialect)?, to_json(value, dialect)?);
+                }
+            }
+            Ok(Value::Object(map))
+        }
+        Kind::Scalar(text, style) => match meaning(node, text, *style, dialect)? {
+            Scalar::Null => Ok(Value::Null),
+            Scalar::Bool(flag) => Ok(Value::Bool(flag)),
+            Scalar::Integer(number) => Ok(Value::Number(integer(number))),
+            Scalar::Float(number) => json_float(number)
+                .map(Value::Number)
+                .ok_or_else(|| Error::new("", node.position, format!("{text} is a number that JSON cannot hold"))),
+            Scalar::Timestamp | Scalar::Merge | Scalar::Text if is_binary(node) => {
+                decoded(node, text).map(Value::String)
+            }
+            Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(Value::String(text.clone())),
+        },
+    }
+}
+
+fn integer(number: i128) -> Number {
+    i64::try_from(number).map(Number::from).or(u64::try_from(number).map(Number::from)).unwrap_or(Number::from(0))
+}
+
+/// A whole float becomes an integer, as it does on its way through Go's JSON.
+fn json_float(number: f64) -> Option<Number> {
+    let whole = number.fract() == 0.0 && number.abs() < 9e18;
+    if whole {
+        #[allow(clippy::cast_possible_truncation)]
+        return Some(Number::from(number as i64));
+    }
+    Number::from_f64(number)
+}
+
+/// The meaning of a scalar with its style and tag.
+pub(crate) fn meaning(node: &Node, text: &str, style: Style, dialect: Dialect) -> Result<Scalar, Error> {
+    let wrong =
+        |what: &str| Err(Error::new("", node.position, format!("{text:?} is no {what}, though its tag says so")));
+    let tag = node.tag.as_deref().and_then(|tag| tag.strip_prefix("tag:yaml.org,2002:"));
+    match (tag, resolve(text, dialect)) {
+        (Some("str" | "binary"), _) => Ok(Scalar::Text),
+        (Some("int"), scalar @ Scalar::Integer(_)) | (Some("float"), scalar @ Scalar::Float(_)) => Ok(scalar),
+        (Some("bool"), scalar @ Scalar::Bool(_)) | (Some("null"), scalar @ Scalar::Null) => Ok(scalar),
+        #[allow(clippy::cast_precision_loss)]
+        (Some("float"), Scalar::Integer(number)) => Ok(Scalar::Float(number as f64)),
+        (Some("int"), _) => wrong("integer"),
+        (Some("float"), _) => wrong("number"),
+        (Some("bool"), _) => wrong("boolean"),
+        (Some("null"), _) => wrong("null"),
+        (_, scalar) if style == Style::Plain && node.tag.as_deref() != Some("!") => Ok(scalar),
+        _ => Ok(Scalar::Text),
+    }
+}
+
+fn is_merge(key: &Node, dialect: Dialect) -> bool {
+    match &key.kind {
+        Kind::Scalar(text, Style::Plain) => resolve(text, dialect) == Scalar::Merge,
+        _ => key.tag.as_deref() == Some("tag:yaml.org,2002:merge"),
+    }
+}
+
+/// All fields of a map or of a list of maps, of which the first one wins.
+fn merge(map: &mut Map<String, Value>, value: &Node, dialect: Dialect) -> Result<(), Error> {
+    let refuse =
+        |node: &Node| Error::new("", node.position, "map merge requires map or sequence of maps as the value".into());
+    let sources = match &value.kind {
+        Kind::Mapping(_) => std::slice::from_ref(value),
+        Kind::Sequence(items) => items.as_slice(),
+        Kind::Scalar(..) => return Err(refuse(value)),
+    };
+    for source in sources.iter().rev() {
+        let Value::Object(fields) = to_json(source, dialect)? else { return Err(refuse(source)) };
+        map.extend(fields);
+    }
+    Ok(())
+}
+
+fn is_binary(node: &Node) -> bool {
+    node.tag.as_deref() == Some("tag:yaml.org,2002:binary")
+}
+
+fn decoded(node: &Node, text: &str) -> Result<String, Error> {
+    let packed: String = text.split_whitespace().collect();
+    let bytes = STANDARD.decode(packed).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    bytes.ok_or_else(|| Error::new("", node.position, "!!binary is no base 64 of a text".into()))
+}
+
+fn key_text(key: &Node, dialect: Dialect) -> Result<String, Error> {
+    let refuse =
+        |what: &str| Err(Error::new("", key.position, format!("{what} cannot be a key; quote it to make it a text")));
+    let Kind::Scalar(text, style) = &key.kind else { return refuse("a list or a map") };
+    match meaning(key, text, *style, dialect)? {
+        Scalar::Null => refuse("null"),
+        Scalar::Bool(flag) => Ok(flag.to_string()),
+        Scalar::Integer(number) => Ok(number.to_string()),
+        Scalar::Float(number) => Ok(shortest(number)),
+        Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(text.clone()),
+    }
+}

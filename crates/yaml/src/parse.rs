@@ -1,0 +1,180 @@
+//! Text → nodes.
+
+use crate::error::Error;
+use crate::node::{Kind, Node, Position, Style};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The largest text that is read, in bytes: several times the largest manifests known.
+const MAX_BYTES: usize = 64 << 20;
+/// Values that aliases may add: what they stand for is copied.
+const MAX_ALIASED: usize = 200_000;
+/// Deeper nesting is an attack, not a manifest.
+const MAX_DEPTH: usize = 100;
+
+/// Reads all documents of a text. Documents without any content are left out.
+pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
+    if text.len() > MAX_BYTES {
+        let message = format!("the text has {} bytes, at most {MAX_BYTES} are read", text.len());
+        return Err(Error::new(file, Position::default(), message));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder =
+        Builder { file, text, length: None, nodes: 0, aliased: 0, open: Vec::new(), anchors: HashMap::new() };
+    let mut documents = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|problem| {
+            let marker = problem.marker();
+            let position = Position { line: marker.line(), column: marker.col() + 1 };
+            Error::new(file, position, problem.info().to_owned())
+        })?;
+        if let Some(document) = builder.take(event, span)? {
+            documents.push(document);
+        }
+    }
+    documents.retain(|document| !is_nothing(document));
+    Ok(documents)
+}
+
+/// What stands between two `---`, or behind the last one.
+fn is_nothing(node: &Node) -> bool {
+    node.tag.is_none() && matches!(&node.kind, Kind::Scalar(text, Style::Plain) if text.is_empty())
+}
+
+struct Builder<'t> {
+    file: &'t str,
+    text: &'t str,
+    /// Of the text in characters, once somebody asked.
+    length: Option<usize>,
+    nodes: usize,
+    aliased: usize,
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Node, usize)>,
+}
+
+/// A list or map that is being read.
+struct Open {
+    position: Position,
+    tag: Option<String>,
+    anchor: usize,
+    nodes_before: usize,
+    children: Vec<Node>,
+    is_mapping: bool,
+}
+
+impl Builder<'_> {
+    fn fail(&self, span: Span, message: String) -> Error {
+        Error::new(self.file, position(span), message)
+    }
+
+    /// The document, when the event ends one.
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<Option<Node>, Error> {
+        match event {
+            Event::DocumentStart(_) => self.anchors.clear(),
+            Event::Scalar(value, style, anchor, tag) => {
+                self.nodes += 1;
+                let value = self.chomped(value, style, span);
+                let node =
+                    Node { position: position(span), tag: tag_text(tag), kind: Kind::Scalar(value, style_of(style)) };
+                return Ok(self.add(node, anchor, 1));
+            }
+            Event::SequenceStart(anchor, tag) => self.begin(span, anchor, tag, false)?,
+            Event::MappingStart(anchor, tag) => self.begin(span, anchor, tag, true)?,
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(open) = self.open.pop() else { return Ok(None) };
+                let nodes = self.nodes - open.nodes_before;
+                let kind =
+                    if open.is_mapping { Kind::Mapping(pairs(open.children)) } else { Kind::Sequence(open.children) };
+                return Ok(self.add(Node { position: open.position, tag: open.tag, kind }, open.anchor, nodes));
+            }
+            Event::Alias(anchor) => {
+                let Some(&(ref node, nodes)) = self.anchors.get(&anchor) else {
+                    return Err(self.fail(span, "an alias to itself, or to something unknown".into()));
+                };
+                self.nodes += nodes;
+                self.aliased += nodes;
+                if self.aliased > MAX_ALIASED {
+                    return Err(self.fail(span, format!("aliases expand to more than {MAX_ALIASED} values")));
+                }
+                // Where the alias stands is where a reader looks for what is wrong.
+                let node = Node { position: position(span), ..node.clone() };
+                return Ok(self.add(node, 0, nodes));
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, span: Span, anchor: usize, tag: Option<Cow<'_, Tag>>, is_mapping: bool) -> Result<(), Error> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(self.fail(span, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        let nodes_before = self.nodes;
+        self.nodes += 1;
+        let open = Open {
+            position: position(span),
+            tag: tag_text(tag),
+            anchor,
+            nodes_before,
+            children: Vec::new(),
+            is_mapping,
+        };
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node, anchor: usize, nodes: usize) -> Option<Node> {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), nodes));
+        }
+        match self.open.last_mut() {
+            Some(open) => {
+                open.children.push(node);
+                None
+            }
+            None => Some(node),
+        }
+    }
+
+    /// A block scalar at the end of a text that has no last line break gets none.
+    fn chomped(&mut self, value: Cow<'_, str>, style: ScalarStyle, span: Span) -> String {
+        let mut value = value.into_owned();
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        if block && value.ends_with('\n') && !self.text.ends_with('\n') {
+            let text = self.text;
+            let length = *self.length.get_or_insert_with(|| text.chars().count());
+            if span.end.index() >= length {
+                value.pop();
+            }
+        }
+        value
+    }
+}
+
+fn pairs(children: Vec<Node>) -> Vec<(Node, Node)> {
+    let mut pairs = Vec::with_capacity(children.len() / 2);
+    let mut children = children.into_iter();
+    while let (Some(key), Some(value)) = (children.next(), children.next()) {
+        pairs.push((key, value));
+    }
+    pairs
+}
+
+fn position(span: Span) -> Position {
+    Position { line: span.start.line(), column: span.start.col() + 1 }
+}
+
+fn tag_text(tag: Option<Cow<'_, Tag>>) -> Option<String> {
+    tag.map(|tag| format!("{}{}", tag.handle, tag.suffix))
+}
+
+fn style_of(style: ScalarStyle) -> Style {
+    match style {
+        ScalarStyle::Plain => Style::Plain,
+        ScalarStyle::SingleQuoted => Style::SingleQuoted,
+        ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
+        ScalarStyle::Literal => Style::Literal,
+        ScalarStyle::Folded => Style::Folded,
+    }
+}
