@@ -1,0 +1,138 @@
+//! The node's own HTTP API, as the API server calls it: `/containerLogs/{namespace}/{pod}/{container}`.
+
+use crate::context::Context;
+use crate::layout::{Layout, log_in};
+use crate::logs::{self, Wanted};
+use crate::pod::PodExt;
+use crate::pod::machine::{Life, Machine};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// What workers show of their Pods, by namespace and name.
+#[derive(Default)]
+pub(crate) struct Shown(RwLock<HashMap<(String, String), ShownPod>>);
+
+#[derive(Clone)]
+struct ShownPod {
+    uid: String,
+    directory: PathBuf,
+    containers: Vec<ShownContainer>,
+}
+
+#[derive(Clone)]
+struct ShownContainer {
+    name: String,
+    /// Attempt whose log is the present one.
+    current: Option<u32>,
+    /// Attempt whose log is the previous one.
+    previous: Option<u32>,
+    running: Option<String>,
+    /// Why there is nothing to read yet.
+    waiting: Option<String>,
+}
+
+/// Shows the present state of a Pod.
+pub(crate) fn publish(shown: &Shown, layout: &Layout, pod: &Pod, machine: &Machine) {
+    let containers = machine.containers.iter().map(|c| {
+        let waiting = match &c.life {
+            Life::Waiting(waiting) | Life::Starting(waiting) => Some(waiting.reason.clone()),
+            _ => None,
+        };
+        let latest = c.attempted.then_some(c.restarts);
+        ShownContainer {
+            name: c.name.clone(),
+            current: latest,
+            // While a container waits for its next attempt, the latest is the previous.
+            previous: latest.and_then(|n| if waiting.is_some() { Some(n) } else { n.checked_sub(1) }),
+            running: c.running().map(|r| r.id.clone()),
+            waiting,
+        }
+    });
+    let entry =
+        ShownPod { uid: pod.uid_str().to_owned(), directory: layout.pod(pod), containers: containers.collect() };
+    shown.0.write().unwrap_or_else(PoisonError::into_inner).insert(pod.key(), entry);
+}
+
+/// Shows a Pod no longer, unless another has its name by now.
+pub(crate) fn withdraw(shown: &Shown, pod: &Pod) {
+    let mut all = shown.0.write().unwrap_or_else(PoisonError::into_inner);
+    if all.get(&pod.key()).is_some_and(|entry| entry.uid == pod.uid_str()) {
+        all.remove(&pod.key());
+    }
+}
+
+pub(crate) fn router(context: Arc<Context>) -> Router {
+    Router::new().route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs)).with_state(context)
+}
+
+/// Options of `kubectl logs`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LogQuery {
+    follow: bool,
+    previous: bool,
+    timestamps: bool,
+    tail_lines: Option<u64>,
+    limit_bytes: Option<u64>,
+    since_seconds: Option<u64>,
+    since_time: Option<Timestamp>,
+}
+
+async fn container_logs(
+    State(context): State<Arc<Context>>,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    Query(query): Query<LogQuery>,
+) -> Response {
+    let found = context.shown.0.read().unwrap_or_else(PoisonError::into_inner).get(&(namespace, pod.clone())).cloned();
+    let Some(found) = found else {
+        return (StatusCode::NOT_FOUND, format!("pod {pod:?} not found")).into_response();
+    };
+    let Some(shown) = found.containers.iter().find(|c| c.name == container) else {
+        return (StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {pod:?}")).into_response();
+    };
+    let attempt = match (query.previous, shown.current, shown.previous) {
+        (true, _, Some(attempt)) | (false, Some(attempt), _) => attempt,
+        (true, ..) => {
+            let text = format!("previous terminated container {container:?} in pod {pod:?} not found");
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+        (false, ..) => {
+            let why = shown.waiting.as_deref().unwrap_or("ContainerCreating");
+            let text = format!("container {container:?} in pod {pod:?} is waiting to start: {why}");
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    let since = query.since_seconds.map(|s| Timestamp::now() - Duration::from_secs(s.min(MAX_SINCE)));
+    let wanted = Wanted {
+        follow: query.follow && !query.previous,
+        timestamps: query.timestamps,
+        tail_lines: query.tail_lines,
+        since: since.or(query.since_time),
+        limit_bytes: query.limit_bytes,
+    };
+    let running = shown.running.clone();
+    let ended = async move {
+        if let Some(id) = running {
+            // Also when it is gone already: then there is nothing more to follow.
+            let _ = context.runtime.wait(&id).await;
+        }
+    };
+    let pieces = logs::stream(log_in(&found.directory, &container, attempt), wanted, ended);
+    let stream =
+        futures::stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (piece, pieces)) });
+    ([(header::CONTENT_TYPE, "text/plain")], Body::from_stream(stream)).into_response()
+}
+
+/// A century: enough, and far from the ends of time.
+const MAX_SINCE: u64 = 3_155_760_000;

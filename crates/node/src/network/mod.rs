@@ -1,0 +1,169 @@
+//! The Pod network of one machine: a bridge, a pair of links and a namespace for each Pod, addresses on record.
+//!
+//! Everything carries the instance's name or is a port of its bridge, so that two instances live side by side and
+//! each finds what is its own.
+
+mod links;
+mod nat;
+mod netns;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use crate::error::Error;
+use crate::layout::{self, Layout};
+use record::Record;
+use rtnetlink::Handle;
+use std::collections::HashSet;
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+use tokio::sync::Mutex;
+
+/// The network of one node.
+pub(crate) struct Network {
+    layout: Layout,
+    instance: String,
+    handle: Handle,
+    bridge: u32,
+    gateway: Ipv4Addr,
+    record: Mutex<Record>,
+}
+
+impl Network {
+    /// Makes the network, or completes what an earlier process left of it.
+    pub(crate) async fn open(layout: Layout, instance: &str) -> Result<Self, Error> {
+        let handle = netns::connect()?;
+        let path = layout.network_record();
+        let mut record = match Record::read(&path)? {
+            Some(record) => record,
+            None => {
+                let record = Record::choose(instance, &links::networks(&handle).await?)?;
+                record.write(&path)?;
+                record
+            }
+        };
+        let gateway = record.gateway();
+        let bridge = links::ensure_bridge(&handle, &bridge_name(instance), gateway).await?;
+        match nat::install(instance, record.subnet).await {
+            Ok(true) => {
+                // Recorded before it is done: a crash in between must not forget to undo it.
+                if !record.forwarding_was_off && nat::forwarding_is_off()? {
+                    record.forwarding_was_off = true;
+                    record.write(&path)?;
+                }
+                nat::enable_forwarding()?;
+            }
+            Ok(false) => tracing::info!("nft is not installed: Pods reach this machine only"),
+            Err(error) => tracing::warn!(error = error.line(), "Pods reach this machine only"),
+        }
+        Ok(Self { layout, instance: instance.to_owned(), handle, bridge, gateway, record: Mutex::new(record) })
+    }
+
+    /// The machine, as Pods see it.
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
+        self.gateway
+    }
+
+    /// The address of a Pod whose network is whole.
+    pub(crate) async fn find(&self, uid: &str) -> Option<Ipv4Addr> {
+        let address = *self.record.lock().await.leases.get(uid)?;
+        let link = links::find(&self.handle, &self.link_name(address)).await.ok().flatten();
+        (netns::exists(&self.layout.netns(uid)) && link.is_some()).then_some(address)
+    }
+
+    /// Makes the network of a Pod, unless it is whole, and returns its address.
+    pub(crate) async fn attach(&self, uid: &str) -> Result<Ipv4Addr, Error> {
+        if let Some(address) = self.find(uid).await {
+            return Ok(address);
+        }
+        let address = {
+            let mut record = self.record.lock().await;
+            let address = record.lease(uid)?;
+            record.write(&self.layout.network_record())?;
+            address
+        };
+        let (path, name) = (self.layout.netns(uid), self.link_name(address));
+        // What a crash left half made is made anew.
+        links::remove(&self.handle, &name).await?;
+        netns::remove(&path)?;
+        let inside = netns::create(path.clone()).await?;
+        let namespace = File::open(&path).map_err(Error::file("opening", &path))?;
+        links::add_pair(&self.handle, &name, self.bridge, namespace.as_raw_fd()).await?;
+        links::configure_pod(&inside, address, self.gateway).await?;
+        Ok(address)
+    }
+
+    /// Removes the network of a Pod and frees its address.
+    pub(crate) async fn detach(&self, uid: &str) -> Result<(), Error> {
+        let address = self.record.lock().await.leases.get(uid).copied();
+        if let Some(address) = address {
+            links::remove(&self.handle, &self.link_name(address)).await?;
+        }
+        netns::remove(&self.layout.netns(uid))?;
+        let mut record = self.record.lock().await;
+        // Last, so that a failure leaves the record to try again with.
+        match record.leases.remove(uid) {
+            Some(_) => record.write(&self.layout.network_record()),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the networks of all Pods but these, and ports of the bridge that belong to no Pod.
+    pub(crate) async fn retain(&self, uids: &HashSet<String>) -> Result<(), Error> {
+        let mut known: HashSet<String> = self.record.lock().await.leases.keys().cloned().collect();
+        for entry in layout::list(&self.layout.netns_directory())? {
+            known.insert(entry.file_name().to_string_lossy().into_owned());
+        }
+        for uid in known.difference(uids) {
+            self.detach(uid).await?;
+        }
+        let record = self.record.lock().await;
+        let ours: HashSet<String> = record.leases.values().map(|address| self.link_name(*address)).collect();
+        for port in links::ports(&self.handle, self.bridge).await? {
+            if port.starts_with(&link_prefix(&self.instance)) && !ours.contains(&port) {
+                links::remove(&self.handle, &port).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One name for one address: it is free when the address is.
+    fn link_name(&self, address: Ipv4Addr) -> String {
+        format!("{}{:02x}", link_prefix(&self.instance), address.octets()[3])
+    }
+}
+
+/// Removes the whole network of an instance. The record of addresses stays, so that the subnet is the same next time.
+pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error> {
+    let handle = netns::connect()?;
+    for entry in layout::list(&layout.netns_directory())? {
+        netns::remove(&entry.path())?;
+    }
+    let bridge = bridge_name(instance);
+    if let Some(index) = links::find(&handle, &bridge).await? {
+        for port in links::ports(&handle, index).await? {
+            links::remove(&handle, &port).await?;
+        }
+        links::remove(&handle, &bridge).await?;
+    }
+    nat::remove(instance).await?;
+    if let Some(mut record) = Record::read(&layout.network_record())? {
+        if record.forwarding_was_off {
+            nat::disable_forwarding()?;
+        }
+        record.forwarding_was_off = false;
+        record.leases.clear();
+        record.write(&layout.network_record())?;
+    }
+    Ok(())
+}
+
+/// A link's name has at most 15 characters.
+fn bridge_name(instance: &str) -> String {
+    format!("tt{instance}")
+}
+
+fn link_prefix(instance: &str) -> String {
+    format!("tp{instance}")
+}

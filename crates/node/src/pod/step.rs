@@ -1,0 +1,263 @@
+//! The next things to do for a Pod, decided from its spec and its state.
+
+use super::machine::{Drain, Failure, Life, Machine, Sandbox, Waiting};
+use super::{PodExt, RestartPolicy};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use std::time::Duration;
+
+/// What the worker does. Each is begun at once and its end is told as news.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    CreateSandbox,
+    Start {
+        index: usize,
+        attempt: u32,
+    },
+    /// Stop politely, by force at `deadline`. A second one only moves the deadline.
+    Stop {
+        index: usize,
+        deadline: Timestamp,
+        message: String,
+    },
+    /// Wait until nobody sends traffic any more.
+    Drain,
+    RemoveSandbox,
+    /// Nothing of the Pod is left: report for the last time and let the object go.
+    Finish,
+    /// A container waits for its next attempt.
+    SayBackOff {
+        index: usize,
+        message: String,
+    },
+}
+
+/// Actions, and the time of the next look if nothing happens before.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub actions: Vec<Action>,
+    pub wake: Option<Timestamp>,
+}
+
+impl Step {
+    fn wake_at(&mut self, time: Timestamp) {
+        self.wake = Some(self.wake.map_or(time, |w| w.min(time)));
+    }
+}
+
+impl Machine {
+    /// Decides, and marks in the state what has been begun.
+    pub(crate) fn step(&mut self, pod: &Pod, now: Timestamp) -> Step {
+        let mut step = Step::default();
+        self.check_deadline(pod, now, &mut step);
+        if pod.terminating() || self.gone {
+            self.wind_down(pod, now, &mut step);
+        } else if self.failure.is_some() {
+            self.stop_all(pod, now, &mut step);
+        } else {
+            self.run_up(pod, now, &mut step);
+        }
+        step
+    }
+
+    fn check_deadline(&mut self, pod: &Pod, now: Timestamp, step: &mut Step) {
+        let Some(seconds) = pod.spec_ref().active_deadline_seconds else { return };
+        if self.failure.is_some() || self.finished(pod) {
+            return;
+        }
+        let deadline = self.start_time + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        if deadline > now {
+            return step.wake_at(deadline);
+        }
+        self.failure = Some(Failure {
+            reason: "DeadlineExceeded".into(),
+            message: "Pod was active on the node longer than the specified deadline".into(),
+        });
+    }
+
+    /// Every container has ended for good.
+    pub(crate) fn finished(&self, pod: &Pod) -> bool {
+        let policy = pod.restart_policy();
+        let over = |index: usize| {
+            let tracked = &self.containers[index];
+            tracked.ended().is_some_and(|end| !tracked.wanted_again(policy, end))
+        };
+        let init_failed =
+            (0..self.inits).any(|i| over(i) && self.containers[i].ended().is_some_and(|e| e.exit_code != 0));
+        init_failed || (self.inits..self.containers.len()).all(over)
+    }
+
+    fn run_up(&mut self, pod: &Pod, now: Timestamp, step: &mut Step) {
+        if self.refused {
+            return;
+        }
+        match self.sandbox {
+            Sandbox::Ready(_) => {}
+            Sandbox::Failed { until } if until > now => return step.wake_at(until),
+            Sandbox::Absent | Sandbox::Failed { .. } => {
+                self.sandbox = Sandbox::Creating;
+                return step.actions.push(Action::CreateSandbox);
+            }
+            Sandbox::Creating | Sandbox::Removing | Sandbox::Removed => return,
+        }
+        for index in 0..self.inits {
+            if self.containers[index].ended().is_none_or(|end| end.exit_code != 0) {
+                return self.advance(index, pod, now, step);
+            }
+        }
+        for index in self.inits..self.containers.len() {
+            self.advance(index, pod, now, step);
+        }
+    }
+
+    fn advance(&mut self, index: usize, pod: &Pod, now: Timestamp, step: &mut Step) {
+        let policy = pod.restart_policy();
+        let tracked = &mut self.containers[index];
+        match &tracked.life {
+            Life::Starting(_) => {}
+            Life::Running(running) => {
+                if let (Some(kill), None) = (tracked.kill.clone(), running.stopping) {
+                    let deadline = now + kill.grace.unwrap_or_else(|| pod.grace());
+                    self.stop(index, deadline, kill.message, step);
+                }
+            }
+            Life::Waiting(waiting) => match waiting.until {
+                Some(until) if until > now => step.wake_at(until),
+                _ => self.begin(index, now, step),
+            },
+            Life::Terminated(end) if tracked.wanted_again(policy, end) => {
+                let (end, until) = (end.clone(), tracked.restart.until(end.finished_at));
+                if until <= now {
+                    return self.begin(index, now, step);
+                }
+                let message = format!(
+                    "back-off {} restarting failed container={} pod={}_{}({})",
+                    tracked.restart.text(),
+                    tracked.name,
+                    pod.metadata.name.as_deref().unwrap_or_default(),
+                    pod.namespace_str(),
+                    pod.uid_str()
+                );
+                tracked.last = Some(end);
+                let waiting =
+                    Waiting { reason: "CrashLoopBackOff".into(), message: message.clone(), until: Some(until) };
+                tracked.life = Life::Waiting(waiting);
+                step.actions.push(Action::SayBackOff { index, message });
+                step.wake_at(until);
+            }
+            Life::Terminated(_) => {}
+        }
+    }
+
+    fn begin(&mut self, index: usize, now: Timestamp, step: &mut Step) {
+        let tracked = &mut self.containers[index];
+        let shown = match &tracked.life {
+            // What it waits for stays visible until the next attempt has got further.
+            Life::Waiting(waiting) if waiting.reason == "ImagePullBackOff" => waiting.clone(),
+            Life::Terminated(end) => {
+                tracked.last = Some(end.clone());
+                Waiting::initial(false)
+            }
+            _ => Waiting::initial(false),
+        };
+        let pulling = shown.reason == "ImagePullBackOff";
+        if let (Some(last), false) = (&tracked.last, pulling) {
+            tracked.restart.retried(last.finished_at, now);
+        }
+        tracked.life = Life::Starting(shown);
+        step.actions.push(Action::Start { index, attempt: tracked.next_attempt() });
+    }
+
+    fn stop(&mut self, index: usize, deadline: Timestamp, message: String, step: &mut Step) {
+        let Life::Running(running) = &mut self.containers[index].life else { return };
+        if running.stopping.is_none_or(|known| deadline < known) {
+            running.stopping = Some(deadline);
+            step.actions.push(Action::Stop { index, deadline, message });
+        }
+    }
+
+    fn stop_all(&mut self, pod: &Pod, now: Timestamp, step: &mut Step) {
+        let deadline = now + pod.grace();
+        for index in 0..self.containers.len() {
+            match &mut self.containers[index].life {
+                Life::Running(running) => {
+                    // Looking again must not shorten the grace by the time that passed: only a shorter grace does.
+                    let shorter = running.stopping.is_none_or(|known| deadline < known);
+                    if shorter {
+                        self.stop(index, deadline, String::new(), step);
+                    }
+                }
+                // What is being prepared is given up by the worker, which then says so.
+                Life::Starting(_) | Life::Waiting(_) | Life::Terminated(_) => {}
+            }
+        }
+    }
+
+    fn wind_down(&mut self, pod: &Pod, now: Timestamp, step: &mut Step) {
+        match self.drain {
+            Drain::Needless if !self.gone && !pod.grace().is_zero() && self.containers.iter().any(|c| c.ready) => {
+                self.drain = Drain::Asked;
+                return step.actions.push(Action::Drain);
+            }
+            Drain::Asked if !pod.grace().is_zero() => return,
+            _ => {}
+        }
+        self.stop_all(pod, now, step);
+        if self.containers.iter().any(|c| c.busy()) {
+            return;
+        }
+        match self.sandbox {
+            // Its outcome comes as news, then it is removed.
+            Sandbox::Creating | Sandbox::Removing => {}
+            Sandbox::Removed => step.actions.push(Action::Finish),
+            Sandbox::Absent | Sandbox::Ready(_) | Sandbox::Failed { .. } => {
+                self.sandbox = Sandbox::Removing;
+                step.actions.push(Action::RemoveSandbox);
+            }
+        }
+    }
+
+    /// Phase as kubelet's `getPhase` has it.
+    pub(crate) fn phase(&self, pod: &Pod) -> &'static str {
+        if self.failure.is_some() {
+            return "Failed";
+        }
+        let policy = pod.restart_policy();
+        let (inits, mains) = self.containers.split_at(self.inits);
+        let init_pending = inits.iter().any(|c| c.ended().is_none_or(|end| end.exit_code != 0));
+        if init_pending {
+            let failed =
+                policy == RestartPolicy::Never && inits.iter().any(|c| c.ended().is_some_and(|e| e.exit_code != 0));
+            let over = (pod.terminating() || self.gone) && !self.containers.iter().any(|c| c.busy());
+            return if failed || (over && self.sandbox_is_over()) { "Failed" } else { "Pending" };
+        }
+        let waiting = mains.iter().any(|c| matches!(c.life, Life::Waiting(_) | Life::Starting(_)) && c.last.is_none());
+        if waiting {
+            let over = pod.terminating() && !self.containers.iter().any(|c| c.busy()) && self.sandbox_is_over();
+            return if over { "Failed" } else { "Pending" };
+        }
+        if mains.iter().any(|c| c.running().is_some()) {
+            return "Running";
+        }
+        let ends = || mains.iter().filter_map(|c| c.ended().or(c.last.as_ref()));
+        let succeeded = ends().all(|end| end.exit_code == 0);
+        let final_word = pod.terminating() && !self.containers.iter().any(|c| c.busy());
+        match policy {
+            _ if final_word => {
+                if succeeded {
+                    "Succeeded"
+                } else {
+                    "Failed"
+                }
+            }
+            RestartPolicy::Always => "Running",
+            _ if succeeded => "Succeeded",
+            RestartPolicy::Never => "Failed",
+            RestartPolicy::OnFailure => "Running",
+        }
+    }
+
+    fn sandbox_is_over(&self) -> bool {
+        matches!(self.sandbox, Sandbox::Removed | Sandbox::Removing)
+    }
+}

@@ -1,0 +1,122 @@
+//! Pods without containers: everything starts at once and runs until it is stopped.
+
+use super::{Credentials, Exit, Found, Image, ImageError, Launch, Outcome, Pull, Recovered, Runtime, Started};
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::pod::PodExt;
+use crate::pod::status::ID_SCHEME;
+use crate::volumes::Volume;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Containers that are only remembered.
+pub(crate) struct Simulated {
+    layout: Layout,
+    reason: String,
+    running: Mutex<HashMap<String, watch::Sender<Option<Exit>>>>,
+}
+
+impl Simulated {
+    pub(crate) fn new(layout: Layout, reason: String) -> Self {
+        Self { layout, reason, running: Mutex::default() }
+    }
+
+    fn remember(&self, id: &str) {
+        let mut running = self.running.lock().expect("no holder panics");
+        running.entry(id.to_owned()).or_insert_with(|| watch::Sender::new(None));
+    }
+
+    fn find(&self, id: &str) -> Result<watch::Receiver<Option<Exit>>, Error> {
+        let running = self.running.lock().expect("no holder panics");
+        running.get(id).map(watch::Sender::subscribe).ok_or_else(|| Error::NoContainer { id: id.to_owned() })
+    }
+}
+
+#[async_trait]
+impl Runtime for Simulated {
+    async fn image(&self, reference: &str, _: Pull, _: &[Credentials]) -> Result<Image, ImageError> {
+        let digest = reference.split_once('@').map_or("sha256:simulated", |(_, digest)| digest).to_owned();
+        let repository = reference.split('@').next().unwrap_or(reference);
+        Ok(Image { id: format!("{repository}@{digest}"), digest, fetched: None, stop_signal: None })
+    }
+
+    /// An address of the range that documentation uses: nothing answers there.
+    async fn sandbox(&self, pod: &Pod, _: &BTreeMap<String, Volume>) -> Result<IpAddr, Error> {
+        let number = pod.uid_str().bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+        Ok(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number.clamp(1, 254))))
+    }
+
+    async fn remove_sandbox(&self, pod: &Pod) -> Result<(), Error> {
+        self.layout.remove_pod(pod)
+    }
+
+    async fn start(&self, launch: Launch) -> Result<Started, Error> {
+        let id = format!("simulated-{}-{}-{}", launch.pod.uid_str(), launch.container.name, launch.attempt);
+        let at = Timestamp::now();
+        let log = self.layout.log(&launch.pod, &launch.container.name, launch.attempt);
+        let line = format!("{at} stdout F simulated: no container runs here ({})\n", self.reason.replace('\n', " "));
+        self.layout.write_log(&log, &line)?;
+        self.remember(&id);
+        Ok(Started { id, at })
+    }
+
+    async fn wait(&self, id: &str) -> Result<Exit, Error> {
+        let mut ended = self.find(id)?;
+        let exit = ended.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        exit.ok_or_else(|| Error::NoContainer { id: id.to_owned() })
+    }
+
+    async fn kill(&self, id: &str, signal: i32) -> Result<(), Error> {
+        let running = self.running.lock().expect("no holder panics");
+        if let Some(container) = running.get(id) {
+            let now = Timestamp::now();
+            let code = if signal == 9 { 137 } else { 0 };
+            container.send_replace(Some(Exit { code, signal: None, oom: false, lost: false, finished_at: now }));
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), Error> {
+        self.kill(id, 15).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), Error> {
+        self.running.lock().expect("no holder panics").remove(id);
+        Ok(())
+    }
+
+    async fn exec(&self, id: &str, _: &[String], _: Duration) -> Result<Outcome, Error> {
+        self.find(id)?;
+        Ok(Outcome { code: 0, output: String::new() })
+    }
+
+    /// What the API says runs, runs.
+    async fn recover(&self, pod: &Pod) -> Recovered {
+        let Some(status) = &pod.status else { return Recovered::default() };
+        let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+        let containers = all
+            .filter_map(|c| {
+                let running = c.state.as_ref()?.running.as_ref()?;
+                Some(Found {
+                    id: c.container_id.as_deref()?.strip_prefix(ID_SCHEME)?.to_owned(),
+                    name: c.name.clone(),
+                    attempt: u32::try_from(c.restart_count).unwrap_or(0),
+                    image_id: c.image_id.clone(),
+                    started_at: running.started_at.as_ref()?.0,
+                })
+            })
+            .inspect(|found| self.remember(&found.id))
+            .collect();
+        Recovered { address: status.pod_ip.as_ref().and_then(|ip| ip.parse().ok()), containers }
+    }
+
+    async fn retain(&self, uids: &HashSet<String>) -> Result<(), Error> {
+        self.layout.retain_pods(uids)
+    }
+}
