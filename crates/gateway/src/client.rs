@@ -196,7 +196,7 @@ async fn start(options: &Options) -> Result<SocketAddr, Error> {
 }
 
 /// Ends the gateway behind a socket, if there is one, and waits until it hangs up.
-async fn stop(socket: &Path) -> Result<(), Error> {
+pub async fn stop(socket: &Path) -> Result<(), Error> {
     let Ok(mut connection) = connect(socket).await else { return Ok(()) };
     let work = async {
         send(&mut connection, &Envelope { protocol: PROTOCOL, request: Request::Stop }).await?;

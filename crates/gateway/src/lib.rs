@@ -20,7 +20,7 @@ mod proxy;
 mod server;
 mod table;
 
-pub use client::{Client, Options as ClientOptions};
+pub use client::{Client, Options as ClientOptions, stop};
 pub use control::{Started, Status};
 pub use error::Error;
 pub use holder::{Holder, port_holder};

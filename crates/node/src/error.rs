@@ -36,7 +36,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The packet filter.
-    #[error("nft: {0}")]
+    #[error("the rules of nftables: {0}")]
     Nft(String),
     /// No free subnet or address.
     #[error("{0}")]

@@ -22,6 +22,7 @@ mod kubelet;
 mod layout;
 mod logs;
 mod network;
+mod nftables;
 mod objects;
 mod pod;
 mod pods;

@@ -265,6 +265,11 @@ impl Reconciler {
         }
     }
 
+    /// Returns when the gateway sends nothing to this address any more.
+    pub async fn drained(&self, address: std::net::IpAddr) {
+        self.0.routes.gone(address).await;
+    }
+
     async fn look(&self, project: &Project) -> Result<(Arc<Handle>, View), Refusal> {
         let handle = self.project(project).ok_or_else(|| {
             let known: Vec<String> = self.names().iter().map(ToString::to_string).collect();

@@ -6,7 +6,8 @@ use model::routes::Route;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
+use std::net::IpAddr;
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Waits between tries to reach a gateway that does not answer.
@@ -17,6 +18,8 @@ pub struct Routes {
     gateway: Arc<dyn Gateway>,
     state: Mutex<State>,
     dirty: Notify,
+    /// What the gateway acknowledged last.
+    acknowledged: watch::Sender<RouteTable>,
 }
 
 #[derive(Default)]
@@ -27,7 +30,7 @@ struct State {
 
 impl Routes {
     pub fn new(gateway: Arc<dyn Gateway>) -> Self {
-        Self { gateway, state: Mutex::default(), dirty: Notify::new() }
+        Self { gateway, state: Mutex::default(), dirty: Notify::new(), acknowledged: watch::Sender::new(RouteTable::default()) }
     }
 
     /// Sets the routes of one environment. True when the gateway has acknowledged the whole table.
@@ -37,6 +40,16 @@ impl Routes {
         self.publish(&mut state).await
     }
 
+    /// Returns when no acknowledged route leads to this address any more.
+    pub async fn gone(&self, address: IpAddr) {
+        let leads = |table: &RouteTable| {
+            let endpoints = table.routes.iter().flat_map(|r| &r.backends).flat_map(|b| &b.endpoints);
+            endpoints.into_iter().any(|endpoint| endpoint.ip() == address)
+        };
+        // The sender lives as long as this does.
+        let _ = self.acknowledged.subscribe().wait_for(|table| !leads(table)).await;
+    }
+
     async fn publish(&self, state: &mut State) -> bool {
         let table = RouteTable { routes: state.wanted.values().flatten().cloned().collect() };
         if state.published.as_ref() == Some(&table) {
@@ -44,6 +57,7 @@ impl Routes {
         }
         match self.gateway.publish(&table).await {
             Ok(()) => {
+                self.acknowledged.send_replace(table.clone());
                 state.published = Some(table);
                 true
             }

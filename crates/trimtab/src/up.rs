@@ -14,7 +14,7 @@ use reconcile::{Ports, Reconciler, Settings};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -68,6 +68,8 @@ impl Control {
                 lacks.iter().map(|l| format!("{}: {} ({})", l.what, l.why, l.remedy)).collect::<Vec<_>>().join("; "),
             ),
         };
+        // Delivery comes after the node, and tells it when a Pod gets no traffic any more.
+        let drain: Arc<OnceLock<Reconciler>> = Arc::default();
         let node = node::Node::start(
             api.client(system("system:node:local")),
             node::Options {
@@ -76,6 +78,8 @@ impl Control {
                 instance: instance.short().to_owned(),
                 exe: exe.clone(),
                 images: images.clone(),
+                registry: model::REGISTRY.to_owned(),
+                before_stop: Some(before_stop(drain.clone())),
                 mode: match &simulated {
                     Some(reason) => node::Mode::Simulated { reason: reason.clone() },
                     None => node::Mode::Real,
@@ -101,14 +105,17 @@ impl Control {
             limits: source::Limits::default(),
         })
         .await?;
-        let gateway = gateway::Client::ensure(gateway::Options {
+        let gateway = gateway::Client::ensure(gateway::ClientOptions {
             exe: exe.clone(),
-            listen: instance.gateway,
-            state: layout.gateway().join("routes.json"),
-            socket: layout.run().join("gateway.sock"),
             log: layout.log().join("gateway.log"),
+            gateway: gateway::Options {
+                listen: instance.gateway,
+                state: layout.gateway().join("routes.json"),
+                socket: layout.run().join("gateway.sock"),
+            },
         })
         .await?;
+        let gateway = Arc::new(gateway);
         let cluster = cluster::Cluster::new(api.client(system(TRIMTAB)));
         cluster.install_kinds(&reconcile::kinds()).await?;
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
@@ -120,11 +127,12 @@ impl Control {
                 builder: Arc::new(builder),
                 data_plane: Arc::new(cluster.clone()),
                 records: Arc::new(cluster.clone()),
-                gateway: Arc::new(gateway.clone()),
+                gateway: gateway.clone(),
                 clock: Arc::new(jiff::Timestamp::now),
             },
             Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
         );
+        let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
         source.on_change(Arc::new(move || wake.wake()));
@@ -209,7 +217,7 @@ impl Control {
 /// Stops what outlived a control process that is gone.
 pub async fn teardown(layout: &Layout, instance: &Instance) -> Result<()> {
     let exe = std::env::current_exe().context("where this program is")?;
-    gateway::Client::stop_at(&layout.run().join("gateway.sock")).await?;
+    gateway::stop(&layout.run().join("gateway.sock")).await?;
     node::teardown(&layout.node(), instance.short(), &exe).await?;
     Ok(())
 }
@@ -229,6 +237,19 @@ async fn builder(
     Ok(build::Builder::new(build::Options { images, containers, cache: layout.builds() })?)
 }
 
+/// A container gets SIGTERM only when the gateway has acknowledged routes without its Pod.
+fn before_stop(delivery: Arc<OnceLock<Reconciler>>) -> node::BeforeStop {
+    Arc::new(move |pod| {
+        let delivery = delivery.get().cloned();
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
+        Box::pin(async move {
+            if let (Some(delivery), Some(address)) = (delivery, address) {
+                delivery.drained(address).await;
+            }
+        })
+    })
+}
+
 /// The identity under which Trimtab writes; people's writes to the same objects are told apart by it.
 const TRIMTAB: &str = "system:trimtab";
 /// Name of the one node.
@@ -243,7 +264,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let holder = gateway::holder_of(address).map_or(String::new(), |holder| format!(" by {holder}"));
+            let holder = gateway::port_holder(address).map_or(String::new(), |holder| format!(" by {holder}"));
             bail!(
                 "{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next two ports are used too)"
             )

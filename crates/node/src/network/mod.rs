@@ -45,7 +45,7 @@ impl Network {
         };
         let gateway = record.gateway();
         let bridge = links::ensure_bridge(&handle, &bridge_name(instance), gateway).await?;
-        match nat::install(instance, record.subnet).await {
+        match nat::install(instance, record.subnet) {
             Ok(true) => {
                 // Recorded before it is done: a crash in between must not forget to undo it.
                 if !record.forwarding_was_off && nat::forwarding_is_off()? {
@@ -54,7 +54,7 @@ impl Network {
                 }
                 nat::enable_forwarding()?;
             }
-            Ok(false) => tracing::info!("nft is not installed: Pods reach this machine only"),
+            Ok(false) => tracing::info!("this kernel has no nftables: Pods reach this machine only"),
             Err(error) => tracing::warn!(error = error.line(), "Pods reach this machine only"),
         }
         Ok(Self { layout, instance: instance.to_owned(), handle, bridge, gateway, record: Mutex::new(record) })
@@ -147,7 +147,7 @@ pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error>
         }
         links::remove(&handle, &bridge).await?;
     }
-    nat::remove(instance).await?;
+    nat::remove(instance)?;
     if let Some(mut record) = Record::read(&layout.network_record())? {
         if record.forwarding_was_off {
             nat::disable_forwarding()?;

@@ -1,40 +1,45 @@
-//! The way out of the machine for Pods: forwarding and masquerade, where `nft` is installed.
+//! The way out of the machine for Pods: forwarding and masquerade.
 
 use crate::error::Error;
+use crate::nftables::{self, Chain, Hook, Kind, Match, Rule, Table, Verdict};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::process::Stdio;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Of the subnet of Pods.
+const PREFIX: u8 = 24;
 
 /// Name of this instance's table; nothing else of the packet filter is touched.
 fn table(instance: &str) -> String {
     format!("trimtab_{instance}")
 }
 
-/// Installs the rules. False if there is no `nft`: Pods then reach each other and the host, nothing beyond.
-pub(super) async fn install(instance: &str, subnet: Ipv4Addr) -> Result<bool, Error> {
-    let table = table(instance);
-    // `add` then `delete` makes the second run of the same script replace the first, in one transaction.
-    let rules = format!(
-        "add table ip {table}\n\
-         delete table ip {table}\n\
-         table ip {table} {{\n\
-           chain postrouting {{\n\
-             type nat hook postrouting priority 100; policy accept;\n\
-             ip saddr {subnet}/24 ip daddr != {subnet}/24 masquerade\n\
-           }}\n\
-         }}\n"
-    );
-    nft(&rules).await
+/// Installs the rules. False if this kernel has no nftables: Pods then reach each other and the host, nothing beyond.
+pub(super) fn install(instance: &str, subnet: Ipv4Addr) -> Result<bool, Error> {
+    let leaving = vec![Match::Source(subnet, PREFIX), Match::DestinationNot(subnet, PREFIX)];
+    let rule = Rule { when: leaving, then: Verdict::Masquerade };
+    let chain =
+        Chain { name: "postrouting".into(), hook: Hook::Postrouting, priority: 100, kind: Kind::Nat, rules: vec![rule] };
+    match nftables::replace(&Table { name: table(instance), chains: vec![chain] }) {
+        Ok(()) => Ok(true),
+        Err(error) if absent(&error) => Ok(false),
+        Err(error) => Err(Error::Nft(error.to_string())),
+    }
 }
 
-/// Removes the rules. Without `nft` there are none.
-pub(super) async fn remove(instance: &str) -> Result<(), Error> {
-    let table = table(instance);
-    nft(&format!("add table ip {table}\ndelete table ip {table}\n")).await.map(drop)
+/// Removes the rules.
+pub(super) fn remove(instance: &str) -> Result<(), Error> {
+    match nftables::remove(&table(instance)) {
+        Err(error) if !absent(&error) => Err(Error::Nft(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Kernels without nftables, or without its address translation, say it in one of these ways.
+fn absent(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::PROTONOSUPPORT, Errno::OPNOTSUPP, Errno::NOENT, Errno::AFNOSUPPORT];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
 /// Whether this machine forwards nothing between its links.
@@ -51,29 +56,4 @@ pub(super) fn enable_forwarding() -> Result<(), Error> {
 /// As it was before.
 pub(super) fn disable_forwarding() -> Result<(), Error> {
     fs::write(FORWARD, "0").map_err(Error::file("writing", FORWARD))
-}
-
-async fn nft(script: &str) -> Result<bool, Error> {
-    let spawned = Command::new("nft")
-        .args(["-f", "-"])
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(Error::Nft(e.to_string())),
-    };
-    if let Some(mut input) = child.stdin.take() {
-        // An early end of nft is told by its exit code.
-        let _ = input.write_all(script.as_bytes()).await;
-    }
-    let output = child.wait_with_output().await.map_err(|e| Error::Nft(e.to_string()))?;
-    match output.status.success() {
-        true => Ok(true),
-        false => Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-    }
 }

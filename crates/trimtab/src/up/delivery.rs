@@ -21,7 +21,7 @@ pub struct Delivery {
     pub client: kube::Client,
     pub images: oci::Store,
     pub node: node::Node,
-    pub gateway: gateway::Client,
+    pub gateway: std::sync::Arc<gateway::Client>,
     pub control: SocketAddr,
     /// Where uploads wait until they are whole.
     pub scratch: PathBuf,
@@ -145,7 +145,7 @@ impl web::Delivery for Delivery {
     }
 
     async fn down(&self) -> web::Result<()> {
-        self.node.stop_all().await;
+        self.node.stop_all().await.map_err(unavailable)?;
         self.gateway.stop().await.map_err(unavailable)?;
         self.down.cancel();
         Ok(())
