@@ -77,8 +77,12 @@ fn from_json(bytes: &[u8]) -> Result<Decoded, serde_json::Error> {
 
 fn from_yaml(bytes: &[u8]) -> Result<Decoded, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the YAML is not UTF-8".to_owned())?;
-    let _ = text;
-    Err("YAML".into())
+    let documents = yaml::parse(text, "").map_err(|error| error.to_string())?;
+    let [document] = documents.as_slice() else {
+        return Err(format!("one YAML document is expected, and {} were sent", documents.len()));
+    };
+    let value = yaml::to_json(document, yaml::Dialect::V2).map_err(|error| error.to_string())?;
+    Ok(Decoded { value, duplicates: Vec::new() })
 }
 
 #[derive(Default)]

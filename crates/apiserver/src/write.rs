@@ -12,8 +12,7 @@ use crate::strategy::{self, Scope};
 use object::apply::{self, FieldSet};
 use object::meta::meta_mut;
 use object::meta;
-use serde_json::{Map, Value};
-use std::sync::Arc;
+use serde_json::Value;
 
 /// A write that has lost a race this often gives up. Kubernetes tries five times.
 const TRIES_MAX: usize = 10;
@@ -446,17 +445,4 @@ pub fn uid() -> String {
 /// The beginning of a body, for a message.
 fn shorten(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned()
-}
-
-/// A map, empty if the value is none.
-pub fn map_of(value: Option<&Value>) -> Map<String, Value> {
-    value.and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-/// The stored state behind a reply, if there is one.
-pub fn stored_of(reply: &Reply) -> Option<&Arc<Stored>> {
-    match reply {
-        Reply::Stored(_, stored) => Some(stored),
-        _ => None,
-    }
 }
