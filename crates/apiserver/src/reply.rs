@@ -14,9 +14,15 @@ use std::io::Write;
 use std::sync::Arc;
 
 /// The body of a response, and of requests to the kubelet.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a body ends before its end. A type of its own: the compiler loses the lifetime of a
+/// trait object in a generic future.
+#[derive(Debug, thiserror::Error)]
+#[error("the body ends early")]
+pub struct BodyError(#[source] BoxError);
 
 /// As kube-apiserver: below this, compression costs more than it saves.
 const GZIP_BYTES_MIN: usize = 128 << 10;
@@ -198,4 +204,21 @@ pub fn warning(text: &str) -> Option<HeaderValue> {
     let clean: String = text.chars().filter(|c| !c.is_control()).collect();
     let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
     HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()).ok()
+}
+
+/// A short plain answer.
+pub fn text_response(code: u16, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Any body as [`Body`].
+pub fn boxed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(|error| BodyError(error.into())).boxed_unsync()
 }

@@ -128,7 +128,7 @@ impl Query {
 
     /// The first value; empty if there is none.
     pub fn get(&self, key: &str) -> &str {
-        self.all(key).next().unwrap_or_default()
+        self.0.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value)
     }
 
     /// Every value.
@@ -143,7 +143,7 @@ impl Query {
 
     /// `true`, `1`, or nothing but the key.
     pub fn flag(&self, key: &str) -> bool {
-        self.all(key).next().is_some_and(|value| matches!(value, "" | "1" | "true" | "True"))
+        self.0.iter().find(|(known, _)| known == key).is_some_and(|(_, value)| matches!(value.as_str(), "" | "1" | "true" | "True"))
     }
 
     /// A number; `None` if the key is absent.

@@ -5,7 +5,7 @@
 //! window has moved past it gets `410 Expired` and starts over.
 
 use crate::call::Call;
-use crate::reply::{self, Body, BoxError, Form};
+use crate::reply::{self, Body, BodyError, Form};
 use crate::request::Selection;
 use crate::resource::Resource;
 use crate::status::{Refusal, Result};
@@ -63,7 +63,7 @@ impl Call {
         let watcher = self.watcher(form)?;
         let stream = futures::stream::unfold(watcher, |mut watcher| async move {
             let lines = watcher.next().await?;
-            Some((Ok::<_, BoxError>(Frame::data(lines)), watcher))
+            Some((Ok::<_, BodyError>(Frame::data(lines)), watcher))
         });
         let mut response = Response::new(StreamBody::new(stream).boxed_unsync());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

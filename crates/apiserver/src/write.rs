@@ -159,7 +159,7 @@ impl Call {
         if self.query.dry_run()? {
             return Ok(Some(Reply::Value(200, new)));
         }
-        let done = strategy::deletion_is_complete(&self.resource, &new);
+        let done = strategy::deletion_is_complete(&self.resource.id, &new);
         let write = Write {
             key: stored.key.clone(),
             expected: Expected::Revision(stored.revision),
@@ -435,7 +435,7 @@ fn name_it(object: &mut Value) {
 }
 
 /// A random uid, as RFC 4122 writes version 4.
-fn uid() -> String {
+pub fn uid() -> String {
     let mut bytes: [u8; 16] = rand::random();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -202,12 +202,12 @@ pub fn spec_changed(old: &Value, new: &Value) -> bool {
 }
 
 /// An object on its way out that waits for nothing any more.
-pub fn deletion_is_complete(resource: &Resource, object: &Value) -> bool {
+pub fn deletion_is_complete(resource: &str, object: &Value) -> bool {
     let metadata = meta(object);
     metadata.deletion_timestamp().is_some()
         && metadata.finalizers().next().is_none()
         && object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or_default() == 0
-        && !content_finalizers(&resource.id, object)
+        && !content_finalizers(resource, object)
 }
 
 /// Seconds between the wish to delete and the end. Only Pods have any, and only once a node runs them.

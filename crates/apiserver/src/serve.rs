@@ -1,0 +1,137 @@
+//! The API on a TCP port, over TLS.
+
+use crate::reply::{self, Body};
+use crate::server::{ApiServer, Identity, Inner};
+use crate::status::Refusal;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections at one time; others wait to be accepted. One machine's clients need tens.
+const CONNECTIONS_MAX: usize = 1024;
+/// A handshake takes two round trips.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers that are under way when the server ends get this long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tells who holds a token.
+pub trait Authenticator: Send + Sync {
+    /// `None`: nobody that is known.
+    fn authenticate(&self, bearer: &str) -> Option<Identity>;
+}
+
+impl ApiServer {
+    /// Answers on a listener until `shutdown`, with HTTP/1.1 and HTTP/2. Callers show a bearer token.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        authenticator: Arc<dyn Authenticator>,
+        shutdown: CancellationToken,
+    ) {
+        let mut tls = (*tls).clone();
+        if tls.alpn_protocols.is_empty() {
+            tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&listener, &free) => accepted,
+                () = shutdown.cancelled() => break,
+            };
+            let Some((stream, permit)) = accepted else { continue };
+            let (acceptor, authenticator) = (acceptor.clone(), authenticator.clone());
+            let (inner, shutdown) = (self.inner().clone(), shutdown.clone());
+            connections.spawn(async move {
+                connection(stream, acceptor, inner, authenticator, shutdown).await;
+                drop(permit);
+            });
+        }
+        connections.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+            tracing::info!("the Kubernetes API ends with {} connections open", connections.len());
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    free: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = free.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            // Out of descriptors, most likely: they come back when connections close.
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    inner: Arc<Inner>,
+    authenticator: Arc<dyn Authenticator>,
+    shutdown: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
+        Err(_) => return tracing::debug!("TLS handshake took too long"),
+    };
+    let service = service_fn(move |request| answer(inner.clone(), authenticator.clone(), request));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            auto::UpgradeableConnection::graceful_shutdown(connection.as_mut());
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection");
+    }
+}
+
+async fn answer(
+    inner: Arc<Inner>,
+    authenticator: Arc<dyn Authenticator>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let Some(identity) = bearer(request.headers()).and_then(|token| authenticator.authenticate(token)) else {
+        return Ok(match request.uri().path() {
+            // Whoever starts the process asks whether it is up, without a token.
+            "/healthz" | "/livez" | "/readyz" => reply::text_response(200, "ok"),
+            _ => reply::refusal_response(&Refusal::unauthorized(), request.headers()),
+        });
+    };
+    Ok(inner.answer(identity, request).await)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
