@@ -1,4 +1,4 @@
-use crate::harness::{after_wakes, alarm, client, cluster, namespace, object, plan, scope, step, uid, widgets};
+use crate::harness::{Server, after_wakes, alarm, namespace, object, plan, scope, step, uid, widgets};
 use cluster::Cluster;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -23,7 +23,8 @@ async fn observed(cluster: &Cluster, scope: &Scope, manifest: &Value) -> Option<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prediction_tells_what_would_stand_there_or_why_it_is_refused() {
-    let (cluster, scope) = (cluster().await, scope("predict"));
+    let (server, scope) = (Server::start().await, scope("predict"));
+    let cluster = server.cluster();
     let home = object(&scope, "v1", "Namespace", &namespace(&scope), json!({}));
     let map = object(&scope, "v1", "ConfigMap", "a", json!({"data": {"k": "v"}}));
     let widget = object(&scope, "predict.example.org/v1", "Widget", "w", json!({"spec": {}}));
@@ -56,7 +57,8 @@ async fn a_prediction_tells_what_would_stand_there_or_why_it_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_executed_in_order_and_is_seen_at_once() {
-    let (cluster, scope) = (cluster().await, scope("execute"));
+    let (server, scope) = (Server::start().await, scope("execute"));
+    let cluster = server.cluster();
     let home = object(&scope, "v1", "Namespace", &namespace(&scope), json!({}));
     let map = object(&scope, "v1", "ConfigMap", "a", json!({"data": {"k": "1"}}));
     let web = deployment(&scope, json!({"replicas": 1}));
@@ -100,7 +102,8 @@ async fn a_plan_is_executed_in_order_and_is_seen_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_by_somebody_else_wakes_its_scope() {
-    let (cluster, scope) = (cluster().await, scope("drift"));
+    let (server, scope) = (Server::start().await, scope("drift"));
+    let cluster = server.cluster();
     let home = object(&scope, "v1", "Namespace", &namespace(&scope), json!({}));
     let map = object(&scope, "v1", "ConfigMap", "a", json!({"data": {"k": "1"}}));
     let steps = vec![step(Create, &home, None, None), step(Create, &map, None, None)];
@@ -109,7 +112,7 @@ async fn a_change_by_somebody_else_wakes_its_scope() {
     let look = async || cluster.observe(&scope, wake.clone()).await.unwrap().objects.get(&ObjectId::of(&map)).cloned();
     look().await.unwrap();
 
-    let maps: Api<ConfigMap> = Api::namespaced(client().await, &namespace(&scope));
+    let maps: Api<ConfigMap> = Api::namespaced(server.client(), &namespace(&scope));
     maps.patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"k": "2"}}))).await.unwrap();
     after_wakes("the edit is seen", &woken, async || look().await.filter(|live| live["data"]["k"] == "2")).await;
     let unlabel = json!({"metadata": {"labels": null}});
@@ -123,7 +126,8 @@ async fn a_change_by_somebody_else_wakes_its_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_that_came_into_use_are_watched_and_found_again_after_a_restart() {
-    let (first, scope) = (cluster().await, scope("kinds"));
+    let (server, scope) = (Server::start().await, scope("kinds"));
+    let first = server.cluster();
     let home = object(&scope, "v1", "Namespace", &namespace(&scope), json!({}));
     let widget = object(&scope, "kinds.example.org/v1", "Widget", "w", json!({"spec": {"size": 1}}));
     assert_eq!(observed(&first, &scope, &widget).await, None);
@@ -132,7 +136,7 @@ async fn kinds_that_came_into_use_are_watched_and_found_again_after_a_restart() 
     assert_eq!(receipt.failure(), None);
     assert_eq!(observed(&first, &scope, &widget).await.unwrap()["spec"]["size"], 1);
 
-    let second = cluster().await;
+    let second = server.cluster();
     let live = observed(&second, &scope, &widget).await.expect("found after a restart");
     let receipt = second.execute(&plan(&scope, vec![step(Delete, &widget, None, Some(uid(&live)))])).await.unwrap();
     assert_eq!(receipt.failure(), None);

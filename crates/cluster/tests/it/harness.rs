@@ -1,5 +1,6 @@
 //! An API server, and what there is to wait for.
 
+use apiserver::{ApiServer, Config, Identity};
 use cluster::Cluster;
 use kube::Client;
 use model::flow::{Action, Plan, Step};
@@ -8,20 +9,49 @@ use model::{LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::sync::Notify;
 
 /// Far above what anything here takes, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-pub async fn client() -> Client {
-    let path = std::env::var("TRIMTAB_TEST_KUBECONFIG").expect("a kubeconfig");
-    let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("config");
-    Client::try_from(config).expect("client")
+/// An API server of its own; with `TRIMTAB_TEST_KUBECONFIG` the one named there, to see whether the tests ask for what
+/// Kubernetes does.
+pub struct Server {
+    client: Client,
+    embedded: Option<(ApiServer, TempDir)>,
 }
 
-pub async fn cluster() -> Cluster {
-    Cluster::new(client().await)
+impl Server {
+    pub async fn start() -> Self {
+        let Ok(path) = std::env::var("TRIMTAB_TEST_KUBECONFIG") else {
+            let directory = tempfile::tempdir().expect("a directory");
+            let config = Config { store: directory.path().join("store.redb"), admission: None };
+            let server = ApiServer::open(config).await.expect("server opened");
+            return Self { client: server.client(Identity::master("test")), embedded: Some((server, directory)) };
+        };
+        let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("config");
+        Self { client: Client::try_from(config).expect("client"), embedded: None }
+    }
+
+    /// As somebody else would use it.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A new one, which knows nothing yet.
+    pub fn cluster(&self) -> Cluster {
+        Cluster::new(self.client())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((server, _)) = &self.embedded {
+            server.stop();
+        }
+    }
 }
 
 /// A wake and what it wakes.

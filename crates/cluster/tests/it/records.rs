@@ -1,4 +1,4 @@
-use crate::harness::{after_wakes, alarm, client, cluster};
+use crate::harness::{Server, after_wakes, alarm};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use model::ports::{PortError, Records};
@@ -29,7 +29,8 @@ fn build(project: &Project, name: &str, phase: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_written_only_when_they_differ_and_wake_their_project() {
-    let cluster = cluster().await;
+    let server = Server::start().await;
+    let cluster = server.cluster();
     let (project, other): (Project, Project) = ("records".parse().unwrap(), "others".parse().unwrap());
     cluster.install_kinds(&definitions()).await.unwrap();
     cluster.install_kinds(&definitions()).await.unwrap();
@@ -67,7 +68,7 @@ async fn records_are_written_only_when_they_differ_and_wake_their_project() {
     assert_eq!(cluster.list(Kind::Build, &project).await.unwrap().len(), 2, "apply creates what is absent");
 
     let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, "Build"), "builds");
-    let builds: Api<DynamicObject> = Api::namespaced_with(client().await, project.as_str(), &kind);
+    let builds: Api<DynamicObject> = Api::namespaced_with(server.client(), project.as_str(), &kind);
     let patch = Patch::Merge(json!({"spec": {"by": "hand"}}));
     builds.patch("web-2", &PatchParams::default(), &patch).await.unwrap();
     after_wakes("the edit is seen", &woken, async || {

@@ -1,5 +1,6 @@
 //! One API server, the controllers, and a pretended node.
 
+use apiserver::{ApiServer, Config, Identity};
 use controllers::Options;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -15,6 +16,7 @@ use serde_json::{Value, from_value, json};
 use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +28,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct World {
     pub client: Client,
     pub namespace: String,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+    _server: Server,
 }
 
 impl World {
@@ -38,13 +41,14 @@ impl World {
     }
 
     pub async fn without_node(name: &str) -> Self {
-        let client = client().await;
+        let server = Server::start().await;
+        let client = server.client();
         let namespace = format!("it-{name}");
         let mut tasks = JoinSet::new();
         let options = Options { node_name: NODE.into(), root_ca: Some("PEM".into()) };
         let running = controllers::run(client.clone(), options, CancellationToken::new());
         tasks.spawn(async move { running.await.expect("the controllers ended") });
-        let world = Self { client, namespace, _tasks: tasks };
+        let world = Self { client, namespace, tasks, _server: server };
         let object: Namespace = from_value(json!({"metadata": {"name": world.namespace}})).expect("a namespace");
         Api::all(world.client.clone()).create(&PostParams::default(), &object).await.expect("namespace created");
         world
@@ -54,7 +58,7 @@ impl World {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let node: Node = from_value(json!({"metadata": {"name": NODE}})).expect("a node");
         nodes.create(&PostParams::default(), &node).await.expect("node created");
-        self._tasks.spawn(pretend_to_run_pods(self.client.clone()));
+        self.tasks.spawn(pretend_to_run_pods(self.client.clone()));
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -119,20 +123,43 @@ fn dump<K: Resource<DynamicType = ()> + Serialize>(text: &mut String, objects: V
     }
 }
 
-/// The one of `TRIMTAB_TEST_KUBECONFIG`, to compare with a real server.
-async fn client() -> Client {
-    let path = std::env::var("TRIMTAB_TEST_KUBECONFIG").expect("a kubeconfig");
-    let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("config");
-    let client = Client::try_from(config).expect("client");
-    clean(&client).await;
-    client
+/// An API server of its own; with `TRIMTAB_TEST_KUBECONFIG` the one named there, one test at a time, to see whether the
+/// tests ask for what Kubernetes does.
+enum Server {
+    Embedded { server: ApiServer, _directory: TempDir },
+    Other(Client),
 }
 
-/// What an earlier test left behind.
-async fn clean(client: &Client) {
-    let background = DeleteParams::background();
-    let _ = Api::<Node>::all(client.clone()).delete(NODE, &background).await;
+impl Server {
+    async fn start() -> Self {
+        let Ok(path) = std::env::var("TRIMTAB_TEST_KUBECONFIG") else {
+            let directory = tempfile::tempdir().expect("a directory");
+            let config = Config { store: directory.path().join("store.redb"), admission: None };
+            let server = ApiServer::open(config).await.expect("server opened");
+            return Self::Embedded { server, _directory: directory };
+        };
+        let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("config");
+        let client = Client::try_from(config).expect("client");
+        // What an earlier test left behind.
+        let _ = Api::<Node>::all(client.clone()).delete(NODE, &DeleteParams::background()).await;
+        Self::Other(client)
+    }
+
+    fn client(&self) -> Client {
+        match self {
+            Self::Embedded { server, .. } => server.client(Identity::master("test")),
+            Self::Other(client) => client.clone(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Self::Embedded { server, .. } = self {
+            server.stop();
+        }
+    }
 }
 
 /// As a kubelet: what is bound to the node runs and is ready at once, unless its image is `never-ready`; what is to
