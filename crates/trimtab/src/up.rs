@@ -151,9 +151,11 @@ impl Control {
             scratch: layout.run(),
             down: down.clone(),
         };
+        let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
         let router = web::router(Arc::new(app), tokens.clone())
-            .merge(source.router(tokens.clone()))
-            .merge(oci::registry::router(images, tokens));
+            .merge(source.router(tokens))
+            .route_service("/v2/", registry.clone())
+            .route_service("/v2/{*path}", registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
             axum::serve(control, router)
@@ -234,7 +236,9 @@ async fn builder(
         instance: instance.short().to_owned(),
         cgroup_parent: format!("trimtab-{}", instance.short()),
     })?;
-    Ok(build::Builder::new(build::Options { images, containers, cache: layout.builds() })?)
+    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), memory_bytes: build::MEMORY_BYTES })?;
+    builder.recover().await?;
+    Ok(builder)
 }
 
 /// A container gets SIGTERM only when the gateway has acknowledged routes without its Pod.

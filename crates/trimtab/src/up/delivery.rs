@@ -132,16 +132,16 @@ impl web::Delivery for Delivery {
             file.flush().await
         };
         let received = receive.await;
-        let (images, from) = (self.images.clone(), path.clone());
         let imported = match received {
-            Ok(()) => tokio::task::spawn_blocking(move || images.import(&from))
-                .await
-                .map_err(unavailable)?
-                .map_err(|e| Error::Invalid(e.to_string())),
+            Ok(()) => self.images.import(&path, None).await.map_err(|error| Error::Invalid(error.to_string())),
             Err(error) => Err(unavailable(error)),
         };
         let _ = tokio::fs::remove_file(&path).await;
-        imported
+        let names = |image: oci::Imported| {
+            let references: Vec<String> = image.references.iter().map(ToString::to_string).collect();
+            if references.is_empty() { vec![image.digest.to_string()] } else { references }
+        };
+        Ok(imported?.into_iter().flat_map(names).collect())
     }
 
     async fn down(&self) -> web::Result<()> {

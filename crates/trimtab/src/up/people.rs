@@ -2,7 +2,9 @@
 
 use crate::instance::{Layout, admin_token};
 use anyhow::Result;
+use async_trait::async_trait;
 use model::flow::Repository;
+use oci::registry::{Access, Basic, Decision, RegistryAuth};
 
 /// Tokens and whose they are.
 pub struct Tokens {
@@ -52,9 +54,13 @@ impl source::GitAuth for Tokens {
     }
 }
 
-impl oci::registry::RegistryAuth for Tokens {
-    fn authenticate(&self, _user: &str, password: &str) -> bool {
-        self.person(password).is_some()
+#[async_trait]
+impl RegistryAuth for Tokens {
+    async fn decide(&self, credentials: Option<&Basic>, _repository: Option<&str>, _access: Access) -> Decision {
+        match credentials.and_then(|basic| self.person(&basic.password)) {
+            Some(_) => Decision::Allow,
+            None => Decision::Unauthorized,
+        }
     }
 }
 
