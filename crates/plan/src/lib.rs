@@ -55,7 +55,7 @@ pub enum Refusal {
     #[error("the API server refuses {object}: {message}")]
     Rejected {
         /// Which.
-        object: ObjectId,
+        object: Box<ObjectId>,
         /// Who described it.
         component: Option<Component>,
         /// In the server's words.
@@ -73,7 +73,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
     for ((component, manifest), predicted) in input.desired.iter().zip(input.predicted) {
         let object = ObjectId::of(manifest);
         let predicted = predicted.as_ref().map_err(|message| Refusal::Rejected {
-            object: object.clone(),
+            object: Box::new(object.clone()),
             component: component.clone(),
             message: message.clone(),
         })?;

@@ -1,4 +1,5 @@
 //! The loops against fakes of all ports: the delivery rules, one test each.
 
 mod fakes;
+mod killed;
 mod rules;
