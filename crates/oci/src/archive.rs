@@ -55,12 +55,16 @@ impl Store {
         let limit = self.shared.limits.blob_bytes_max.saturating_mul(4);
         let files = Files::unpack(file, directory, limit)?;
         let mut found = match files.json::<Vec<DockerImage>>("manifest.json", self.shared.limits.manifest_bytes_max)? {
-            Some(images) => images.into_iter().map(|image| self.import_docker(&files, image)).collect::<Result<Vec<_>>>()?,
+            Some(images) => {
+                images.into_iter().map(|image| self.import_docker(&files, image)).collect::<Result<Vec<_>>>()?
+            }
             None => self.import_layout(&files)?,
         };
         match (name, found.as_mut_slice()) {
             (Some(name), [only]) => only.references = vec![name.clone()],
-            (Some(_), _) => return Err(malformed(format!("it holds {} images, so one name cannot be given", found.len()))),
+            (Some(_), _) => {
+                return Err(malformed(format!("it holds {} images, so one name cannot be given", found.len())));
+            }
             (None, _) => {}
         }
         for image in &found {
@@ -74,7 +78,8 @@ impl Store {
     fn import_docker(&self, files: &Files, image: DockerImage) -> Result<Imported> {
         let config = files.bytes(&image.config, self.shared.limits.config_bytes_max)?;
         let diff_ids = parse::<ImageConfig>("configuration", &Digest::of(&config), &config)?.rootfs.diff_ids;
-        let layers = image.layers.iter().map(|layer| self.add_layer_now(files.open(layer)?)).collect::<Result<Vec<Layer>>>()?;
+        let layers =
+            image.layers.iter().map(|layer| self.add_layer_now(files.open(layer)?)).collect::<Result<Vec<Layer>>>()?;
         for (layer, diff_id) in layers.iter().zip(&diff_ids) {
             if layer.diff_id != *diff_id {
                 return Err(Error::DigestMismatch { expected: diff_id.clone(), actual: layer.diff_id.clone() });
@@ -87,7 +92,9 @@ impl Store {
 
     fn import_layout(&self, files: &Files) -> Result<Vec<Imported>> {
         let index = files.json::<Index>("index.json", self.shared.limits.manifest_bytes_max)?;
-        let index = index.ok_or_else(|| malformed("it has neither manifest.json (docker save) nor index.json (OCI layout)".to_owned()))?;
+        let index = index.ok_or_else(|| {
+            malformed("it has neither manifest.json (docker save) nor index.json (OCI layout)".to_owned())
+        })?;
         let mut found = Vec::new();
         for entry in &index.manifests {
             let Some(digest) = self.import_manifest(files, &entry.digest, &entry.media_type)? else { continue };
@@ -113,7 +120,8 @@ impl Store {
         let manifest: Manifest = parse("manifest", digest, &bytes)?;
         for part in manifest.layers.iter().chain([&manifest.config]) {
             let mut writer = self.blob_writer()?;
-            io::copy(&mut files.open(&blob_name(&part.digest))?, &mut writer).map_err(|error| malformed(error.to_string()))?;
+            io::copy(&mut files.open(&blob_name(&part.digest))?, &mut writer)
+                .map_err(|error| malformed(error.to_string()))?;
             writer.finish(Some(&part.digest))?;
         }
         self.put_blob(&bytes).map(Some)
@@ -139,7 +147,14 @@ impl Store {
                 "annotations": {ANNOTATIONS[0]: reference.to_string(), ANNOTATIONS[1]: reference.tag.as_deref().unwrap_or("latest")},
             }));
             blobs.insert(image.digest, size);
-            blobs.extend(image.manifest.layers.iter().chain([&image.manifest.config]).map(|blob| (blob.digest.clone(), blob.size)));
+            blobs.extend(
+                image
+                    .manifest
+                    .layers
+                    .iter()
+                    .chain([&image.manifest.config])
+                    .map(|blob| (blob.digest.clone(), blob.size)),
+            );
         }
         let index = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries});
         append(&mut tar, "index.json", index.to_string().as_bytes()).map_err(failed)?;
@@ -191,7 +206,9 @@ impl Files {
             let name = normal(&entry.path_bytes());
             match entry.header().entry_type() {
                 EntryType::Regular => {
-                    left = left.checked_sub(entry.size()).ok_or_else(|| malformed(format!("it has more than {limit} bytes")))?;
+                    left = left
+                        .checked_sub(entry.size())
+                        .ok_or_else(|| malformed(format!("it has more than {limit} bytes")))?;
                     let path = directory.join(number.to_string());
                     io::copy(&mut entry, &mut File::create_new(&path).map_err(failed)?).map_err(failed)?;
                     by_name.insert(name, path);
@@ -199,7 +216,11 @@ impl Files {
                 // `docker save` once wrote equal layers as links to the first.
                 EntryType::Symlink | EntryType::Link => {
                     let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                    let base = if entry.header().entry_type() == EntryType::Link { "" } else { name.rsplit_once('/').map_or("", |(base, _)| base) };
+                    let base = if entry.header().entry_type() == EntryType::Link {
+                        ""
+                    } else {
+                        name.rsplit_once('/').map_or("", |(base, _)| base)
+                    };
                     links.push((name.clone(), normal(&[base.as_bytes(), b"/", &target].concat())));
                 }
                 _ => {}
@@ -214,14 +235,19 @@ impl Files {
     }
 
     fn open(&self, name: &str) -> Result<File> {
-        let path = self.by_name.get(&normal(name.as_bytes())).ok_or_else(|| malformed(format!("{name} is missing in it")))?;
+        let path =
+            self.by_name.get(&normal(name.as_bytes())).ok_or_else(|| malformed(format!("{name} is missing in it")))?;
         File::open(path).map_err(|error| malformed(error.to_string()))
     }
 
     fn bytes(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(name)?.take(limit + 1).read_to_end(&mut bytes).map_err(|error| malformed(error.to_string()))?;
-        if bytes.len() as u64 > limit { Err(malformed(format!("{name} has more than {limit} bytes"))) } else { Ok(bytes) }
+        if bytes.len() as u64 > limit {
+            Err(malformed(format!("{name} has more than {limit} bytes")))
+        } else {
+            Ok(bytes)
+        }
     }
 
     fn blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {

@@ -23,7 +23,10 @@ use crate::types::{Descriptor, Index, Manifest, Platform, media_type};
 pub enum Credentials {
     #[default]
     Anonymous,
-    Basic { user: String, password: String },
+    Basic {
+        user: String,
+        password: String,
+    },
     Bearer(String),
 }
 
@@ -47,14 +50,20 @@ impl From<&Credentials> for RegistryAuth {
     }
 }
 
-const ACCEPTED: [&str; 4] = [media_type::INDEX, media_type::DOCKER_LIST, media_type::MANIFEST, media_type::DOCKER_MANIFEST];
+const ACCEPTED: [&str; 4] =
+    [media_type::INDEX, media_type::DOCKER_LIST, media_type::MANIFEST, media_type::DOCKER_MANIFEST];
 
 impl Store {
     /// Pulls an image for this machine from the registry in its name, and tags it so. Blobs that are here already are not
     /// fetched again. `progress` gets a line per blob. A registry on loopback is asked over plain HTTP.
     ///
     /// Returns the digest of the image's manifest.
-    pub async fn pull(&self, reference: &Reference, credentials: &Credentials, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Digest> {
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Digest> {
         let lease = self.lease();
         let remote = Remote::new(reference, credentials);
         let (_, bytes) = remote.manifest(reference.digest.as_ref()).await?;
@@ -64,6 +73,9 @@ impl Store {
             true => {
                 let platform = Platform::host();
                 let index: Index = parse("index", &named, &bytes)?;
+                // Kept, because the image may be asked for by the digest of its index again.
+                self.put_blob(&bytes)?;
+                self.tag(&Reference { digest: None, tag: None, ..reference.clone() }, &named)?;
                 let chosen = index.choose(&platform).ok_or_else(|| no_platform(&named, &platform))?;
                 remote.manifest(Some(&chosen.digest)).await?
             }
@@ -80,7 +92,6 @@ impl Store {
             self.pull_blob(&remote, part, &lease).await?;
         }
         self.put_blob(&bytes)?;
-        // Under the digest it was asked for by too, which for an index is another one than the image's.
         self.tag(&Reference { digest: None, ..reference.clone() }, &digest)?;
         Ok(digest)
     }
@@ -106,7 +117,13 @@ impl Store {
     }
 
     /// Pushes an image to the registry in its name, under its tag.
-    pub async fn push(&self, digest: &Digest, reference: &Reference, credentials: &Credentials, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<()> {
+    pub async fn push(
+        &self,
+        digest: &Digest,
+        reference: &Reference,
+        credentials: &Credentials,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<()> {
         let image = self.image(digest)?;
         let remote = Remote::new(reference, credentials);
         remote.sign_in().await?;
@@ -144,7 +161,11 @@ impl Remote {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let plain = if is_loopback(&name.registry) { vec![name.registry.clone()] } else { Vec::new() };
         // One request per blob: the chunks of a stream would each be a request of their own.
-        let config = ClientConfig { protocol: ClientProtocol::HttpsExcept(plain), use_monolithic_push: true, ..ClientConfig::default() };
+        let config = ClientConfig {
+            protocol: ClientProtocol::HttpsExcept(plain),
+            use_monolithic_push: true,
+            ..ClientConfig::default()
+        };
         Self { client: Client::new(config), auth: credentials.into(), reference: foreign(name), name: name.clone() }
     }
 
@@ -154,7 +175,11 @@ impl Remote {
             Some(digest) => foreign(&Reference { digest: Some(digest.clone()), ..self.name.clone() }),
             None => self.reference.clone(),
         };
-        let (bytes, _) = self.client.pull_manifest_raw(&name, &self.auth, &ACCEPTED).await.map_err(|error| self.pull_failed(&error))?;
+        let (bytes, _) = self
+            .client
+            .pull_manifest_raw(&name, &self.auth, &ACCEPTED)
+            .await
+            .map_err(|error| self.pull_failed(&error))?;
         let actual = Digest::of(&bytes);
         match digest.filter(|digest| **digest != actual) {
             Some(expected) => Err(Error::DigestMismatch { expected: expected.clone(), actual }),
@@ -181,7 +206,11 @@ fn foreign(name: &Reference) -> oci_client::Reference {
     let (registry, repository) = (name.registry.clone(), name.repository.clone());
     match &name.digest {
         Some(digest) => oci_client::Reference::with_digest(registry, repository, digest.to_string()),
-        None => oci_client::Reference::with_tag(registry, repository, name.tag.clone().unwrap_or_else(|| "latest".to_owned())),
+        None => oci_client::Reference::with_tag(
+            registry,
+            repository,
+            name.tag.clone().unwrap_or_else(|| "latest".to_owned()),
+        ),
     }
 }
 

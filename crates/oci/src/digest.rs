@@ -86,7 +86,14 @@ mod tests {
         let good = Digest::of(b"");
         assert_eq!(good.as_str(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(good.as_str().parse::<Digest>(), Ok(good.clone()));
-        let bad = ["", "sha256:", "sha256:../../etc/passwd", &good.as_str().to_uppercase(), &good.as_str()[..70], "sha512:00"];
+        let bad = [
+            "",
+            "sha256:",
+            "sha256:../../etc/passwd",
+            &good.as_str().to_uppercase(),
+            &good.as_str()[..70],
+            "sha512:00",
+        ];
         for text in bad {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }

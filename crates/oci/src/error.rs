@@ -11,11 +11,23 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot open the image store {}", path.display())]
-    Open { path: PathBuf, #[source] source: io::Error },
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, #[source] source: io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, #[source] source: io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("blob {digest} is not in the store")]
     BlobMissing { digest: Digest },
     #[error("image {reference} is not in the store")]
@@ -25,7 +37,12 @@ pub enum Error {
     #[error("a {what} may have at most {limit} bytes")]
     TooLarge { what: &'static str, limit: u64 },
     #[error("{what} {digest} is malformed")]
-    Malformed { what: &'static str, digest: Digest, #[source] source: serde_json::Error },
+    Malformed {
+        what: &'static str,
+        digest: Digest,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("image {digest} has {layers} layers but {diff_ids} diff ids")]
     LayerCount { digest: Digest, layers: usize, diff_ids: usize },
     #[error("image {digest} is an index without a manifest for {platform}")]

@@ -37,7 +37,8 @@ impl Store {
         }
         let young = |path: &Path| -> io::Result<bool> {
             let age = SystemTime::now().duration_since(fs::metadata(path)?.modified()?);
-            Ok(age.is_ok_and(|age| age < grace) || age.is_err())
+            // Written in the future: by a clock that was set back.
+            Ok(age.map_or(true, |age| age < grace))
         };
         // What is kept for its youth keeps what it names.
         for digest in self.names("blobs/sha256")? {
@@ -91,7 +92,13 @@ impl Store {
         let read = |what, digest: &Digest| self.read_blob(what, digest, self.shared.limits.config_bytes_max);
         let config = read("manifest", manifest)
             .and_then(|bytes| parse::<Manifest>("manifest", manifest, &bytes))
-            .and_then(|manifest| parse::<ImageConfig>("configuration", &manifest.config.digest, &read("configuration", &manifest.config.digest)?));
+            .and_then(|manifest| {
+                parse::<ImageConfig>(
+                    "configuration",
+                    &manifest.config.digest,
+                    &read("configuration", &manifest.config.digest)?,
+                )
+            });
         config.map(|config| config.rootfs.diff_ids).unwrap_or_default()
     }
 

@@ -23,7 +23,9 @@ impl Image {
     /// The layers as they are stored, the base first.
     pub fn layers(&self) -> Vec<Layer> {
         let pairs = self.manifest.layers.iter().zip(&self.config.rootfs.diff_ids);
-        pairs.map(|(layer, diff_id)| Layer { digest: layer.digest.clone(), diff_id: diff_id.clone(), size: layer.size }).collect()
+        pairs
+            .map(|(layer, diff_id)| Layer { digest: layer.digest.clone(), diff_id: diff_id.clone(), size: layer.size })
+            .collect()
     }
 
     /// Bytes of configuration and layers as they travel.
@@ -91,7 +93,9 @@ impl Store {
                 return Err(Error::BlobMissing { digest: layer.digest.clone() });
             }
         }
-        let descriptors = layers.iter().map(|layer| Ok(Descriptor::new(self.layer_type(&layer.digest)?, layer.digest.clone(), layer.size)));
+        let descriptors = layers
+            .iter()
+            .map(|layer| Ok(Descriptor::new(self.layer_type(&layer.digest)?, layer.digest.clone(), layer.size)));
         let manifest = Manifest {
             schema_version: 2,
             media_type: media_type::MANIFEST.to_owned(),

@@ -43,7 +43,9 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let fail = |problem| ReferenceError { text: text.chars().take(300).collect(), problem };
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|_| fail("after `@` stands a digest, sha256:…"))?)),
+            Some((rest, digest)) => {
+                (rest, Some(digest.parse().map_err(|_| fail("after `@` stands a digest, sha256:…"))?))
+            }
             None => (text, None),
         };
         // A colon before the last slash belongs to the registry's port.
@@ -63,7 +65,9 @@ impl FromStr for Reference {
             return Err(fail("the registry is a host, perhaps with a port"));
         }
         if !is_repository(&repository) {
-            return Err(fail("a repository has lower-case letters and digits, with single `.`, `_`, `-` or `/` between them"));
+            return Err(fail(
+                "a repository has lower-case letters and digits, with single `.`, `_`, `-` or `/` between them",
+            ));
         }
         let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
         let tag = tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned()));
@@ -93,7 +97,7 @@ pub(crate) fn is_tag(tag: &str) -> bool {
 
 fn is_registry(registry: &str) -> bool {
     let (host, port) = registry.rsplit_once(':').unwrap_or((registry, "1"));
-    !host.is_empty()
+    host.split('.').all(|label| !label.is_empty())
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
         && port.parse::<u16>().is_ok()
 }
@@ -108,7 +112,9 @@ fn is_path_component(part: &str) -> bool {
     let separators = part.split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit());
     edge(part.bytes().next())
         && edge(part.bytes().last())
-        && separators.into_iter().all(|run| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-'))
+        && separators
+            .into_iter()
+            .all(|run| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-'))
 }
 
 #[cfg(test)]
@@ -139,8 +145,21 @@ mod tests {
     fn nonsense_is_refused() {
         let long = "a/".repeat(200);
         let bad = [
-            "", ":", "UPPER", "a//b", "a/../b", "../a", "a:", "a:b/c:d e", "a@sha256:12", "a..b", "a/-b", "x.y:99999/a", "a b",
-            "a:.tag", &long,
+            "",
+            ":",
+            "UPPER",
+            "a//b",
+            "a/../b",
+            "../a",
+            "a:",
+            "a:b/c:d e",
+            "a@sha256:12",
+            "a..b",
+            "a/-b",
+            "x.y:99999/a",
+            "a b",
+            "a:.tag",
+            &long,
         ];
         for text in bad {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");

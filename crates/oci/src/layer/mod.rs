@@ -94,7 +94,9 @@ impl Store {
     fn unpack_to(&self, layer: &Layer, home: &Path) -> Result<()> {
         let temporary = self.temporary();
         let filled = self.fill(layer, &temporary.join("fs"));
-        let placed = filled.and_then(|()| self.place(&temporary, home).map_err(|source| Error::Write { path: home.to_owned(), source }));
+        let placed = filled.and_then(|()| {
+            self.place(&temporary, home).map_err(|source| Error::Write { path: home.to_owned(), source })
+        });
         if placed.is_err() {
             let _ = fs::remove_dir_all(temporary);
         }
@@ -131,7 +133,7 @@ impl Store {
             return Ok(());
         }
         for path in exclude {
-            unpack::remove(&upper.join(path))?;
+            unpack::remove(&upper.join(pack::below(path)))?;
         }
         let temporary = self.temporary();
         fs::create_dir(&temporary)?;

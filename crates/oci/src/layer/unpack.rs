@@ -12,8 +12,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
+    fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
@@ -92,8 +93,12 @@ impl Unpacker {
                 self.own_link(parent, &name, &attributes)
             }
             EntryType::Char | EntryType::Block => Ok(()),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.make_file(parent, &name, entry, &attributes),
-            other => Err(io::Error::other(format!("entries of type {:?} are not supported", char::from(other.as_byte())))),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.make_file(parent, &name, entry, &attributes)
+            }
+            other => {
+                Err(io::Error::other(format!("entries of type {:?} are not supported", char::from(other.as_byte()))))
+            }
         }
     }
 
@@ -134,8 +139,15 @@ impl Unpacker {
         Ok(parent)
     }
 
-    fn make_directory(&mut self, parent: BorrowedFd<'_>, path: &Path, name: &OsStr, attributes: &Attributes) -> io::Result<()> {
-        let existing = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev));
+    fn make_directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        path: &Path,
+        name: &OsStr,
+        attributes: &Attributes,
+    ) -> io::Result<()> {
+        let existing = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev));
         let replaces = matches!(existing, Ok((FileType::CharacterDevice, 0)));
         if !matches!(existing, Ok((FileType::Directory, _))) {
             make_room(parent, name)?;
@@ -150,7 +162,13 @@ impl Unpacker {
         Ok(())
     }
 
-    fn make_file(&self, parent: BorrowedFd<'_>, name: &OsStr, entry: &mut Entry<'_, impl Read>, attributes: &Attributes) -> io::Result<()> {
+    fn make_file(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        entry: &mut Entry<'_, impl Read>,
+        attributes: &Attributes,
+    ) -> io::Result<()> {
         make_room(parent, name)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
@@ -159,7 +177,13 @@ impl Unpacker {
         Ok(futimens(&file, &times(attributes.modified))?)
     }
 
-    fn make_symlink(&self, parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry<'_, impl Read>, attributes: &Attributes) -> io::Result<()> {
+    fn make_symlink(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        entry: &Entry<'_, impl Read>,
+        attributes: &Attributes,
+    ) -> io::Result<()> {
         let target = entry.link_name_bytes().ok_or_else(|| io::Error::other("the link has no target"))?;
         make_room(parent, name)?;
         symlinkat(OsStr::from_bytes(&target), parent, name)?;

@@ -13,7 +13,12 @@ use super::{Registry, empty};
 use crate::digest::Digest;
 
 /// Blobs are addressed by content: who knows the digest of one may read it in every repository that he may read.
-pub(super) async fn get(registry: &Registry, digest: &Digest, headers: &HeaderMap, head: bool) -> Result<Response, Failure> {
+pub(super) async fn get(
+    registry: &Registry,
+    digest: &Digest,
+    headers: &HeaderMap,
+    head: bool,
+) -> Result<Response, Failure> {
     // A pusher who finds it here will not upload it: it must not be collected before his manifest arrives.
     registry.store.touch(digest);
     let file = registry.store.open_blob(digest)?;

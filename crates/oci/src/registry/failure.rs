@@ -82,7 +82,9 @@ impl IntoResponse for Failure {
         let body = json!({"errors": [{"code": code, "message": self.message}]}).to_string();
         let mut response = super::json(status, body);
         if self.code == Code::Unauthorized {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"trimtab\""));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"trimtab\""));
         }
         response
     }

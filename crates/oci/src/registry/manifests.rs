@@ -30,10 +30,17 @@ pub(super) async fn get(registry: &Registry, name: &str, target: &Target, head: 
     Ok(response)
 }
 
-pub(super) async fn put(registry: &Registry, name: &str, target: &Target, headers: &HeaderMap, body: Body) -> Result<Response, Failure> {
+pub(super) async fn put(
+    registry: &Registry,
+    name: &str,
+    target: &Target,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     let limit = registry.store.shared.limits.manifest_bytes_max;
     let bytes = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await;
-    let bytes = bytes.map_err(|_| Failure::new(Code::SizeInvalid, format!("a manifest may have at most {limit} bytes")))?;
+    let bytes =
+        bytes.map_err(|_| Failure::new(Code::SizeInvalid, format!("a manifest may have at most {limit} bytes")))?;
     let digest = Digest::of(&bytes);
     if let Target::Digest(expected) = target
         && *expected != digest

@@ -124,10 +124,14 @@ async fn serve(registry: &Registry, request: Request) -> Result<Response, Failur
         (Route::Version, _) if get => Ok(json(StatusCode::OK, "{}")),
         (Route::Catalog, "GET") => manifests::catalog(registry, &query),
         (Route::Tags(name), "GET") => manifests::tags(registry, &name, &query),
-        (Route::Manifest(name, target), _) if get => manifests::get(registry, &name, &target, parts.method == Method::HEAD).await,
+        (Route::Manifest(name, target), _) if get => {
+            manifests::get(registry, &name, &target, parts.method == Method::HEAD).await
+        }
         (Route::Manifest(name, target), "PUT") => manifests::put(registry, &name, &target, headers, body).await,
         (Route::Manifest(name, target), "DELETE") => manifests::delete(registry, &name, &target),
-        (Route::Blob(_, digest), _) if get => blobs::get(registry, &digest, headers, parts.method == Method::HEAD).await,
+        (Route::Blob(_, digest), _) if get => {
+            blobs::get(registry, &digest, headers, parts.method == Method::HEAD).await
+        }
         (Route::Uploads(name), "POST") => uploads::start(registry, &name, &query, body).await,
         (Route::Upload(name, id), "PATCH") => uploads::append(registry, &name, &id, headers, body).await,
         (Route::Upload(name, id), "PUT") => uploads::finish(registry, &name, &id, &query, headers, body).await,
@@ -143,9 +147,12 @@ async fn authorize(registry: &Registry, headers: &HeaderMap, route: &Route, meth
     let credentials = headers.get(AUTHORIZATION).and_then(basic);
     let repository = match route {
         Route::Version | Route::Catalog => None,
-        Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) | Route::Uploads(name) | Route::Upload(name, _) | Route::Referrers(name) => {
-            Some(name.as_str())
-        }
+        Route::Tags(name)
+        | Route::Manifest(name, _)
+        | Route::Blob(name, _)
+        | Route::Uploads(name)
+        | Route::Upload(name, _)
+        | Route::Referrers(name) => Some(name.as_str()),
     };
     let access = match (route, method.as_str()) {
         (Route::Uploads(_) | Route::Upload(..), _) | (_, "PUT" | "POST" | "PATCH") => Access::Push,
@@ -230,7 +237,8 @@ impl Query<'_> {
         const PAGE_MAX: usize = 10_000;
         let count = self.get("n").and_then(|n| n.parse().ok()).unwrap_or(PAGE_MAX).min(PAGE_MAX);
         let last = self.get("last").unwrap_or_default();
-        let mut page: Vec<String> = names.filter(|name| *name > last.as_str()).take(count + 1).map(str::to_owned).collect();
+        let mut page: Vec<String> =
+            names.filter(|name| *name > last.as_str()).take(count + 1).map(str::to_owned).collect();
         let more = page.len() > count;
         page.truncate(count);
         let next = page.last().filter(|_| more).map(|last| format!("n={count}&last={last}"));
@@ -274,7 +282,15 @@ mod tests {
         for (path, route) in cases {
             assert_eq!(parse(&path).ok(), Some(route), "{path}");
         }
-        for path in ["/", "/v2x", "/v2/a", "/v2/../manifests/x", "/v2/A/manifests/x", "/v2/a/blobs/sha256:1", "/v2/a/manifests/.x"] {
+        for path in [
+            "/",
+            "/v2x",
+            "/v2/a",
+            "/v2/../manifests/x",
+            "/v2/A/manifests/x",
+            "/v2/a/blobs/sha256:1",
+            "/v2/a/manifests/.x",
+        ] {
             assert!(parse(path).is_err(), "{path}");
         }
     }

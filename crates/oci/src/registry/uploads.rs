@@ -45,7 +45,10 @@ impl Uploads {
             open.retain(|_, upload| upload.touched.elapsed() < IDLE_MAX);
         }
         if open.len() >= UPLOADS_MAX {
-            return Err(Failure::new(Code::TooManyRequests, format!("{UPLOADS_MAX} uploads are open; try again later")));
+            return Err(Failure::new(
+                Code::TooManyRequests,
+                format!("{UPLOADS_MAX} uploads are open; try again later"),
+            ));
         }
         let id = hex::encode(rand::random::<[u8; 16]>());
         let writer = Arc::new(tokio::sync::Mutex::new(Some(writer)));
@@ -90,9 +93,17 @@ pub(super) async fn start(registry: &Registry, name: &str, query: &Query<'_>, bo
 }
 
 /// PATCH: a chunk, which begins where the last one ended.
-pub(super) async fn append(registry: &Registry, name: &str, id: &str, headers: &HeaderMap, body: Body) -> Result<Response, Failure> {
+pub(super) async fn append(
+    registry: &Registry,
+    name: &str,
+    id: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     let upload = registry.uploads.find(name, id)?;
-    let mut writer = upload.try_lock().map_err(|_| Failure::new(Code::BlobUploadInvalid, "another request writes to this upload"))?;
+    let mut writer = upload
+        .try_lock()
+        .map_err(|_| Failure::new(Code::BlobUploadInvalid, "another request writes to this upload"))?;
     let writer = writer.as_mut().ok_or_else(unknown)?;
     check_start(headers, writer.size())?;
     if let Err(failure) = receive(writer, body).await {
@@ -104,11 +115,21 @@ pub(super) async fn append(registry: &Registry, name: &str, id: &str, headers: &
 }
 
 /// PUT: perhaps a last chunk, then the digest of the whole.
-pub(super) async fn finish(registry: &Registry, name: &str, id: &str, query: &Query<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Failure> {
-    let expected = query.get("digest").ok_or_else(|| Failure::new(Code::DigestInvalid, "the parameter `digest` is missing"))?;
+pub(super) async fn finish(
+    registry: &Registry,
+    name: &str,
+    id: &str,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let expected =
+        query.get("digest").ok_or_else(|| Failure::new(Code::DigestInvalid, "the parameter `digest` is missing"))?;
     let expected = digest(&expected)?;
     let upload = registry.uploads.find(name, id)?;
-    let mut slot = upload.try_lock().map_err(|_| Failure::new(Code::BlobUploadInvalid, "another request writes to this upload"))?;
+    let mut slot = upload
+        .try_lock()
+        .map_err(|_| Failure::new(Code::BlobUploadInvalid, "another request writes to this upload"))?;
     check_start(headers, slot.as_ref().ok_or_else(unknown)?.size())?;
     let mut writer = slot.take().ok_or_else(unknown)?;
     registry.uploads.remove(id);
@@ -132,7 +153,8 @@ pub(super) fn cancel(registry: &Registry, id: &str) -> Result<Response, Failure>
 /// A chunk may say which bytes it is: `Content-Range: 0-1023`.
 fn check_start(headers: &HeaderMap, size: u64) -> Result<(), Failure> {
     let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok(()) };
-    let start = value.to_str().ok().and_then(|value| value.trim_start_matches("bytes ").split_once('-')?.0.parse::<u64>().ok());
+    let start =
+        value.to_str().ok().and_then(|value| value.trim_start_matches("bytes ").split_once('-')?.0.parse::<u64>().ok());
     match start {
         Some(start) if start == size => Ok(()),
         _ => Err(Failure::new(Code::RangeInvalid, format!("the next byte is {size}"))),
@@ -142,7 +164,8 @@ fn check_start(headers: &HeaderMap, size: u64) -> Result<(), Failure> {
 async fn receive(writer: &mut BlobWriter, body: Body) -> Result<(), Failure> {
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Failure::new(Code::BlobUploadInvalid, format!("the upload broke off: {error}")))?;
+        let chunk =
+            chunk.map_err(|error| Failure::new(Code::BlobUploadInvalid, format!("the upload broke off: {error}")))?;
         // Into the page cache: too short for a thread of its own.
         writer.write_all(&chunk).map_err(|error| match error.kind() {
             std::io::ErrorKind::FileTooLarge => Failure::new(Code::SizeInvalid, error.to_string()),
