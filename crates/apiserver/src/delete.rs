@@ -73,7 +73,7 @@ impl Call {
     pub async fn evict(&mut self) -> Result<Reply> {
         let sent = self.decode_any()?;
         let mut options = options_of(sent.get("deleteOptions").unwrap_or(&Value::Null))?;
-        options.dry_run |= self.query.dry_run()?;
+        options.dry_run |= self.query.dry_run(self.verb)?;
         self.delete_one(&self.key(), &options).await?;
         Ok(Reply::Value(201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
     }
@@ -118,7 +118,7 @@ impl Call {
     fn delete_options(&self) -> Result<DeleteOptions> {
         let sent = if self.body.is_empty() { Value::Null } else { self.decode_any()? };
         let mut options = options_of(&sent)?;
-        options.dry_run |= self.query.dry_run()?;
+        options.dry_run |= self.query.dry_run(self.verb)?;
         options.grace = options.grace.or(self.query.number("gracePeriodSeconds")?);
         if options.propagation.is_none() {
             options.propagation = propagation(self.query.get("propagationPolicy"))?;

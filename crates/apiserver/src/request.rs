@@ -3,6 +3,8 @@
 use crate::status::{Refusal, Result};
 use crate::store::Stored;
 use http::Method;
+use serde_json::json;
+use crate::strategy::rules::unsupported;
 use object::selector::{FieldSelector, LabelSelector};
 
 /// A path below `/api` or `/apis` that names objects.
@@ -97,6 +99,18 @@ impl Verb {
         })
     }
 
+    /// The kind that holds the query's parameters of this verb.
+    pub fn options(self) -> &'static str {
+        match self {
+            Verb::Get => "GetOptions",
+            Verb::List | Verb::Watch => "ListOptions",
+            Verb::Create => "CreateOptions",
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+        }
+    }
+
     /// `deletecollection`.
     pub fn name(self) -> &'static str {
         match self {
@@ -158,12 +172,15 @@ impl Query {
     }
 
     /// Whether `dryRun=All` is asked for.
-    pub fn dry_run(&self) -> Result<bool> {
+    pub fn dry_run(&self, verb: Verb) -> Result<bool> {
         let values: Vec<&str> = self.all("dryRun").filter(|value| !value.is_empty()).collect();
         match values.as_slice() {
             [] => Ok(false),
             all if all.iter().all(|value| *value == "All") => Ok(true),
-            [other, ..] => Err(Refusal::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+            [..] => {
+                let error = unsupported("dryRun", &json!(values), &["All"]);
+                Err(Refusal::invalid_option(verb.options(), error))
+            }
         }
     }
 }

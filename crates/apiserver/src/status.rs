@@ -160,6 +160,11 @@ impl Refusal {
             .with_causes(causes)
     }
 
+    /// 422: a parameter of the request breaks a rule. `kind` is that of its options: `PatchOptions`.
+    pub fn invalid_option(kind: &str, error: FieldError) -> Self {
+        Self::invalid(&Gvk::new("meta.k8s.io", "v1", kind), "", &[error])
+    }
+
     /// 500.
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
@@ -187,8 +192,10 @@ impl Refusal {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if !self.details.is_empty() {
             status["details"] = Value::Object(self.details.clone());
         } else if self.code == 404 {

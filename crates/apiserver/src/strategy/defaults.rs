@@ -164,8 +164,6 @@ fn service(object: &mut Value) {
     if spec["clusterIP"] == "None" {
         fill(spec, &json!({"clusterIPs": ["None"]}));
     }
-    fill(object, &json!({"status": {}}));
-    fill_in(object, "status", &json!({"loadBalancer": {}}));
 }
 
 /// `stringData` is only a way to write; `data` is what is kept.

@@ -4,7 +4,7 @@
 
 mod defaults;
 mod pod;
-mod rules;
+pub mod rules;
 mod validate;
 
 pub use validate::validate;
@@ -32,6 +32,9 @@ pub enum Scope {
 /// Fills in what may be left out.
 pub fn default(resource: &Resource, object: &mut Value) {
     resource.schema.default(object);
+    if &*resource.id == "namespaces" {
+        label_namespace(object);
+    }
     if resource.custom.is_none() {
         defaults::of(&resource.id, object);
     }
@@ -47,7 +50,10 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
     match &*resource.id {
         "pods" => object["status"] = json!({"phase": "Pending", "qosClass": pod::qos_class(object)}),
         "namespaces" => prepare_namespace(object),
-        "services" => warnings.extend(headless(object)),
+        "services" => {
+            object["status"] = json!({"loadBalancer": {}});
+            warnings.extend(headless(object));
+        }
         "persistentvolumeclaims" => object["status"] = json!({"phase": "Pending"}),
         "deployments.apps" | "jobs.batch" | "cronjobs.batch" => object["status"] = json!({}),
         "replicasets.apps" => object["status"] = json!({"replicas": 0}),
@@ -67,10 +73,6 @@ pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> V
             }
             headless(object).into_iter().collect()
         }
-        "namespaces" => {
-            label_namespace(object);
-            Vec::new()
-        }
         _ => Vec::new(),
     }
 }
@@ -78,7 +80,6 @@ pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> V
 fn prepare_namespace(object: &mut Value) {
     object["spec"]["finalizers"] = json!(["kubernetes"]);
     object["status"] = json!({"phase": "Active"});
-    label_namespace(object);
 }
 
 fn label_namespace(object: &mut Value) {

@@ -2,7 +2,7 @@
 //! grows with the answers of a real server that tests compare.
 
 use super::Scope;
-use super::rules::{Shape, duplicate, forbidden, invalid, name_error, not_found, required, unsupported};
+use super::rules::{Shape, duplicate, forbidden, invalid, name_error, not_found, required, too_long, unsupported};
 use crate::resource::Resource;
 use object::selector::{self, LabelSelector};
 use object::{FieldError, meta};
@@ -75,15 +75,6 @@ fn metadata(resource: &Resource, object: &Value, errors: &mut Errors) {
             let path = format!("metadata.ownerReferences[{at}].{field}");
             errors.push(invalid(path, &text.into(), "must not be empty"));
         }
-    }
-}
-
-fn too_long(path: &str, max: usize) -> FieldError {
-    FieldError {
-        path: path.into(),
-        kind: object::schema::ErrorKind::TooLong,
-        value: None,
-        detail: format!("may not be more than {max} bytes"),
     }
 }
 

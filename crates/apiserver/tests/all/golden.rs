@@ -110,9 +110,23 @@ fn normal_field(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("resourceVersion", Value::String(text)) if !text.is_empty() => "<rv>".into(),
         ("uid", Value::String(text)) if !text.is_empty() => "<uid>".into(),
+        // In the order of their times, which have whole seconds.
+        ("managedFields", Value::Array(entries)) => {
+            let mut entries: Vec<Value> = entries.iter().map(normal).collect();
+            entries.sort_by_key(Value::to_string);
+            entries.into()
+        }
+        // Prose of OpenAPI, which this server does not carry.
+        ("description", Value::String(_)) => "<description>".into(),
+        // Cells of a table: ages depend on the speed of the machine.
+        ("cells", Value::Array(cells)) => cells.iter().map(|cell| if is_age(cell) { "<age>".into() } else { normal(cell) }).collect(),
         ("continue", Value::String(text)) if !text.is_empty() => "<continue>".into(),
         _ => normal(value),
     }
+}
+
+fn is_age(cell: &Value) -> bool {
+    cell.as_str().and_then(|text| text.strip_suffix('s')).is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
 /// Replaces uids and times.
