@@ -276,8 +276,8 @@ fn merged(
         return Err(ApplyError::Conflicts(conflicts));
     }
     take_from_others(&mut managed, Some(&manager), &comparison);
-    request.schema.drop_nulls(&mut object);
     let changed = !typed::equal(live, &object);
+    request.schema.drop_nulls(&mut object);
     if let Some(entry) = managed.0.get_mut(&manager) {
         entry.fields = entry.fields.difference(&NEVER_OWNED);
         if changed {

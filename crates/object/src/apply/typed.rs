@@ -54,12 +54,12 @@ impl<'a> TypeRef<'a> {
             (Value::Array(_), Shape::List(list) | Shape::Union(list, _)) => {
                 Atom::List(&list.kind, known(list.items, TypeRef::Untyped))
             }
-            (Value::Array(_), Shape::Any) => Atom::List(&ATOMIC, TypeRef::Untyped),
+            (Value::Array(_), Shape::Any | Shape::IntOrString) => Atom::List(&ATOMIC, TypeRef::Untyped),
             (Value::Object(_), Shape::Map(map) | Shape::Union(_, map)) => {
                 let others = if map.open { TypeRef::Deduced } else { TypeRef::Undeclared };
                 Atom::Map(Some(map), known(map.values, others), map.atomic)
             }
-            (Value::Object(_), Shape::Any) => match self {
+            (Value::Object(_), Shape::Any | Shape::IntOrString) => match self {
                 TypeRef::Untyped => Atom::Map(None, TypeRef::Untyped, true),
                 _ => Atom::Map(None, TypeRef::Deduced, false),
             },
