@@ -7,8 +7,8 @@ use crate::reply::Reply;
 use crate::status::{Refusal, Result};
 use crate::strategy::rules::{forbidden, required};
 use crate::write::{Changed, Owners, misnamed};
-use object::apply::{self, ApplyError};
 use object::Gvk;
+use object::apply::{self, ApplyError};
 use object::meta;
 use object::patch::{JsonPatchError, json_patch, merge_patch, strategic_merge_patch};
 use serde_json::Value;
@@ -60,7 +60,7 @@ impl Call {
         // What a patch brings that is unknown is told once, from a first try; the tries below drop it.
         let stored = self.stored()?;
         let mut first = self.patched(&self.in_version(&stored), &patch)?;
-        self.checked(&mut first, Vec::new())?;
+        self.checked(&mut first, Vec::new()).map_err(|refusal| Refusal { code: 422, reason: "Invalid", ..refusal })?;
         let (resource, media) = (self.resource.clone(), self.media.clone());
         let name = self.path.name.clone();
         self.modify(|old| {
@@ -92,8 +92,14 @@ impl Call {
         let schema = self.resource.schema.clone();
         let (manager, subresource) = (self.manager.clone(), self.path.subresource.clone());
         let applied = |live: Option<&Value>| {
-            let request =
-                apply::Request { manager: &manager, force, subresource: &subresource, reset: &reset, schema: &schema, now: &now };
+            let request = apply::Request {
+                manager: &manager,
+                force,
+                subresource: &subresource,
+                reset: &reset,
+                schema: &schema,
+                now: &now,
+            };
             apply::apply(live, &config, &request).map_err(refused)
         };
         for _ in 0..2 {
@@ -101,7 +107,9 @@ impl Call {
                 Err(missing) if missing.code == 404 && subresource.is_empty() => {
                     let uid = meta(&config).uid();
                     if !uid.is_empty() {
-                        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                        let why = format!(
+                            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                        );
                         return Err(Refusal::conflict(&self.resource.names, &self.path.name, why));
                     }
                     let mut object = applied(None)?;
@@ -153,8 +161,7 @@ pub fn patched(resource: &crate::resource::Resource, media: &str, old: &Value, p
         JSON => json_patch(old.clone(), patch).map_err(|error| match error {
             JsonPatchError::Malformed(_) => Refusal::bad_request(error.to_string()),
             JsonPatchError::TooMany(_) => Refusal::new(413, "RequestEntityTooLarge", error.to_string()),
-            _ => Refusal::new(422, "Invalid", "the server rejected our request due to an error in our request")
-                .saying(error),
+            _ => Refusal::impossible_patch(error),
         }),
         STRATEGIC => strategic_merge_patch(old.clone(), patch, &resource.schema)
             .map_err(|error| Refusal::bad_request(error.to_string())),

@@ -2,10 +2,10 @@
 
 use crate::status::{Refusal, Result};
 use crate::store::Stored;
-use http::Method;
-use serde_json::json;
 use crate::strategy::rules::unsupported;
+use http::Method;
 use object::selector::{FieldSelector, LabelSelector};
+use serde_json::json;
 
 /// A path below `/api` or `/apis` that names objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -157,7 +157,10 @@ impl Query {
 
     /// `true`, `1`, or nothing but the key.
     pub fn flag(&self, key: &str) -> bool {
-        self.0.iter().find(|(known, _)| known == key).is_some_and(|(_, value)| matches!(value.as_str(), "" | "1" | "true" | "True"))
+        self.0
+            .iter()
+            .find(|(known, _)| known == key)
+            .is_some_and(|(_, value)| matches!(value.as_str(), "" | "1" | "true" | "True"))
     }
 
     /// A number; `None` if the key is absent.
@@ -264,8 +267,7 @@ mod tests {
         ];
         for (path, expected) in cases {
             let found = Path::parse(path).expect(path);
-            let found =
-                [found.group, found.version, found.namespace, found.resource, found.name, found.subresource];
+            let found = [found.group, found.version, found.namespace, found.resource, found.name, found.subresource];
             assert_eq!(found, expected, "{path}");
         }
         for path in ["/api", "/api/v1", "/apis/apps/v1", "/", "/api/v1/a/b/c/d/e", "/api/v1/pods/%zz"] {

@@ -11,8 +11,8 @@ use crate::store::{Change, CommitError, Expected, Key, Stored, Write};
 use crate::strategy::rules::unsupported;
 use crate::strategy::{self, Scope};
 use object::apply::{self, FieldSet};
-use object::meta::meta_mut;
 use object::meta;
+use object::meta::meta_mut;
 use serde_json::Value;
 
 /// A write that has lost a race this often gives up. Kubernetes tries five times.
@@ -108,7 +108,11 @@ impl Call {
         }
         let warnings = strategy::prepare_create(&resource, &mut object);
         if !resource.effective {
-            self.warnings.push(format!("{} {} is stored, but nothing here acts on it", resource.gvk.api_version(), resource.gvk.kind));
+            self.warnings.push(format!(
+                "{} {} is stored, but nothing here acts on it",
+                resource.gvk.api_version(),
+                resource.gvk.kind
+            ));
         }
         self.warnings.extend(warnings);
         if let Some(metadata) = meta_mut(&mut object) {
@@ -295,7 +299,10 @@ impl Call {
         if self.resource.custom.is_some() || !object.is_object() {
             for (key, sent) in [("Kind", kind), ("apiVersion", api_version)] {
                 if sent.is_empty() {
-                    return Err(Refusal::bad_request(format!("Object '{key}' is missing in '{}'", shorten(&self.body))));
+                    return Err(Refusal::bad_request(format!(
+                        "Object '{key}' is missing in '{}'",
+                        shorten(&self.body)
+                    )));
                 }
             }
         }
@@ -352,7 +359,7 @@ impl Call {
                 })
             }
             other => {
-                let error = unsupported("fieldValidation", &other.into(), &["Ignore", "Strict", "Warn"]);
+                let error = unsupported("fieldValidation", &other.into(), &["", "Ignore", "Strict", "Warn"]);
                 Err(Refusal::invalid_option(self.verb.options(), error))
             }
         }
@@ -393,9 +400,7 @@ impl Call {
         let Some(guard) = self.guard() else { return Ok(()) };
         match self.server.store.get(&guard) {
             None => Err(self.refused(CommitError::GuardMissing(guard), meta(object).name())),
-            Some(found) if found.deleting => {
-                Err(self.refused(CommitError::GuardDeleting(guard), meta(object).name()))
-            }
+            Some(found) if found.deleting => Err(self.refused(CommitError::GuardDeleting(guard), meta(object).name())),
             Some(_) => Ok(()),
         }
     }

@@ -155,7 +155,8 @@ fn service(object: &mut Value) {
     });
     let type_ = spec["type"].as_str().unwrap_or_default().to_owned();
     if type_ != "ExternalName" {
-        let families = json!({"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
+        let families =
+            json!({"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
         fill(spec, &families);
     }
     if type_ == "NodePort" || type_ == "LoadBalancer" {

@@ -9,7 +9,6 @@ mod validate;
 
 pub use validate::validate;
 
-use crate::delete::FOREGROUND;
 use crate::resource::Resource;
 use object::apply::FieldSet;
 use object::meta;
@@ -105,7 +104,9 @@ fn headless(service: &mut Value) -> Option<String> {
         "ClusterIP" => {
             "this Service is served headless (clusterIP: None): its name resolves to the addresses of its Pods".into()
         }
-        other => format!("this Service of type {other} is served headless (clusterIP: None): nothing listens on the node for it"),
+        other => format!(
+            "this Service of type {other} is served headless (clusterIP: None): nothing listens on the node for it"
+        ),
     })
 }
 
@@ -139,17 +140,6 @@ pub fn restrict(resource: &Resource, scope: Scope, old: &Value, new: &mut Value)
         "resourceVersion",
     ] {
         put(meta_mut(new), key, old["metadata"].get(key).cloned());
-    }
-    if meta(old).deletion_timestamp().is_some() {
-        only_remove_finalizers(old, new);
-    }
-}
-
-/// Nothing new may be waited for once the deletion has begun.
-fn only_remove_finalizers(old: &Value, new: &mut Value) {
-    let before: Vec<String> = meta(old).finalizers().map(str::to_owned).collect();
-    if let Some(list) = new.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
-        list.retain(|name| name.as_str().is_some_and(|name| before.iter().any(|known| known == name) || name == FOREGROUND));
     }
 }
 
@@ -197,7 +187,9 @@ pub fn has_generation(resource: &Resource) -> bool {
 pub fn spec_changed(old: &Value, new: &Value) -> bool {
     let wanted = |object: &Value| -> Map<String, Value> {
         let all = object.as_object().into_iter().flatten();
-        all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).map(|(k, v)| (k.clone(), v.clone())).collect()
+        all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     };
     wanted(old) != wanted(new)
 }
