@@ -36,7 +36,11 @@ where
         Some(b"gzip") => inflate(&bytes),
         Some(other) => {
             let other = String::from_utf8_lossy(other);
-            Err(Refusal::new(415, "UnsupportedMediaType", format!("content encoding {other} is not supported; send gzip or none")))
+            Err(Refusal::new(
+                415,
+                "UnsupportedMediaType",
+                format!("content encoding {other} is not supported; send gzip or none"),
+            ))
         }
     }
 }
@@ -51,7 +55,7 @@ fn inflate(bytes: &[u8]) -> Result<Bytes> {
 /// A value and the fields that stand in it twice, as `duplicate field "spec.replicas"`.
 #[derive(Debug)]
 pub struct Decoded {
-    /// What was sent; of a field that stands there twice, the last.
+    /// What was sent; of a field that stands there twice, the last; maps that do add up.
     pub value: Value,
     /// In the order of the body.
     pub duplicates: Vec<String>,
@@ -153,12 +157,26 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
             self.0.path.push_str(&key);
             let value = entries.next_value_seed(Seed(self.0))?;
-            if map.insert(key, value).is_some() {
+            if let Some(before) = map.remove(&key) {
                 self.0.duplicates.push(format!("duplicate field {:?}", self.0.path));
+                map.insert(key, over(before, value));
+            } else {
+                map.insert(key, value);
             }
             self.0.path.truncate(length);
         }
         Ok(map.into())
+    }
+}
+
+/// The second of two values under one key over the first: maps add up, as Go's decoder has it.
+fn over(before: Value, value: Value) -> Value {
+    match (before, value) {
+        (Value::Object(mut map), Value::Object(more)) => {
+            map.extend(more);
+            Value::Object(map)
+        }
+        (_, value) => value,
     }
 }
 

@@ -69,6 +69,9 @@ impl Resource {
         if &*self.id == "namespaces" {
             return &["create", "delete", "get", "list", "patch", "update", "watch"];
         }
+        if self.custom.is_some() {
+            return &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+        }
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 

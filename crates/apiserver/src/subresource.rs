@@ -45,7 +45,11 @@ impl Call {
                 let wanted = after["spec"]["replicas"].as_i64().unwrap_or_default();
                 if wanted < 0 {
                     let why = "spec.replicas: Invalid value: must be greater than or equal to 0";
-                    return Err(Refusal::new(422, "Invalid", format!("Scale.autoscaling {:?} is invalid: {why}", meta(old).name())));
+                    return Err(Refusal::new(
+                        422,
+                        "Invalid",
+                        format!("Scale.autoscaling {:?} is invalid: {why}", meta(old).name()),
+                    ));
                 }
                 let mut object = old.clone();
                 set(&mut object, &wanted_at, wanted.into());
@@ -94,7 +98,10 @@ impl Call {
             Ok(Changed { object, owners: Owners::Update })
         })
         .await?;
-        Ok(Reply::Value(201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+        Ok(Reply::Value(
+            201,
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+        ))
     }
 
     /// `GET` of `log`: asks the node.

@@ -138,7 +138,8 @@ impl Store {
         let state = self.read();
         let Some(collection) = state.collections.get(resource) else { return Ok((Vec::new(), state.revision)) };
         let events = collection.window.after(revision, limit)?;
-        let seen = if events.len() == limit { events.last().map_or(revision, |e| e.revision()) } else { state.revision };
+        let seen =
+            if events.len() == limit { events.last().map_or(revision, |e| e.revision()) } else { state.revision };
         Ok((events, seen.max(revision)))
     }
 

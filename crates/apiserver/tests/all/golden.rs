@@ -54,7 +54,14 @@ async fn replay(script: &Path) -> Vec<Vec<String>> {
         if !differences.is_empty() {
             let note = step["note"].as_str().unwrap_or_default();
             let request = &step["request"];
-            differences.insert(0, format!("{} {} {note}", request["method"].as_str().unwrap_or_default(), request["path"].as_str().unwrap_or_default()));
+            differences.insert(
+                0,
+                format!(
+                    "{} {} {note}",
+                    request["method"].as_str().unwrap_or_default(),
+                    request["path"].as_str().unwrap_or_default()
+                ),
+            );
         }
         all.push(differences);
     }
@@ -99,7 +106,23 @@ async fn answered(api: &ApiServer, request: &Value) -> Value {
 /// Without what two runs never share.
 fn normal(value: &Value) -> Value {
     match value {
-        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), normal_field(key, value))).collect(),
+        Value::Object(map) => {
+            let mut map: Map<String, Value> = map
+                .iter()
+                // A hash of how the original stores things.
+                .filter(|(key, _)| *key != "storageVersionHash")
+                .map(|(key, value)| (key.clone(), normal_field(key, value)))
+                .collect();
+            // Several broken rules have no order: the original walks hash tables.
+            if map
+                .get("details")
+                .and_then(|details| details["causes"].as_array())
+                .is_some_and(|causes| causes.len() > 1)
+            {
+                map.insert("message".into(), "<causes>".into());
+            }
+            map.into()
+        }
         Value::Array(items) => items.iter().map(normal).collect(),
         Value::String(text) => normal_text(text).into(),
         other => other.clone(),
@@ -110,9 +133,30 @@ fn normal_field(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("resourceVersion", Value::String(text)) if !text.is_empty() => "<rv>".into(),
         ("uid", Value::String(text)) if !text.is_empty() => "<uid>".into(),
+        // In the order of their times, which have whole seconds.
+        ("managedFields", Value::Array(entries)) => {
+            let mut entries: Vec<Value> = entries.iter().map(normal).collect();
+            entries.sort_by_key(|entry| ["operation", "manager", "subresource"].map(|key| entry[key].to_string()));
+            entries.into()
+        }
+        ("causes", Value::Array(causes)) => {
+            let mut causes: Vec<Value> = causes.iter().map(normal).collect();
+            causes.sort_by_key(Value::to_string);
+            causes.into()
+        }
+        // Prose of OpenAPI, which this server does not carry.
+        ("description", Value::String(_)) => "<description>".into(),
+        // Cells of a table: ages depend on the speed of the machine.
+        ("cells", Value::Array(cells)) => {
+            cells.iter().map(|cell| if is_age(cell) { "<age>".into() } else { normal(cell) }).collect()
+        }
         ("continue", Value::String(text)) if !text.is_empty() => "<continue>".into(),
         _ => normal(value),
     }
+}
+
+fn is_age(cell: &Value) -> bool {
+    cell.as_str().and_then(|text| text.strip_suffix('s')).is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
 /// Replaces uids and times.
