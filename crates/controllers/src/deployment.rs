@@ -10,7 +10,7 @@ mod template;
 use crate::caches::Caches;
 use crate::error::{self, Error, WriteResult};
 use crate::informer::Change as Seen;
-use crate::objects::{Key, controller_of, is_terminal, name, selector, selects, uid};
+use crate::objects::{Key, annotation, controller_of, is_terminal, name, selector, selects, uid};
 use crate::queue::{Next, Queue};
 use crate::{claims, controller};
 use jiff::Timestamp;
@@ -80,11 +80,12 @@ impl Deployments {
         let mut deployment = deployment.clone();
         let is_revised = decision.revision.is_some();
         // Goes with the status, where an annotation does not count as a change of what is asked for.
-        if let Some(revision) = decision.revision {
-            deployment.metadata.annotations.get_or_insert_default().insert(draft::REVISION.into(), revision);
+        if let Some(revision) = &decision.revision {
+            deployment.metadata.annotations.get_or_insert_default().insert(draft::REVISION.into(), revision.clone());
         }
         if is_revised || deployment.status.as_ref() != Some(&decision.status) {
-            self.write_status(key, deployment, decision.status).await?;
+            let written = self.write_status(key, deployment, decision.status).await?;
+            self.ensure_revision(key, written, decision.revision).await?;
         }
         Ok(match decision.look_again {
             Some(after) => Next::After(Duration::try_from(after).unwrap_or_default()),
@@ -151,10 +152,32 @@ impl Deployments {
         Ok(Step::Stop)
     }
 
-    async fn write_status(&self, key: &Key, mut deployment: Deployment, status: DeploymentStatus) -> Result<(), Error> {
+    /// `None` if the Deployment is gone.
+    async fn write_status(
+        &self,
+        key: &Key,
+        mut deployment: Deployment,
+        status: DeploymentStatus,
+    ) -> Result<Option<Deployment>, Error> {
         deployment.status = Some(status);
         let written = self.api(key).replace_status(&key.name, &PostParams::default(), &deployment).await;
-        written.unless_gone().during("writing the status of Deployment", key).map(drop)
+        written.unless_gone().during("writing the status of Deployment", key)
+    }
+
+    /// For a server that lets no annotation through with a status.
+    async fn ensure_revision(
+        &self,
+        key: &Key,
+        live: Option<Deployment>,
+        revision: Option<String>,
+    ) -> Result<(), Error> {
+        let (Some(live), Some(revision)) = (live, revision) else { return Ok(()) };
+        if annotation(&live, draft::REVISION) == Some(&revision) {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"uid": uid(&live), "annotations": {draft::REVISION: revision}}});
+        let patched = self.api::<Deployment>(key).patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.unless_gone().during("writing the revision of Deployment", key).map(drop)
     }
 }
 

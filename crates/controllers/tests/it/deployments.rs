@@ -4,7 +4,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
-use std::time::Instant;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
@@ -211,7 +210,6 @@ async fn a_deployment_of_the_same_name_does_not_take_its_predecessors_replica_se
     complete(&world, "web").await;
     let old_set = revision(&world, "1").await;
     world.api::<Deployment>().delete("web", &DeleteParams::background()).await.unwrap();
-    let start = Instant::now();
     first.metadata.resource_version = None;
     first.metadata.uid = None;
     let second: Deployment = world.create(deployment("web", 1, "v1")).await;
@@ -222,8 +220,6 @@ async fn a_deployment_of_the_same_name_does_not_take_its_predecessors_replica_se
             sets.into_iter().find(|set| set.owner_references().iter().any(|owner| owner.uid == uid))
         })
         .await;
-    println!("ReplicaSet of the namesake after {:?}", start.elapsed());
     assert_ne!(new_set.uid(), old_set.uid());
     complete(&world, "web").await;
-    println!("serving again after {:?}", start.elapsed());
 }
