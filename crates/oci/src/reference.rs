@@ -97,7 +97,7 @@ pub(crate) fn is_tag(tag: &str) -> bool {
 
 fn is_registry(registry: &str) -> bool {
     let (host, port) = registry.rsplit_once(':').unwrap_or((registry, "1"));
-    !host.is_empty()
+    host.split('.').all(|label| !label.is_empty())
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
         && port.parse::<u16>().is_ok()
 }

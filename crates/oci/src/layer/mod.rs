@@ -133,7 +133,7 @@ impl Store {
             return Ok(());
         }
         for path in exclude {
-            unpack::remove(&upper.join(path))?;
+            unpack::remove(&upper.join(pack::below(path)))?;
         }
         let temporary = self.temporary();
         fs::create_dir(&temporary)?;

@@ -6,7 +6,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{lgetxattr, llistxattr};
 use rustix::io::Errno;
@@ -18,12 +18,17 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 
 /// Writes everything below `root`, in order of the names.
 pub(super) fn pack(root: &Path, options: &CommitOptions, out: impl Write) -> io::Result<()> {
-    let exclude = options.exclude.iter().map(|path| path.strip_prefix("/").unwrap_or(path).to_owned()).collect();
+    let exclude = options.exclude.iter().map(|path| below(path)).collect();
     let mut packer = Packer { root, exclude, modified_max: options.modified_max, out, links: BTreeMap::new() };
     packer.children(Path::new(""))?;
     // Two empty records end a tar.
     packer.out.write_all(&[0; 1024])?;
     packer.out.flush()
+}
+
+/// A path as one below the root, whatever it begins with: `..` and a leading slash lead nowhere.
+pub(super) fn below(path: &Path) -> PathBuf {
+    path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 
 struct Packer<'a, W> {
@@ -89,10 +94,7 @@ impl<W: Write> Packer<'_, W> {
 
     /// An empty file that says something by its name.
     fn marker(&mut self, path: &Path) -> io::Result<()> {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::Regular);
-        header.set_mode(0o600);
-        self.named(header, path, None, &BTreeMap::new())
+        self.named(plain_header(EntryType::Regular, 0), path, None, &BTreeMap::new())
     }
 
     fn write(
@@ -155,16 +157,25 @@ impl<W: Write> Packer<'_, W> {
             return Ok(());
         }
         let content: Vec<u8> = records.iter().flat_map(|(name, value)| record(name, value)).collect();
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::XHeader);
+        let mut header = plain_header(EntryType::XHeader, content.len() as u64);
         header.set_path("pax")?;
-        header.set_mode(0o600);
-        header.set_size(content.len() as u64);
         header.set_cksum();
         self.out.write_all(header.as_bytes())?;
         self.out.write_all(&content)?;
         pad(&mut self.out, content.len() as u64)
     }
+}
+
+/// Of an entry that is not a file of the image.
+fn plain_header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(0o600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header
 }
 
 /// `<length> <name>=<value>\n`, where the length counts its own digits.
