@@ -3,7 +3,7 @@
 //! Everything here may be deleted at any time.
 
 use crate::error::{Error, work};
-use crate::images::{Root, StoredLayer};
+use crate::images::{LayerRecord, Root};
 use model::{Component, Project};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ pub(crate) struct Key(Sha256);
 impl Key {
     /// Of an instruction of this kind over these layers.
     pub fn new(kind: &str, root: &Root) -> Self {
-        let diff_ids: Vec<_> = root.layers.iter().map(|layer| &layer.diff_id).collect();
+        let diff_ids: Vec<_> = root.layers.iter().map(|layer| layer.diff_id()).collect();
         Self(Sha256::new()).with(&(VERSION, kind, diff_ids))
     }
     pub fn with(mut self, part: &impl Serialize) -> Self {
@@ -70,7 +70,7 @@ impl Cache {
     }
 
     /// The result of an instruction: unknown, no layer, or a layer (which the store may have lost).
-    pub fn get(&self, key: &Key) -> Result<Option<Option<StoredLayer>>, Error> {
+    pub fn get(&self, key: &Key) -> Result<Option<LayerRecord>, Error> {
         let path = self.root.join("steps").join(key.hex());
         match fs::read(&path) {
             // A record that a crash has cut short is as good as none.
@@ -80,9 +80,9 @@ impl Cache {
         }
     }
 
-    pub fn put(&self, key: &Key, layer: Option<&StoredLayer>) -> Result<(), Error> {
+    pub fn put(&self, key: &Key, record: &LayerRecord) -> Result<(), Error> {
         let path = self.root.join("steps").join(key.hex());
-        let bytes = serde_json::to_vec(&layer).expect("layers are text and numbers");
+        let bytes = serde_json::to_vec(record).expect("layers are text and numbers");
         let part = path.with_extension("part");
         fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path)).map_err(work(&path))
     }

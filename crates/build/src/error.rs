@@ -88,9 +88,9 @@ pub enum Error {
         /// As described.
         seconds: u64,
     },
-    /*    /// The store of images refused.
-    #[error("the image store: {0}")]
-    Store(#[source] oci::Error),*/
+    /// The store of images refused.
+    #[error("the image store refused: {0}")]
+    Store(#[source] oci::Error),
     /// What a crash left could not be removed.
     #[error("remains of earlier builds cannot be removed: {source}")]
     Recover {

@@ -6,15 +6,13 @@ use crate::dockerfile::{Copy, Dockerfile, Instruction, MountKind, Problem, Run, 
 use crate::error::{Error, work};
 use crate::files::{CopyError, CopySpec, Layer, Layers, Memory, Tree, copy, make_directory, normal, pack_upper, user};
 use crate::image::Image;
-use crate::images::{Images, Root, StoredLayer};
+use crate::images::{Images, LayerRecord, NewLayer, Root, StoredLayer};
 use crate::plan::{Globals, Origin, Planned, origin, plan};
 use crate::run::{self, Order, RunError, Running};
 use crate::state::{State, proxies};
 use container::{Mount, Runtime};
 use model::ports::{BuildRequest, Lines};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +33,10 @@ impl Shop {
     /// An image to build on, with its layers unpacked.
     pub async fn base(&self, reference: &str, lines: &dyn Lines) -> Result<(Image, Root), Error> {
         match reference.strip_suffix(":latest").unwrap_or(reference) {
-            base::NAME => base::image(&self.images, &self.scratch("base")).await,
+            base::NAME => {
+                let images = self.images.clone();
+                blocking(move || base::image(&images)).await
+            }
             _ => self.images.base(reference, lines).await,
         }
     }
@@ -118,7 +119,7 @@ impl Executor<'_> {
                 }
             }
         };
-        state.record(step, layer.as_ref().map(|l| l.diff_id.as_str()));
+        state.record(step, layer.as_ref().map(StoredLayer::diff_id));
         state.root.layers.extend(layer);
         Ok(())
     }
@@ -199,8 +200,8 @@ impl Executor<'_> {
         if let Some(layer) = self.cached(&key).await? {
             return Ok(layer);
         }
-        let make = move |layer: &mut Layer<BufWriter<File>>| make_directory(&path, owner, &target, layer).map(|_| ());
-        self.write(&key, step, make).await.map(Some)
+        let make = move |layer: &mut NewLayer| make_directory(&path, owner, &target, layer).map(|_| ());
+        self.write(&key, step, make).await
     }
 
     /// The layer of this key, from the cache or made now.
@@ -208,49 +209,48 @@ impl Executor<'_> {
         &mut self,
         key: &Key,
         step: &Step,
-        make: impl FnOnce(&mut Layer<BufWriter<File>>) -> Result<(), CopyError> + Send + 'static,
+        make: impl FnOnce(&mut NewLayer) -> Result<(), CopyError> + Send + 'static,
     ) -> Result<Option<StoredLayer>, Error> {
         if let Some(layer) = self.cached(key).await? {
             self.tell(&step.text, true);
             return Ok(layer);
         }
         self.tell(&step.text, false);
-        self.write(key, step, make).await.map(Some)
+        self.write(key, step, make).await
     }
 
     async fn write(
         &self,
         key: &Key,
         step: &Step,
-        make: impl FnOnce(&mut Layer<BufWriter<File>>) -> Result<(), CopyError> + Send + 'static,
-    ) -> Result<StoredLayer, Error> {
-        let path = self.shop.scratch("layer");
-        let target = path.clone();
-        let made = blocking(move || -> Result<Result<(), CopyError>, std::io::Error> {
-            let mut layer = Layer::new(BufWriter::new(File::create(&target)?));
-            let made = make(&mut layer);
-            layer.finish()?.0.into_inner()?;
-            Ok(made)
-        })
-        .await;
-        let stored = match made {
-            Ok(Ok(())) => self.shop.images.add(&path).await,
-            Ok(Err(source)) => Err(self.copy_failed(step, source)),
-            Err(error) => Err(work(&path)(error)),
-        };
-        // A leftover is removed at the next start.
-        let _ = tokio::fs::remove_file(&path).await;
-        let stored = stored?;
-        self.shop.cache.put(key, Some(&stored))?;
+        make: impl FnOnce(&mut NewLayer) -> Result<(), CopyError> + Send + 'static,
+    ) -> Result<Option<StoredLayer>, Error> {
+        let images = self.shop.images.clone();
+        let written = blocking(move || -> Result<Result<Option<StoredLayer>, CopyError>, Error> {
+            let mut layer = images.new_layer()?;
+            match make(&mut layer) {
+                Ok(()) => images.finish(layer).map(Ok),
+                Err(error) => Ok(Err(error)),
+            }
+        });
+        let stored = written.await?.map_err(|source| self.copy_failed(step, source))?;
+        self.remember(key, stored.as_ref())?;
         Ok(stored)
+    }
+
+    fn remember(&self, key: &Key, layer: Option<&StoredLayer>) -> Result<(), Error> {
+        self.shop.cache.put(key, &LayerRecord(layer.map(|stored| stored.layer.clone())))
     }
 
     /// `Some(None)`: known, and it changes nothing.
     async fn cached(&self, key: &Key) -> Result<Option<Option<StoredLayer>>, Error> {
         match self.shop.cache.get(key)? {
             None => Ok(None),
-            Some(None) => Ok(Some(None)),
-            Some(Some(layer)) => Ok(self.shop.images.find(&layer).await?.map(Some)),
+            Some(LayerRecord(None)) => Ok(Some(None)),
+            Some(LayerRecord(Some(layer))) => {
+                let images = self.shop.images.clone();
+                Ok(blocking(move || images.find(&layer)).await?.map(Some))
+            }
         }
     }
 
@@ -274,7 +274,7 @@ impl Executor<'_> {
         // Removed here and now, so that a build that has failed has left nothing behind when it says so.
         running.remove().await.map_err(|error| self.run_failed(step, error))?;
         let stored = stored?;
-        self.shop.cache.put(&key, stored.as_ref())?;
+        self.remember(&key, stored.as_ref())?;
         Ok(stored)
     }
 
@@ -333,19 +333,13 @@ impl Executor<'_> {
 
     /// The layer of what a container changed; `None` if it changed nothing.
     async fn pack(&self, upper: PathBuf, state: &State, stubs: Vec<PathBuf>) -> Result<Option<StoredLayer>, Error> {
-        let path = upper.with_file_name("layer.tar");
-        let (target, below, from) = (path.clone(), state.root.tree(), upper.clone());
-        let packed = blocking(move || -> std::io::Result<u64> {
-            let mut layer = Layer::new(BufWriter::new(File::create(&target)?));
-            pack_upper(&from, &below, &stubs, &mut layer)?;
-            let (file, entries) = layer.finish()?;
-            file.into_inner()?;
-            Ok(entries)
+        let (images, below) = (self.shop.images.clone(), state.root.tree());
+        let packed = blocking(move || {
+            let mut layer = images.new_layer()?;
+            pack_upper(&upper, &below, &stubs, &mut layer).map_err(work(&upper))?;
+            images.finish(layer)
         });
-        match packed.await.map_err(work(&upper))? {
-            0 => Ok(None),
-            _ => self.shop.images.add(&path).await.map(Some),
-        }
+        packed.await
     }
 
     // Mounts of RUN.
@@ -488,7 +482,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// For work on disk: away from the threads that serve.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

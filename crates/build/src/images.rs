@@ -1,30 +1,44 @@
-//! The store of images, as builds use it. INTERIM until oci lands.
+//! The store of images, as builds use it.
 
 use crate::error::Error;
-use crate::error::work;
-use crate::files::Layers;
+use crate::files::{Layer, Layers};
 use crate::image::Image;
 use model::ports::Lines;
+use oci::{BlobWriter, Credentials, Digest, Reference, Store};
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io::BufWriter;
+use std::path::PathBuf;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A layer on its way into the store. Dropped, it leaves nothing.
+pub(crate) type NewLayer = Layer<BufWriter<BlobWriter>>;
+
+/// A layer in the store, and where it is unpacked.
+#[derive(Debug, Clone)]
 pub(crate) struct StoredLayer {
-    pub diff_id: String,
-    pub digest: String,
-    pub size: u64,
-    #[serde(skip)]
+    pub layer: oci::Layer,
     pub directory: PathBuf,
 }
 
+impl StoredLayer {
+    pub fn diff_id(&self) -> &str {
+        self.layer.diff_id.as_str()
+    }
+}
+
+/// What a cache remembers of a layer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord(pub Option<oci::Layer>);
+
+/// The layers of a root, the base first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Root {
     pub layers: Vec<StoredLayer>,
 }
+
 impl Root {
     pub fn directories(&self) -> Vec<PathBuf> {
-        self.layers.iter().map(|l| l.directory.clone()).collect()
+        self.layers.iter().map(|layer| layer.directory.clone()).collect()
     }
     pub fn tree(&self) -> Layers {
         let mut directories = self.directories();
@@ -35,76 +49,88 @@ impl Root {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Images {
-    pub root: PathBuf,
+    pub store: Store,
+    /// By host of the registry.
+    pub credentials: BTreeMap<String, Credentials>,
 }
 
 impl Images {
-    fn directory(&self, diff: &str) -> PathBuf {
-        self.root.join("layers").join(diff.trim_start_matches("sha256:"))
+    pub fn new_layer(&self) -> Result<NewLayer, Error> {
+        let writer = self.store.blob_writer().map_err(Error::Store)?;
+        Ok(Layer::new(BufWriter::new(writer)))
     }
-    pub async fn add(&self, tar: &Path) -> Result<StoredLayer, Error> {
-        let bytes = std::fs::read(tar).map_err(work(tar))?;
-        let digest = model::Digest::of(&bytes).to_string();
-        let blob = self.root.join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
-        std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
-        std::fs::write(&blob, &bytes).unwrap();
-        let directory = self.directory(&digest);
-        if !directory.exists() {
-            std::fs::create_dir_all(&directory).unwrap();
-            let mut archive = tar::Archive::new(&bytes[..]);
-            archive.set_preserve_permissions(true);
-            archive.set_preserve_ownerships(true);
-            archive.set_unpack_xattrs(true);
-            for item in archive.entries().unwrap() {
-                let mut item = item.unwrap();
-                let path = item.path().unwrap().into_owned();
-                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                if name == ".wh..wh..opq" {
-                    rustix::fs::setxattr(
-                        directory.join(path.parent().unwrap()),
-                        "trusted.overlay.opaque",
-                        b"y",
-                        rustix::fs::XattrFlags::empty(),
-                    )
-                    .unwrap();
-                } else if let Some(gone) = name.strip_prefix(".wh.") {
-                    rustix::fs::mknodat(
-                        rustix::fs::CWD,
-                        directory.join(path.with_file_name(gone)),
-                        rustix::fs::FileType::CharacterDevice,
-                        0o600.into(),
-                        0,
-                    )
-                    .unwrap();
-                } else {
-                    item.unpack_in(&directory).unwrap();
-                }
-            }
+
+    /// Makes it a layer of the store and unpacks it; `None` if nothing is in it. Blocks.
+    pub fn finish(&self, layer: NewLayer) -> Result<Option<StoredLayer>, Error> {
+        let written = |error: std::io::Error| Error::Work { path: "a layer".into(), source: error };
+        let (output, entries) = layer.finish().map_err(written)?;
+        if entries == 0 {
+            return Ok(None);
         }
-        let _ = sha2::Sha256::new();
-        Ok(StoredLayer { diff_id: digest.clone(), digest, size: bytes.len() as u64, directory })
+        let writer = output.into_inner().map_err(|error| written(error.into_error()))?;
+        let (digest, size) = writer.finish(None).map_err(Error::Store)?;
+        // A plain tar is its own content.
+        self.unpacked(oci::Layer { diff_id: digest.clone(), digest, size }).map(Some)
     }
-    pub async fn find(&self, layer: &StoredLayer) -> Result<Option<StoredLayer>, Error> {
-        let directory = self.directory(&layer.diff_id);
-        Ok(directory.is_dir().then(|| StoredLayer { directory, ..layer.clone() }))
+
+    /// A layer that was stored before; `None` if it is gone. Blocks.
+    pub fn find(&self, layer: &oci::Layer) -> Result<Option<StoredLayer>, Error> {
+        match self.store.blob_size(&layer.digest) {
+            Some(_) => self.unpacked(layer.clone()).map(Some),
+            None => Ok(None),
+        }
     }
-    pub async fn base(&self, reference: &str, _lines: &dyn Lines) -> Result<(Image, Root), Error> {
-        let path = self.root.join("tags").join(reference.replace('/', "+"));
-        let missing = || Error::Image { image: reference.to_owned(), problem: "is not in the store".into() };
-        let bytes = std::fs::read(path).map_err(|_| missing())?;
-        let (image, layers): (Image, Vec<StoredLayer>) = serde_json::from_slice(&bytes).unwrap();
-        let layers = layers.into_iter().map(|l| StoredLayer { directory: self.directory(&l.diff_id), ..l }).collect();
-        Ok((image, Root { layers }))
+
+    fn unpacked(&self, layer: oci::Layer) -> Result<StoredLayer, Error> {
+        let directory = self.store.unpack(&layer).map_err(Error::Store)?;
+        Ok(StoredLayer { layer, directory })
     }
-    /// Puts an image together; its manifest's digest and its size.
-    pub async fn put(&self, image: &Image, root: &Root, tag: &str) -> Result<(model::Digest, u64), Error> {
-        let bytes = serde_json::to_vec(&(image, &root.layers)).unwrap();
-        let path = self.root.join("tags").join(tag.replace('/', "+"));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, &bytes).unwrap();
-        Ok((model::Digest::of(&bytes), root.layers.iter().map(|l| l.size).sum()))
+
+    /// The image of this name, from the store or else from its registry, with its layers unpacked.
+    pub async fn base(&self, name: &str, lines: &dyn Lines) -> Result<(Image, Root), Error> {
+        let reference: Reference = name.parse().map_err(|error: oci::ReferenceError| image_error(name, &error))?;
+        let digest = match self.store.resolve(&reference) {
+            Ok(digest) => digest,
+            Err(oci::Error::NotFound { .. }) => {
+                lines.line(&format!("pulling {reference}"));
+                let credentials = self.credentials.get(&reference.registry).cloned().unwrap_or_default();
+                let progress = |text: &str| {
+                    lines.line(text);
+                };
+                let pulled = self.store.pull(&reference, &credentials, &progress).await;
+                pulled.map_err(|error| image_error(name, &error))?
+            }
+            Err(error) => return Err(Error::Store(error)),
+        };
+        let image = self.store.image(&digest).map_err(|error| image_error(name, &error))?;
+        let directories = self.store.layer_paths(&image).await.map_err(|error| image_error(name, &error))?;
+        let layers = image.layers().into_iter().zip(directories);
+        let layers = layers.map(|(layer, directory)| StoredLayer { layer, directory }).collect();
+        let config = serde_json::to_value(&image.config).and_then(serde_json::from_value);
+        let config: Image = config.map_err(|error| image_error(name, &error))?;
+        Ok((config, Root { layers }))
     }
-    pub async fn has(&self, _: &model::Digest) -> Result<bool, Error> {
-        Ok(true)
+
+    /// Puts an image together and tags it; its manifest's digest and its size in bytes. Blocks.
+    pub fn put(&self, image: &Image, root: &Root, tag: &str) -> Result<(Digest, u64), Error> {
+        let layers: Vec<_> = root.layers.iter().map(|layer| layer.layer.clone()).collect();
+        let config = serde_json::to_vec(image).expect("configurations are text, numbers and tables");
+        let digest = self.store.put_image(&config, &layers).map_err(Error::Store)?;
+        let reference: Reference = tag.parse().map_err(|error: oci::ReferenceError| image_error(tag, &error))?;
+        self.store.tag(&reference, &digest).map_err(Error::Store)?;
+        Ok((digest, layers.iter().map(|layer| layer.size).sum()))
     }
+
+    /// True if the manifest, the configuration and all layers are there.
+    pub fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        match self.store.image(digest) {
+            Ok(image) => Ok(image.manifest.layers.iter().all(|layer| self.store.blob_size(&layer.digest).is_some())),
+            Err(oci::Error::BlobMissing { .. }) => Ok(false),
+            Err(error) => Err(Error::Store(error)),
+        }
+    }
+}
+
+fn image_error(name: &str, error: &dyn std::error::Error) -> Error {
+    Error::Image { image: name.to_owned(), problem: crate::with_sources(error) }
 }

@@ -31,7 +31,7 @@ pub use error::{CopyFailure, Error};
 
 use crate::cache::Cache;
 use crate::dockerfile::{Dockerfile, Instruction, Problem};
-use crate::execute::{Executor, Progress, Shop};
+use crate::execute::{Executor, Progress, Shop, blocking};
 use crate::files::{Ignore, Memory, normal};
 use crate::images::Images;
 use crate::plan::{Globals, find_stage};
@@ -52,7 +52,9 @@ pub const MEMORY_BYTES: u64 = 4 << 30;
 /// Where builds work.
 pub struct Options {
     /// Where images go.
-    pub images: PathBuf,
+    pub images: oci::Store,
+    /// For registries of base images, by host (`ghcr.io`, `localhost:5000`); others are asked without.
+    pub credentials: BTreeMap<String, oci::Credentials>,
     /// Runs RUN.
     pub containers: Runtime,
     /// A directory for what may be lost: `<data>/build`.
@@ -72,7 +74,7 @@ impl Builder {
     /// Creates the cache directory. Call [`Builder::recover`] before the first build.
     pub fn new(options: Options) -> Result<Self, Error> {
         let shop = Shop {
-            images: Images { root: options.images },
+            images: Images { store: options.images, credentials: options.credentials },
             containers: options.containers,
             cache: Cache::new(options.cache)?,
             memory_bytes: options.memory_bytes,
@@ -148,8 +150,10 @@ impl Builder {
         root: &images::Root,
         lines: &dyn Lines,
     ) -> Result<ImageRef, Error> {
-        let tag = format!("{project}/{}:{}", build.component, build.number);
-        let (digest, size) = self.shop.images.put(image, root, &tag).await?;
+        let tag = format!("{}/{project}/{}:{}", model::REGISTRY, build.component, build.number);
+        let (images, image, root) = (self.shop.images.clone(), image.clone(), root.clone());
+        let (digest, size) = blocking(move || images.put(&image, &root, &tag)).await?;
+        let digest = digest.as_str().parse().expect("both crates write digests as sha256:<64 hexadecimal digits>");
         lines.line(&format!("image {digest} {}", megabytes(size)));
         Ok(ImageRef::recorded(project, &build.component, &digest))
     }
@@ -173,7 +177,11 @@ impl model::ports::Builder for Builder {
     }
 
     async fn has(&self, image: &ImageRef) -> Result<bool, PortError> {
-        self.shop.images.has(&image.digest()).await.map_err(|error| PortError::Transient(with_sources(&error)))
+        let digest =
+            image.digest().as_str().parse().expect("both crates write digests as sha256:<64 hexadecimal digits>");
+        let images = self.shop.images.clone();
+        let found = blocking(move || images.has(&digest)).await;
+        found.map_err(|error| PortError::Transient(with_sources(&error)))
     }
 }
 

@@ -40,25 +40,38 @@ pub(super) struct World {
     containers: Runtime,
     told: Told,
     before: BTreeSet<String>,
+    cgroup_parent: String,
     directory: tempfile::TempDir,
 }
 
 impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let instance =
-            directory.path().file_name().unwrap().to_str().unwrap().trim_start_matches(".tmp").to_lowercase();
-        let cgroup_parent = format!("trimtab-test-{instance}");
-        let config = Config { exe: shim(), root: directory.path().join("containers"), instance, cgroup_parent };
+        let name = directory.path().file_name().unwrap().to_str().unwrap().trim_start_matches(".tmp").to_lowercase();
+        let cgroup_parent = format!("trimtab-test-{name}");
+        let before = machine(&cgroup_parent);
+        let config = Config {
+            exe: shim(),
+            root: directory.path().join("containers"),
+            instance: name,
+            cgroup_parent: cgroup_parent.clone(),
+        };
         let containers = Runtime::new(config).unwrap();
         let options = Options {
-            images: directory.path().join("oci"),
+            images: oci::Store::open(directory.path().join("oci")).unwrap(),
+            credentials: BTreeMap::new(),
             containers: containers.clone(),
             cache: directory.path().join("build"),
             memory_bytes: 256 << 20,
         };
-        let before = machine();
-        Self { builder: Builder::new(options).unwrap(), containers, told: Told::default(), before, directory }
+        Self {
+            builder: Builder::new(options).unwrap(),
+            containers,
+            told: Told::default(),
+            before,
+            cgroup_parent,
+            directory,
+        }
     }
 
     async fn build(&self, files: &[(&str, &str)]) -> Result<Built, String> {
@@ -102,18 +115,18 @@ impl World {
         self.containers.purge().await.unwrap();
         let work: Vec<_> = fs::read_dir(self.directory.path().join("build/work")).unwrap().collect();
         assert!(work.is_empty(), "{work:?} is left");
-        let after = machine();
+        let after = machine(&self.cgroup_parent);
         assert_eq!(after.difference(&self.before).collect::<Vec<_>>(), Vec::<&String>::new());
     }
 }
 
-/// Mounts, cgroups of tests and shims.
-fn machine() -> BTreeSet<String> {
+/// Mounts, and cgroups of this name.
+fn machine(cgroup: &str) -> BTreeSet<String> {
     let mut found: BTreeSet<_> = fs::read_to_string("/proc/self/mounts").unwrap().lines().map(str::to_owned).collect();
     for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         for group in fs::read_dir(controller.path()).into_iter().flatten().flatten() {
             let path = group.path().display().to_string();
-            if path.contains("trimtab-test-") {
+            if path.ends_with(cgroup) {
                 found.insert(path);
             }
         }
