@@ -1,0 +1,4 @@
+//! A node against the embedded API server, seen through the API as any client sees it.
+
+mod cluster;
+mod simulated;
