@@ -56,7 +56,10 @@ impl Control {
         .await?;
         let config = tls::server_config(&layout)?;
         let (server, authenticator, stop) = (api.clone(), tokens.clone(), shutdown.clone());
-        tasks.spawn(async move { Ok(server.serve(kubernetes, config, authenticator, stop).await?) });
+        tasks.spawn(async move {
+            server.serve(kubernetes, config, authenticator, stop).await;
+            Ok(())
+        });
 
         // The node and its controllers.
         let images = oci::Store::open(layout.images())?;
@@ -89,9 +92,10 @@ impl Control {
         )
         .await?;
         api.set_kubelet(node.kubelet());
+        let options = controllers::Options { node_name: NODE.into(), root_ca: Some(tls::authority(&layout)?) };
         let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
         tasks.spawn(async move {
-            Ok(controllers::run(client, controllers::Options { node_name: NODE.into() }, stop).await?)
+            Ok(controllers::run(client, options, stop).await?)
         });
 
         // Git, traffic, the data plane, builds.
@@ -236,7 +240,7 @@ async fn builder(
         instance: instance.short().to_owned(),
         cgroup_parent: format!("trimtab-{}", instance.short()),
     })?;
-    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), memory_bytes: build::MEMORY_BYTES })?;
+    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), credentials: Default::default(), memory_bytes: build::MEMORY_BYTES })?;
     builder.recover().await?;
     Ok(builder)
 }

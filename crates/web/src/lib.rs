@@ -7,4 +7,4 @@ mod api;
 mod service;
 
 pub use api::router;
-pub use service::{Delivery, Error, Init, InitDone, LogRequest, People, Promote, Rollback, Text, Updates};
+pub use service::{Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates};
