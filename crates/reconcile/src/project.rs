@@ -5,7 +5,7 @@ use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
 use crate::{Inner, builds, environment, projections, wake_of};
 use model::flow::{Repository, Revision};
-use model::ports::{Commit, PortError, Written};
+use model::ports::{Commit, PortError, Wake, Written};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
 use model::{Build, BuildId, CommitId, Environment, Project};
 use promote::{Action, Decision, Facts};
@@ -117,7 +117,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
     let building = tokio::spawn(builds::run(inner.clone(), handle.clone(), shutdown.clone()));
     loop {
         if !watching {
-            watching = inner.ports.records.watch(&handle.name, wake.clone()).await.is_ok();
+            watching = open(&inner, &handle, &wake).await.is_ok();
         }
         let again = match work.pass().await {
             Ok(()) => !watching,
@@ -138,6 +138,12 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         }
     }
     let _ = building.await;
+}
+
+/// Makes room for the project's objects, and watches them.
+async fn open(inner: &Inner, handle: &Handle, wake: &Wake) -> Result<(), PortError> {
+    inner.ports.records.open(&handle.name).await?;
+    inner.ports.records.watch(&handle.name, wake.clone()).await
 }
 
 /// The loop's own state: nothing but caches.

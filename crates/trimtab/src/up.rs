@@ -158,8 +158,7 @@ impl Control {
         let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
         let router = web::router(Arc::new(app), tokens.clone())
             .merge(source.router(tokens))
-            .route_service("/v2/", registry.clone())
-            .route_service("/v2/{*path}", registry);
+            .fallback_service(registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
             axum::serve(control, router)
