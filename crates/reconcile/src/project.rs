@@ -5,6 +5,7 @@ use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
 use crate::{Inner, builds, environment, projections, wake_of};
 use model::flow::{Repository, Revision};
+use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
 use model::{Build, BuildId, CommitId, Environment, Project};
@@ -368,15 +369,11 @@ fn touches(commit: &Commit, path: &str) -> bool {
     commit.paths.is_empty() || commit.paths.iter().any(|p| inside(p) || p == crate::config::COMPONENT_FILE)
 }
 
-/// The highest number that a build of the component ever had: in the records, or in a pin.
+/// The highest number that a build of the component ever had: in the records, or in a pin that was admitted.
 fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
     let built = facts.builds.iter().map(|b| &b.spec.build);
-    let pins = facts
-        .states
-        .values()
-        .flat_map(BTreeMap::values)
-        .flatten()
-        .flat_map(|state| state.pins.values())
-        .map(|pin| &pin.build);
+    let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted).filter_map(|e| e.commit.as_ref());
+    let states = admitted.filter_map(|commit| facts.states.get(commit)).flat_map(BTreeMap::values).flatten();
+    let pins = states.flat_map(|state| state.pins.values()).map(|pin| &pin.build);
     built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
 }
