@@ -107,7 +107,7 @@ impl Unpacker {
         if let Some((known, directory)) = &self.parent
             && known == path
         {
-            return Ok(directory.try_clone()?);
+            return directory.try_clone();
         }
         let directory = match self.resolve(path) {
             Err(Errno::NOENT) => self.make_directories(path)?,
