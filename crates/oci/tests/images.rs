@@ -386,13 +386,23 @@ async fn a_crash_leaves_the_old_or_the_new() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("oci");
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "a_crash_leaves_the_old_or_the_new"]).env(CRASH_ROOT, &root).env("TRIMTAB_FAILPOINT", point);
+        command
+            .args(["--exact", "a_crash_leaves_the_old_or_the_new"])
+            .env(CRASH_ROOT, &root)
+            .env("TRIMTAB_FAILPOINT", point);
         let output = command.output().unwrap();
-        assert!(!output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("did not abort"), "{point}");
+        assert!(
+            !output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("did not abort"),
+            "{point}"
+        );
         let store = Store::open(&root).unwrap();
         for entry in fs::read_dir(root.join("blobs/sha256")).unwrap() {
             let path = entry.unwrap().path();
-            assert_eq!(Digest::of(&fs::read(&path).unwrap()).hex(), path.file_name().unwrap().to_str().unwrap(), "{point}");
+            assert_eq!(
+                Digest::of(&fs::read(&path).unwrap()).hex(),
+                path.file_name().unwrap().to_str().unwrap(),
+                "{point}"
+            );
         }
         let tagged = store.resolve(&name).is_ok();
         assert_eq!(tagged, ["oci.ref.after", "oci.layer.before", "oci.layer.after"].contains(point), "{point}");
