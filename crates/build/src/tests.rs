@@ -37,6 +37,7 @@ impl Told {
 /// A builder with directories of its own, and the state of the machine before it.
 pub(super) struct World {
     builder: Builder,
+    store: oci::Store,
     containers: Runtime,
     told: Told,
     before: BTreeSet<String>,
@@ -57,8 +58,9 @@ impl World {
             cgroup_parent: cgroup_parent.clone(),
         };
         let containers = Runtime::new(config).unwrap();
+        let store = oci::Store::open(directory.path().join("oci")).unwrap();
         let options = Options {
-            images: oci::Store::open(directory.path().join("oci")).unwrap(),
+            images: store.clone(),
             credentials: BTreeMap::new(),
             containers: containers.clone(),
             cache: directory.path().join("build"),
@@ -66,6 +68,7 @@ impl World {
         };
         Self {
             builder: Builder::new(options).unwrap(),
+            store,
             containers,
             told: Told::default(),
             before,
@@ -80,6 +83,17 @@ impl World {
 
     async fn build_with(&self, files: &[(&str, &str)], rule: BuildRule) -> Result<Built, String> {
         let request = request("web-1", files, rule);
+        self.execute(request).await
+    }
+
+    /// Builds what lies in a directory.
+    async fn build_directory(&self, context: &Path) -> Result<Built, String> {
+        let mut request = request("web-1", &[], BuildRule::default());
+        read(context, Path::new(""), &mut request.snapshot.files);
+        self.execute(request).await
+    }
+
+    async fn execute(&self, request: BuildRequest) -> Result<Built, String> {
         let turn = Arc::new(self.builder.turn().await);
         let state = self.builder.execute(&request, &self.told, turn).await;
         let state = state.map_err(|error| with_sources(&error))?;
@@ -160,6 +174,24 @@ fn request(build: &str, files: &[(&str, &str)], rule: BuildRule) -> BuildRequest
     };
     let files = files.iter().map(file).collect();
     BuildRequest { project, build: build.parse().unwrap(), snapshot: Snapshot { revision, files }, rule }
+}
+
+fn read(root: &Path, below: &Path, files: &mut BTreeMap<String, File>) {
+    for item in fs::read_dir(root.join(below)).unwrap() {
+        let path = below.join(item.unwrap().file_name());
+        let about = fs::symlink_metadata(root.join(&path)).unwrap();
+        let (mode, bytes) = if about.is_dir() {
+            read(root, &path, files);
+            continue;
+        } else if about.is_symlink() {
+            (FileMode::Symlink, fs::read_link(root.join(&path)).unwrap().into_os_string().into_encoded_bytes())
+        } else {
+            let executable = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o100 != 0;
+            let mode = if executable { FileMode::Executable } else { FileMode::Regular };
+            (mode, fs::read(root.join(&path)).unwrap())
+        };
+        files.insert(path.display().to_string(), File { mode, bytes: bytes.into() });
+    }
 }
 
 pub(super) struct Built {
