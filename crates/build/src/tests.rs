@@ -289,7 +289,7 @@ async fn an_image_without_run_needs_no_root() {
         config,
         serde_json::json!({
             "User": "33:33", "WorkingDir": "/srv/deep/up", "StopSignal": "SIGINT",
-            "Env": ["A=1", "B=hi "], "Labels": {"org.x": "hi "}, "Entrypoint": ["/bin/sh", "-c", "serve $A"], "Cmd": ["x"],
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "A=1", "B=hi "], "Labels": {"org.x": "hi "}, "Entrypoint": ["/bin/sh", "-c", "serve $A"], "Cmd": ["x"],
             "ExposedPorts": {"53/udp": {}, "8080/tcp": {}, "9090/tcp": {}}, "Volumes": {"/data": {}},
             "Healthcheck": {"Test": ["NONE"]},
         })
