@@ -303,6 +303,36 @@ async fn an_image_without_run_needs_no_root() {
 }
 
 #[tokio::test]
+async fn images_are_stored_under_their_build() {
+    use model::ports::Builder as _;
+    let world = World::new();
+    let files = [("Dockerfile", "FROM trimtab/static\nCOPY index.html /srv/\n"), ("index.html", "<p>")];
+    let first = world.builder.build(&request("web-7", &files, BuildRule::default()), &world.told).await.unwrap();
+    assert!(first.name() == "registry.trimtab.internal/tests/web" && world.builder.has(&first).await.unwrap());
+    let told = std::mem::take(&mut *world.told.0.lock().unwrap());
+    assert_eq!(told[..2], ["step 1/2 FROM trimtab/static", "step 2/2 COPY index.html /srv/"]);
+    let last = told.last().unwrap();
+    assert!(last.starts_with(&format!("image {} ", first.digest())) && last.ends_with(" MB"), "{told:?}");
+    let tag = world.store.resolve(&"registry.trimtab.internal/tests/web:7".parse().unwrap()).unwrap();
+    assert_eq!(tag.as_str(), first.digest().as_str());
+    let again = world.builder.build(&request("web-8", &files, BuildRule::default()), &world.told).await.unwrap();
+    assert_eq!(again, first, "equal input makes an equal image");
+    assert!(world.told.take().contains(&"step 2/2 COPY index.html /srv/ (cached)".to_owned()));
+
+    let (project, build) = ("tests".parse().unwrap(), "other-1".parse().unwrap());
+    let fetched = world.builder.fetch(&project, &build, "trimtab/static", &world.told).await.unwrap();
+    assert_eq!(fetched.name(), "registry.trimtab.internal/tests/other");
+    let unknown = model::ImageRef::recorded(&project, &build.component, &model::Digest::of(b"unknown"));
+    assert!(!world.builder.has(&unknown).await.unwrap());
+    let failure = world.builder.fetch(&project, &build, "No Image", &world.told).await.unwrap_err();
+    assert!(failure.message.starts_with("image No Image: "), "{failure}");
+    // What a crash leaves is swept away at the next start.
+    fs::write(world.directory.path().join("build/work/left"), "").unwrap();
+    world.builder.recover().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn mistakes_are_told_with_their_place() {
     let world = World::new();
     let cases = [
@@ -325,6 +355,11 @@ async fn mistakes_are_told_with_their_place() {
             "Dockerfile:2: COPY ",
         ),
         ("FROM scratch\nCOPY --chmod=u+x a /", "write octal digits, 755", "Dockerfile:2: COPY "),
+        (
+            "FROM trimtab/static\nRUN make",
+            "the image has no /bin/sh; build in a stage on an image that has it",
+            "Dockerfile:2: RUN make: ",
+        ),
         ("FROM scratch\nUSER web\nWORKDIR /x", "there is no user \"web\"", "Dockerfile:3: WORKDIR /x: "),
     ];
     for (dockerfile, problem, place) in cases {
