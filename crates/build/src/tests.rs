@@ -102,6 +102,7 @@ impl World {
 
     /// Builds and tags a base image: busybox with a shell. `None` if the machine has no static busybox.
     async fn base(&self) -> Option<()> {
+        build_shim();
         let busybox = fs::read("/usr/bin/busybox").or_else(|_| fs::read("/bin/busybox")).ok()?;
         let dockerfile = concat!(
             "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n",
@@ -148,17 +149,20 @@ fn machine(cgroup: &str) -> BTreeSet<String> {
     found
 }
 
-/// The shim's binary, built once.
-fn shim() -> std::path::PathBuf {
-    static SHIM: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
-    let built = SHIM.get_or_init(|| {
+/// The shim's binary beside this test.
+fn shim() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join("container-shim")
+}
+
+/// Builds the shim, once.
+fn build_shim() {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
         let arguments = ["build", "--quiet", "--package", "container", "--bin", "container-shim"];
         let status = Command::new(env!("CARGO")).args(arguments).status().expect("cargo runs: it runs this test");
         assert!(status.success());
-        let test = std::env::current_exe().unwrap();
-        test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join("container-shim")
     });
-    built.clone()
 }
 
 /// `path*` is executable.

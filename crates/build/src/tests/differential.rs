@@ -56,6 +56,7 @@ const CASES: [(&str, &str); 12] = [
 async fn images_are_like_those_of_buildah() {
     let busybox = fs::read("/usr/bin/busybox").or_else(|_| fs::read("/bin/busybox"));
     let (Ok(busybox), true) = (busybox, Command::new("buildah").arg("version").output().is_ok()) else { return };
+    build_shim();
     let world = World::new();
     let context = world.directory.path().join("context");
     write_context(&context, &busybox);
