@@ -1,5 +1,8 @@
 //! The tests of this crate from outside, in one binary.
 
 mod client;
+mod collect;
 mod golden;
+mod kill;
 mod support;
+mod watch;
