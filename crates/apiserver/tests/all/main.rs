@@ -4,5 +4,6 @@ mod client;
 mod collect;
 mod golden;
 mod kill;
+mod kubectl;
 mod support;
 mod watch;
