@@ -104,15 +104,16 @@ impl World {
 
     /// Waits until the container has printed `line`.
     async fn printed(&self, id: &str, line: &str) {
-        until(&format!("{id} prints {line:?}"), || self.log(id).iter().any(|entry| entry.ends_with(line))).await;
+        until(&format!("{id} prints {line:?}"), || self.log(id), |log| log.iter().any(|entry| entry.ends_with(line)))
+            .await;
     }
 
     /// Everything is deleted, and the machine is as before.
     async fn clean(&self) {
         self.runtime.purge().await.unwrap();
         assert_eq!(fs::read_dir(&self.config.root).unwrap().count(), 0);
-        let (before, parent) = (&self.before, &self.config.cgroup_parent);
-        until("the machine is as before", || Machine::look(parent) == *before).await;
+        let parent = &self.config.cgroup_parent;
+        until("the machine is as before", || Machine::look(parent), |machine| *machine == self.before).await;
     }
 
     fn cgroup_file(&self, controller: &str, id: &str, file: &str) -> String {
@@ -134,29 +135,38 @@ impl Drop for World {
     }
 }
 
+/// What this test could have left on the machine; others may be at work beside it.
 #[derive(Debug, PartialEq)]
 struct Machine {
-    mounts: String,
+    mounts: Vec<String>,
     cgroups: Vec<PathBuf>,
-    shims: BTreeSet<String>,
+    shims: Vec<String>,
 }
 
 impl Machine {
     fn look(parent: &str) -> Self {
+        let directory = format!(".tmp{}", parent.trim_start_matches("trimtab-test-"));
+        let ours = |line: &String| line.to_lowercase().contains(&directory);
         let controllers = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
         let cgroups = controllers.map(|path| path.join(parent)).filter(|path| path.exists()).collect();
-        let processes = fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
-        let shims = processes.filter(|line| line.contains(parent.trim_start_matches("trimtab-test-"))).collect();
-        Self { mounts: fs::read_to_string("/proc/self/mounts").unwrap(), cgroups, shims }
+        let processes = || fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+        let read = |file: &'static str| processes().filter_map(move |path| fs::read_to_string(path.join(file)).ok());
+        let shims = read("cmdline").filter(ours).collect();
+        let mounts =
+            read("mounts").flat_map(|text| text.lines().map(String::from).collect::<Vec<_>>()).filter(ours).collect();
+        Self { mounts, cgroups, shims }
     }
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+/// Waits until a look at something is as expected; shows the last look if it never is.
+async fn until<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, expected: impl Fn(&T) -> bool) {
     let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s: {what}");
+    loop {
+        let seen = look();
+        if expected(&seen) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s: {what}; it is {seen:#?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -324,7 +334,7 @@ async fn exec_has_its_own_end_streams_and_timeout() {
     slow.timeout = Duration::from_millis(300);
     assert!(matches!(world.runtime.exec("host", slow).await, Err(Error::ExecTimeout { .. })));
     let procs = || world.cgroup_file("pids", "host", "cgroup.procs").lines().count();
-    until("the timed-out process is gone", || procs() == 1).await;
+    until("the timed-out process is gone", procs, |count| *count == 1).await;
     let mut loud = exec(&["probe", "lines", "100000"]);
     loud.output_bytes_max = 100;
     assert_eq!(world.runtime.exec("host", loud).await.unwrap().stdout.len(), 100);
@@ -335,11 +345,12 @@ async fn exec_has_its_own_end_streams_and_timeout() {
     tokio::io::AsyncReadExt::read_to_string(&mut stream.stdout, &mut text).await.unwrap();
     assert_eq!((stream.wait().await.unwrap(), text.as_str()), (0, "SHOUT"));
     let directory = world.config.root.join("host");
-    until("execs leave nothing", || {
-        fs::read_dir(&directory)
-            .unwrap()
-            .all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with("exec-"))
-    })
+    let names = || fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    until(
+        "execs leave nothing",
+        || names().filter(|name| name.starts_with("exec-")).collect::<Vec<_>>(),
+        Vec::is_empty,
+    )
     .await;
     world.clean().await;
 }
