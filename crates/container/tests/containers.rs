@@ -471,3 +471,99 @@ async fn fifty_starts_four_at_a_time() {
     );
     world.clean().await;
 }
+
+#[tokio::test]
+#[ignore = "root: namespaces, mounts and cgroups"]
+async fn containers_of_a_pod_share_what_they_are_told_to() {
+    let world = World::new();
+    let first = world.runtime.start(&world.spec("first", &["sleep"])).await.unwrap();
+    let of_first = |name: &str| PathBuf::from(format!("/proc/{}/ns/{name}", first.pid));
+    let mut second = world.spec("second", &["sleep"]);
+    second.network = Network::Namespace(of_first("net"));
+    (second.pid, second.ipc, second.uts) =
+        (Namespace::Path(of_first("pid")), Namespace::Path(of_first("ipc")), Namespace::Path(of_first("uts")));
+    let mut host = world.spec("host", &["sleep"]);
+    (host.network, host.pid, host.ipc, host.uts) = (Network::Host, Namespace::Host, Namespace::Host, Namespace::Host);
+    host.privileged = true;
+    let (second, host) = (world.runtime.start(&second).await.unwrap(), world.runtime.start(&host).await.unwrap());
+    let link = |pid: &str, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+    for name in ["net", "pid", "ipc", "uts"] {
+        assert_eq!(link(&second.pid.to_string(), name), link(&first.pid.to_string(), name), "{name}");
+        assert_eq!(link(&host.pid.to_string(), name), link("self", name), "{name}");
+        assert_ne!(link(&first.pid.to_string(), name), link("self", name), "{name}");
+    }
+    // In a shared PID namespace signals without a handler end a process.
+    world.runtime.kill("second", 15).await.unwrap();
+    assert_eq!(world.runtime.wait("second").await.unwrap().signal, Some(15));
+    assert_eq!(world.runtime.state("first").await.unwrap().unwrap().exit, None);
+    world.clean().await;
+}
+
+/// A shim that dies at a failpoint.
+fn failing_shim(world: &World, name: &str) -> Runtime {
+    let script = world.directory.path().join(name);
+    let shim = env!("CARGO_BIN_EXE_container-shim");
+    fs::write(&script, format!("#!/bin/sh\nTRIMTAB_FAILPOINT={name} exec {shim} \"$@\"\n")).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    Runtime::new(Config { exe: script, ..world.config.clone() }).unwrap()
+}
+
+/// Where the test that re-runs itself as a daemon finds its world.
+const DAEMON_ROOT: &str = "CONTAINER_TEST_ROOT";
+
+#[tokio::test]
+#[ignore = "root: namespaces, mounts and cgroups"]
+async fn each_crash_leaves_a_state_that_the_next_daemon_settles() {
+    if let Ok(root) = std::env::var(DAEMON_ROOT) {
+        // The daemon of the last two cases: it dies in `start`.
+        let config = Config {
+            exe: env!("CARGO_BIN_EXE_container-shim").into(),
+            root: root.into(),
+            instance: String::new(),
+            cgroup_parent: "trimtab-test-dead".to_owned(),
+        };
+        let spec =
+            Spec { id: "half".to_owned(), args: vec!["x".to_owned()], log: "/dev/null".into(), ..Spec::default() };
+        let _ = Runtime::new(config).unwrap().start(&spec).await;
+        unreachable!("the failpoint did not abort");
+    }
+    let world = World::new();
+    for name in FAILPOINTS {
+        let runtime = failing_shim(&world, name);
+        let spec = world.spec("crash", &["exit", "3"]);
+        let what = match *name {
+            "container.state.before" | "container.state.after" => {
+                let error = runtime.start(&spec).await.unwrap_err();
+                assert!(
+                    matches!(&error, Error::Start { failure, .. } if failure.message.contains("the shim died")),
+                    "{name}: {error}"
+                );
+                Vec::new()
+            }
+            "container.exit.before" | "container.exit.after" => {
+                runtime.start(&spec).await.unwrap();
+                let lost = *name == "container.exit.before";
+                let exit = runtime.wait("crash").await.unwrap();
+                assert_eq!((exit.lost, exit.code), (lost, if lost { 137 } else { 3 }), "{name}");
+                vec![Some(lost)]
+            }
+            _ => {
+                let status = Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "each_crash_leaves_a_state_that_the_next_daemon_settles", "--ignored"])
+                    .env(DAEMON_ROOT, &world.config.root)
+                    .env("TRIMTAB_FAILPOINT", name)
+                    .output()
+                    .unwrap();
+                assert!(!status.status.success());
+                assert!(world.config.root.join("half").exists(), "{name}");
+                Vec::new()
+            }
+        };
+        let next = Runtime::new(world.config.clone()).unwrap();
+        let seen: Vec<_> = next.list().await.unwrap().into_iter().map(|info| info.exit.map(|exit| exit.lost)).collect();
+        assert_eq!(seen, what, "{name}");
+        next.delete("crash").await.unwrap();
+        assert_eq!(fs::read_dir(&world.config.root).unwrap().count(), 0, "{name}");
+    }
+    world.clean().await;
+}

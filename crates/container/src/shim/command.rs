@@ -120,26 +120,29 @@ fn executable(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The kernel says "no such file" of a file that is there when the interpreter it names is not.
+/// The kernel says "no such file" of a file that is there when the interpreter or loader it names is not.
 fn explain(name: &str, path: &Path, error: &io::Error) -> String {
-    match (error.raw_os_error(), first_line(path)) {
-        (Some(libc::ENOENT), Some(line)) if line.starts_with("#!") => {
-            format!("exec: {name:?}: its interpreter is not in the image: {line}")
-        }
-        (Some(libc::ENOENT), _) => {
-            format!(
-                "exec: {name:?}: the loader it is linked against is not in the image; link it statically or use a base that has it"
-            )
-        }
-        (Some(libc::ENOEXEC), _) => {
-            format!("exec: {name:?}: not a program for this machine (no `#!` line, or another architecture)")
-        }
-        _ => format!("exec: {name:?}: {error}"),
+    let start = start(path);
+    let missing = error.raw_os_error() == Some(libc::ENOENT);
+    if missing && start.starts_with(b"#!") {
+        let line = String::from_utf8_lossy(start.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+        return format!("exec: {name:?}: its interpreter is not in the image: {line}");
     }
+    if missing && start.starts_with(b"\x7fELF") {
+        return format!(
+            "exec: {name:?}: the loader it is linked against is not in the image; link it statically, or use a base that has it"
+        );
+    }
+    // execvp gives what is not a program to /bin/sh, hence ENOENT where there is no shell.
+    if missing || error.raw_os_error() == Some(libc::ENOEXEC) {
+        return format!("exec: {name:?}: not a program for this machine (no `#!` line, or another architecture)");
+    }
+    format!("exec: {name:?}: {error}")
 }
 
-fn first_line(path: &Path) -> Option<String> {
-    let mut start = [0; 128];
-    let length = fs::File::open(path).ok()?.read(&mut start).ok()?;
-    String::from_utf8_lossy(&start[..length]).lines().next().map(str::to_owned)
+fn start(path: &Path) -> Vec<u8> {
+    let mut start = vec![0; 128];
+    let length = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or_default();
+    start.truncate(length);
+    start
 }
