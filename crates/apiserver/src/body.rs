@@ -36,7 +36,11 @@ where
         Some(b"gzip") => inflate(&bytes),
         Some(other) => {
             let other = String::from_utf8_lossy(other);
-            Err(Refusal::new(415, "UnsupportedMediaType", format!("content encoding {other} is not supported; send gzip or none")))
+            Err(Refusal::new(
+                415,
+                "UnsupportedMediaType",
+                format!("content encoding {other} is not supported; send gzip or none"),
+            ))
         }
     }
 }
@@ -51,7 +55,7 @@ fn inflate(bytes: &[u8]) -> Result<Bytes> {
 /// A value and the fields that stand in it twice, as `duplicate field "spec.replicas"`.
 #[derive(Debug)]
 pub struct Decoded {
-    /// What was sent; of a field that stands there twice, the last.
+    /// What was sent; of a field that stands there twice, the last; maps that do add up.
     pub value: Value,
     /// In the order of the body.
     pub duplicates: Vec<String>,
@@ -77,8 +81,12 @@ fn from_json(bytes: &[u8]) -> Result<Decoded, serde_json::Error> {
 
 fn from_yaml(bytes: &[u8]) -> Result<Decoded, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the YAML is not UTF-8".to_owned())?;
-    let _ = text;
-    Err("YAML".into())
+    let documents = yaml::parse(text, "").map_err(|error| error.to_string())?;
+    let [document] = documents.as_slice() else {
+        return Err(format!("one YAML document is expected, and {} were sent", documents.len()));
+    };
+    let value = yaml::to_json(document, yaml::Dialect::V2).map_err(|error| error.to_string())?;
+    Ok(Decoded { value, duplicates: Vec::new() })
 }
 
 #[derive(Default)]
@@ -149,12 +157,26 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
             self.0.path.push_str(&key);
             let value = entries.next_value_seed(Seed(self.0))?;
-            if map.insert(key, value).is_some() {
+            if let Some(before) = map.remove(&key) {
                 self.0.duplicates.push(format!("duplicate field {:?}", self.0.path));
+                map.insert(key, over(before, value));
+            } else {
+                map.insert(key, value);
             }
             self.0.path.truncate(length);
         }
         Ok(map.into())
+    }
+}
+
+/// The second of two values under one key over the first: maps add up, as Go's decoder has it.
+fn over(before: Value, value: Value) -> Value {
+    match (before, value) {
+        (Value::Object(mut map), Value::Object(more)) => {
+            map.extend(more);
+            Value::Object(map)
+        }
+        (_, value) => value,
     }
 }
 

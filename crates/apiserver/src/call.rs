@@ -6,12 +6,15 @@ use crate::request::{Path, Query, Verb};
 use crate::resource::Resource;
 use crate::server::{Identity, Inner};
 use crate::status::{Refusal, Result};
+use crate::strategy::rules::{invalid, too_long};
 use crate::table::Include;
 use bytes::Bytes;
 use http::header::{HeaderMap, USER_AGENT};
 use http::{Response, request};
 use serde_json::Value;
 use std::sync::Arc;
+
+const MANAGER_BYTES_MAX: usize = 128;
 
 /// A request about objects of one resource.
 pub struct Call {
@@ -50,7 +53,7 @@ impl Call {
                 return Err(if resource.namespaced { Refusal::method_not_allowed() } else { Refusal::no_such_path() });
             }
         }
-        let manager = manager(&query, &parts.headers)?;
+        let manager = manager(verb, &query, &parts.headers)?;
         let media = crate::body::media_type(&parts.headers);
         Ok(Self { server, identity, resource, path, query, verb, media, body, manager, warnings: Vec::new() })
     }
@@ -116,22 +119,25 @@ impl Call {
             old,
             new,
             identity: &self.identity,
-            dry_run: self.query.dry_run()?,
+            dry_run: self.query.dry_run(self.verb)?,
         };
         admission.review(&request).map_err(|denial| Refusal::forbidden(&self.resource.names, request.name, denial))
     }
 }
 
 /// `fieldManager`, or what the client calls itself, up to the slash.
-fn manager(query: &Query, headers: &HeaderMap) -> Result<String> {
+fn manager(verb: Verb, query: &Query, headers: &HeaderMap) -> Result<String> {
     let asked = query.get("fieldManager");
-    if asked.len() > 128 || asked.chars().any(char::is_control) {
-        let message = "fieldManager: Invalid value: it must have at most 128 printable characters";
-        return Err(Refusal::bad_request(message));
+    if asked.len() > MANAGER_BYTES_MAX {
+        return Err(Refusal::invalid_option(verb.options(), too_long("fieldManager", MANAGER_BYTES_MAX)));
+    }
+    if asked.chars().any(char::is_control) {
+        let error = invalid("fieldManager", &asked.into(), "should only contain printable characters");
+        return Err(Refusal::invalid_option(verb.options(), error));
     }
     if !asked.is_empty() {
         return Ok(asked.to_owned());
     }
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Ok(agent.split('/').next().unwrap_or_default().chars().take(128).collect())
+    Ok(agent.split('/').next().unwrap_or_default().chars().take(MANAGER_BYTES_MAX).collect())
 }

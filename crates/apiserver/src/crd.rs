@@ -146,7 +146,11 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
-        errors.push(invalid("spec.versions", &spec["versions"], "must have exactly one version marked as storage version"));
+        errors.push(invalid(
+            "spec.versions",
+            &spec["versions"],
+            "must have exactly one version marked as storage version",
+        ));
     }
     if spec["conversion"]["strategy"].as_str().is_some_and(|strategy| strategy != "None") {
         let detail = "conversion webhooks are not supported here; only None is";
@@ -156,9 +160,11 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let path = format!("spec.versions[{at}].schema.openAPIV3Schema");
         let schema = &version["schema"]["openAPIV3Schema"];
         if schema.is_null() {
-            errors.push(required(path, "schemas are required"));
+            errors.push(required(path, ""));
         } else if let Err(error) = Schema::from_crd(schema) {
             errors.push(invalid(format!("{path}.{}", error.path), &Value::Null, error.message));
+        } else {
+            structural(schema, &mut "spec.validation.openAPIV3Schema".to_owned(), &mut errors);
         }
     }
     for field in ["group", "scope"] {
@@ -171,6 +177,32 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
+/// Every field must say what it is: without that, nothing can be pruned, merged or owned.
+fn structural(schema: &Value, path: &mut String, errors: &mut Vec<FieldError>) {
+    let length = path.len();
+    let any =
+        ["x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"].iter().any(|key| schema[*key] == true);
+    if schema["type"].as_str().unwrap_or_default().is_empty() && !any {
+        let part = match path.rsplit(['[', '.']).next() {
+            Some("openAPIV3Schema") => "at the root",
+            Some("items") => "for specified array items",
+            _ => "for specified object fields",
+        };
+        errors.push(required(format!("{path}.type"), &format!("must not be empty {part}")));
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        path.push_str(&format!(".properties[{name}]"));
+        structural(property, path, errors);
+        path.truncate(length);
+    }
+    for key in ["items", "additionalProperties"] {
+        if schema[key].is_object() {
+            path.push_str(&format!(".{key}"));
+            structural(&schema[key], path, errors);
+            path.truncate(length);
+        }
+    }
+}
 
 fn required(path: impl Into<String>, detail: &str) -> FieldError {
     FieldError { path: path.into(), kind: ErrorKind::Required, value: None, detail: detail.into() }
@@ -205,7 +237,8 @@ pub fn establish(definition: &mut Value, registry: &Registry) {
     if !stored.contains(&storage) {
         stored.push(storage);
     }
-    let names = if conflict.is_none() { definition["spec"]["names"].clone() } else { json!({"plural": "", "kind": ""}) };
+    let names =
+        if conflict.is_none() { definition["spec"]["names"].clone() } else { json!({"plural": "", "kind": ""}) };
     definition["status"] = json!({"conditions": conditions, "acceptedNames": names, "storedVersions": stored});
 }
 

@@ -73,9 +73,12 @@ impl Call {
     pub async fn evict(&mut self) -> Result<Reply> {
         let sent = self.decode_any()?;
         let mut options = options_of(sent.get("deleteOptions").unwrap_or(&Value::Null))?;
-        options.dry_run |= self.query.dry_run()?;
+        options.dry_run |= self.query.dry_run(self.verb)?;
         self.delete_one(&self.key(), &options).await?;
-        Ok(Reply::Value(201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+        Ok(Reply::Value(
+            201,
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+        ))
     }
 
     /// `DELETE` of a collection: everything that is selected.
@@ -98,7 +101,7 @@ impl Call {
         self.server.delete(key, options, admit).await.map_err(|failure| match failure {
             Failure::Refused(refusal) => refusal,
             Failure::Commit(error) => self.refused(error, &key.name),
-            Failure::Precondition(why) => Refusal::conflict(&self.resource.names, &key.name, why),
+            Failure::Precondition(why) => Refusal::another(&self.resource.gvk, &key.name, why),
         })
     }
 
@@ -118,7 +121,7 @@ impl Call {
     fn delete_options(&self) -> Result<DeleteOptions> {
         let sent = if self.body.is_empty() { Value::Null } else { self.decode_any()? };
         let mut options = options_of(&sent)?;
-        options.dry_run |= self.query.dry_run()?;
+        options.dry_run |= self.query.dry_run(self.verb)?;
         options.grace = options.grace.or(self.query.number("gracePeriodSeconds")?);
         if options.propagation.is_none() {
             options.propagation = propagation(self.query.get("propagationPolicy"))?;
@@ -135,7 +138,9 @@ impl Call {
             return Err(Refusal::unsupported_media_type(&self.media, &accepted[1..]));
         }
         let decoded = body::decode(&self.body, self.media.ends_with("yaml"));
-        Ok(decoded.map_err(|why| Refusal::bad_request(format!("couldn't get version/kind; json parse error: {why}")))?.value)
+        Ok(decoded
+            .map_err(|why| Refusal::bad_request(format!("couldn't get version/kind; json parse error: {why}")))?
+            .value)
     }
 }
 
@@ -163,9 +168,13 @@ fn propagation(text: &str) -> Result<Option<Propagation>> {
         "Foreground" => Propagation::Foreground,
         "Orphan" => Propagation::Orphan,
         other => {
-            return Err(Refusal::new(422, "Invalid", format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: {other:?}: must be one of Background, Foreground, Orphan"
-            )));
+            return Err(Refusal::new(
+                422,
+                "Invalid",
+                format!(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: {other:?}: must be one of Background, Foreground, Orphan"
+                ),
+            ));
         }
     }))
 }
@@ -219,15 +228,16 @@ impl Inner {
 fn check(old: &Value, options: &DeleteOptions) -> Result<(), Failure> {
     let metadata = meta(old);
     let checks = [
-        ("UID", &options.uid, metadata.uid()),
-        ("ResourceVersion", &options.resource_version, metadata.resource_version()),
+        ("UID", &options.uid, metadata.uid(), "deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, metadata.resource_version(), "modified"),
     ];
-    for (what, wanted, found) in checks {
+    for (what, wanted, found, how) in checks {
         if let Some(wanted) = wanted
             && wanted != found
         {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-            return Err(Failure::Precondition(why));
+            return Err(Failure::Precondition(format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
+            )));
         }
     }
     Ok(())

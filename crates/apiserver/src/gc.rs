@@ -59,8 +59,11 @@ impl Inner {
             Fate::Release(gone) => self.release(object, &gone).await,
             Fate::Delete(propagation) if object.deleting && propagation == Propagation::Background => Ok(()),
             Fate::Delete(propagation) => {
-                let options =
-                    DeleteOptions { propagation: Some(propagation), uid: Some(object.uid.to_string()), ..Default::default() };
+                let options = DeleteOptions {
+                    propagation: Some(propagation),
+                    uid: Some(object.uid.to_string()),
+                    ..Default::default()
+                };
                 self.delete(&object.key, &options, |_| Ok(())).await.map(drop).map_err(told)
             }
         };

@@ -5,7 +5,9 @@ use crate::call::Call;
 use crate::clock;
 use crate::reply::Reply;
 use crate::status::{Refusal, Result};
-use crate::write::{Changed, Owners};
+use crate::strategy::rules::{forbidden, required};
+use crate::write::{Changed, Owners, misnamed};
+use object::Gvk;
 use object::apply::{self, ApplyError};
 use object::meta;
 use object::patch::{JsonPatchError, json_patch, merge_patch, strategic_merge_patch};
@@ -20,10 +22,14 @@ impl Call {
     /// `PATCH` of an object or its status.
     pub async fn patch(&mut self) -> Result<Reply> {
         let patch = self.decode_patch()?;
-        match self.media.as_str() {
-            APPLY => self.apply(patch).await,
-            _ => self.patch_with(patch).await,
+        if self.media == APPLY {
+            return self.apply(patch).await;
         }
+        if self.query.flag("force") {
+            let error = forbidden("force", "may not be specified for non-apply patch");
+            return Err(Refusal::invalid_option("PatchOptions", error));
+        }
+        self.patch_with(patch).await
     }
 
     /// The body, of one of the types of patches.
@@ -54,7 +60,7 @@ impl Call {
         // What a patch brings that is unknown is told once, from a first try; the tries below drop it.
         let stored = self.stored()?;
         let mut first = self.patched(&self.in_version(&stored), &patch)?;
-        self.checked(&mut first, Vec::new())?;
+        self.checked(&mut first, Vec::new()).map_err(|refusal| Refusal { code: 422, reason: "Invalid", ..refusal })?;
         let (resource, media) = (self.resource.clone(), self.media.clone());
         let name = self.path.name.clone();
         self.modify(|old| {
@@ -62,10 +68,7 @@ impl Call {
             resource.schema.prune(&mut object);
             resource.schema.drop_nulls(&mut object);
             if meta(&object).name() != name {
-                return Err(Refusal::bad_request(format!(
-                    "the name of the object ({}) does not match the name on the URL ({name})",
-                    meta(&object).name()
-                )));
+                return Err(misnamed(meta(&object).name(), &name));
             }
             Ok(Changed { object, owners: Owners::Update })
         })
@@ -77,29 +80,42 @@ impl Call {
     }
 
     /// Server-side apply.
-    async fn apply(&mut self, mut config: Value) -> Result<Reply> {
+    async fn apply(&mut self, config: Value) -> Result<Reply> {
         if self.query.get("fieldManager").is_empty() {
-            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-            return Err(Refusal::new(422, "Invalid", message));
+            let error = required("fieldManager", "is required for apply patch");
+            return Err(Refusal::invalid_option("PatchOptions", error));
         }
-        self.check_config(&mut config)?;
+        self.check_config(&config)?;
         let reset = self.reset_fields();
         let now = clock::now();
         let force = self.query.flag("force");
         let schema = self.resource.schema.clone();
         let (manager, subresource) = (self.manager.clone(), self.path.subresource.clone());
         let applied = |live: Option<&Value>| {
-            let request =
-                apply::Request { manager: &manager, force, subresource: &subresource, reset: &reset, schema: &schema, now: &now };
+            let request = apply::Request {
+                manager: &manager,
+                force,
+                subresource: &subresource,
+                reset: &reset,
+                schema: &schema,
+                now: &now,
+            };
             apply::apply(live, &config, &request).map_err(refused)
         };
         for _ in 0..2 {
             match self.modify(|old| Ok(Changed { object: applied(Some(old))?, owners: Owners::Known })).await {
                 Err(missing) if missing.code == 404 && subresource.is_empty() => {
-                    if !meta(&config).uid().is_empty() || !meta(&config).resource_version().is_empty() {
-                        return Err(Refusal::modified(&self.resource.names, &self.path.name));
+                    let uid = meta(&config).uid();
+                    if !uid.is_empty() {
+                        let why = format!(
+                            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                        );
+                        return Err(Refusal::conflict(&self.resource.names, &self.path.name, why));
                     }
-                    match self.create_from(applied(None)?, Owners::Known).await {
+                    let mut object = applied(None)?;
+                    self.place_it(&mut object)?;
+                    object["metadata"]["name"] = self.path.name.clone().into();
+                    match self.create_from(object, Owners::Known).await {
                         // Somebody was faster: apply to what they made.
                         Err(exists) if exists.reason == "AlreadyExists" => {}
                         other => return other,
@@ -111,44 +127,32 @@ impl Call {
         Err(Refusal::modified(&self.resource.names, &self.path.name))
     }
 
-    /// The applied configuration must be of this kind, name and namespace.
-    fn check_config(&mut self, config: &mut Value) -> Result<()> {
-        let text = |config: &Value, key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let gvk = self.resource.gvk.clone();
-        let (api_version, kind) = (text(config, "apiVersion"), text(config, "kind"));
-        if api_version.is_empty() || kind.is_empty() {
-            return Err(Refusal::bad_request("apiVersion and kind must be set in an applied configuration"));
+    /// The applied configuration must be of this kind, name and namespace. What it says that the schema
+    /// does not know is for `object::apply` to refuse.
+    fn check_config(&self, config: &Value) -> Result<()> {
+        let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+        let sent = Gvk::from_api_version(text("apiVersion"), text("kind"));
+        if sent.kind != self.resource.gvk.kind || sent.group != self.resource.gvk.group {
+            return Err(Refusal::bad_request(format!("invalid object type: {}", shown(&sent))));
         }
-        if (api_version.as_str(), kind.as_str()) != (gvk.api_version().as_str(), gvk.kind.as_str()) {
+        if sent.version != self.resource.gvk.version {
             return Err(Refusal::bad_request(format!(
-                "Incorrect version specified in apply patch. Specified patch version: {api_version}, {kind}, expected: {}, {}",
-                gvk.api_version(),
-                gvk.kind
+                "Incorrect version specified in apply patch. Specified patch version: {}, expected: {}",
+                sent.api_version(),
+                self.resource.gvk.api_version()
             )));
         }
-        let unknown = self.resource.schema.unknown_fields(config);
-        match self.query.get("fieldValidation") {
-            "Strict" if !unknown.is_empty() => {
-                let message = format!("failed to create typed patch object: {}", unknown.join(", "));
-                return Err(Refusal::bad_request(message));
-            }
-            "Ignore" => {}
-            _ => self.warnings.extend(unknown),
-        }
-        self.resource.schema.prune(config);
-        let named = meta(config).name().to_owned();
+        let named = meta(config).name();
         if !named.is_empty() && named != self.path.name {
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({named}) does not match the name on the URL ({})",
-                self.path.name
-            )));
+            return Err(misnamed(named, &self.path.name));
         }
-        self.place_it(config)?;
-        if let Some(metadata) = object::meta::meta_mut(config) {
-            metadata.insert("name".into(), self.path.name.clone().into());
-        }
-        Ok(())
+        self.in_namespace(config)
     }
+}
+
+/// `apps/v1, Kind=Deployment`, `/v1, Kind=Secret`; `/, Kind=` for nothing.
+fn shown(gvk: &Gvk) -> String {
+    format!("{}/{}, Kind={}", gvk.group, gvk.version, gvk.kind)
 }
 
 /// The object after a patch that is no apply.
@@ -157,8 +161,7 @@ pub fn patched(resource: &crate::resource::Resource, media: &str, old: &Value, p
         JSON => json_patch(old.clone(), patch).map_err(|error| match error {
             JsonPatchError::Malformed(_) => Refusal::bad_request(error.to_string()),
             JsonPatchError::TooMany(_) => Refusal::new(413, "RequestEntityTooLarge", error.to_string()),
-            _ => Refusal::new(422, "Invalid", "the server rejected our request due to an error in our request")
-                .saying(error),
+            _ => Refusal::impossible_patch(error),
         }),
         STRATEGIC => strategic_merge_patch(old.clone(), patch, &resource.schema)
             .map_err(|error| Refusal::bad_request(error.to_string())),
@@ -171,6 +174,6 @@ fn refused(error: ApplyError) -> Refusal {
     match error {
         ApplyError::Conflicts(conflicts) => Refusal::apply_conflicts(conflicts.to_string(), conflicts.causes()),
         ApplyError::BadRequest(message) => Refusal::bad_request(message),
-        typed @ ApplyError::Typed(..) => Refusal::new(500, "InternalError", typed.to_string()),
+        typed @ ApplyError::Typed(..) => Refusal::new(500, "", typed.to_string()),
     }
 }

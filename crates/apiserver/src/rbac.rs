@@ -88,11 +88,13 @@ pub fn authorize_resource(server: &Inner, identity: &Identity, verb: &str, path:
     if !path.subresource.is_empty() {
         resource = format!("{resource}/{}", path.subresource);
     }
-    let scope = if path.namespace.is_empty() { "at the cluster scope".into() } else { format!("in the namespace {:?}", path.namespace) };
-    let why = format!(
-        "User {:?} cannot {verb} resource {resource:?} in API group {:?} {scope}",
-        identity.user, path.group
-    );
+    let scope = if path.namespace.is_empty() {
+        "at the cluster scope".into()
+    } else {
+        format!("in the namespace {:?}", path.namespace)
+    };
+    let why =
+        format!("User {:?} cannot {verb} resource {resource:?} in API group {:?} {scope}", identity.user, path.group);
     let names = GroupResource { group: path.group.clone(), resource: path.resource.clone() };
     Err(Refusal::forbidden(&names, &path.name, why))
 }
@@ -177,7 +179,8 @@ impl Roles {
                 let role = value["roleRef"]["name"].as_str().unwrap_or_default().to_owned();
                 if let Some(rules) = rules.get(&(home, role)) {
                     let subjects = value["subjects"].as_array().into_iter().flatten();
-                    let subjects = subjects.filter_map(|subject| Subject::read(subject, meta(&value).namespace())).collect();
+                    let subjects =
+                        subjects.filter_map(|subject| Subject::read(subject, meta(&value).namespace())).collect();
                     bindings.push(Binding { namespace, subjects, rules: rules.clone() });
                 }
             }

@@ -44,12 +44,16 @@ impl Call {
                 })
         });
         let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if self.resource.custom.is_some() {
+            metadata["continue"] = "".into();
+        }
         let objects: Vec<_> = wanted.by_ref().take(if limit == 0 { usize::MAX } else { limit }).collect();
         let left = wanted.count();
         if left > 0
             && let Some(last) = objects.last()
         {
-            let next = Continue { revision, namespace: last.key.namespace.to_string(), name: last.key.name.to_string() };
+            let next =
+                Continue { revision, namespace: last.key.namespace.to_string(), name: last.key.name.to_string() };
             metadata["continue"] = next.encode().into();
             if selection.labels.is_empty() && selection.fields.is_empty() {
                 metadata["remainingItemCount"] = left.into();

@@ -113,7 +113,12 @@ impl Reply {
             (Reply::Stored(_, object), Form::Partial) => bytes(&partial(&object.value())),
             (Reply::Stored(_, object), Form::Table) => {
                 let value = object.value();
-                bytes(&table::of(resource, std::slice::from_ref(&value), &json!({"resourceVersion": object.revision.to_string()}), include))
+                bytes(&table::of(
+                    resource,
+                    std::slice::from_ref(&value),
+                    &json!({"resourceVersion": object.revision.to_string()}),
+                    include,
+                ))
             }
             (Reply::Value(_, value), Form::Object) => bytes(&value),
             (Reply::Value(_, value), _) if value["kind"] == "Status" => bytes(&value),
@@ -124,7 +129,9 @@ impl Reply {
             (Reply::List { objects, metadata }, Form::Object) => whole_list(resource, &objects, &metadata),
             (Reply::List { objects, metadata }, Form::Partial) => {
                 let items: Vec<Value> = objects.iter().map(|object| partial(&object.value())).collect();
-                bytes(&json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}))
+                bytes(
+                    &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}),
+                )
             }
             (Reply::List { objects, metadata }, Form::Table) => {
                 let values: Vec<Value> = objects.iter().map(|object| object.value()).collect();

@@ -2,8 +2,10 @@
 
 use crate::status::{Refusal, Result};
 use crate::store::Stored;
+use crate::strategy::rules::unsupported;
 use http::Method;
 use object::selector::{FieldSelector, LabelSelector};
+use serde_json::json;
 
 /// A path below `/api` or `/apis` that names objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -97,6 +99,18 @@ impl Verb {
         })
     }
 
+    /// The kind that holds the query's parameters of this verb.
+    pub fn options(self) -> &'static str {
+        match self {
+            Verb::Get => "GetOptions",
+            Verb::List | Verb::Watch => "ListOptions",
+            Verb::Create => "CreateOptions",
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+        }
+    }
+
     /// `deletecollection`.
     pub fn name(self) -> &'static str {
         match self {
@@ -143,7 +157,10 @@ impl Query {
 
     /// `true`, `1`, or nothing but the key.
     pub fn flag(&self, key: &str) -> bool {
-        self.0.iter().find(|(known, _)| known == key).is_some_and(|(_, value)| matches!(value.as_str(), "" | "1" | "true" | "True"))
+        self.0
+            .iter()
+            .find(|(known, _)| known == key)
+            .is_some_and(|(_, value)| matches!(value.as_str(), "" | "1" | "true" | "True"))
     }
 
     /// A number; `None` if the key is absent.
@@ -158,12 +175,15 @@ impl Query {
     }
 
     /// Whether `dryRun=All` is asked for.
-    pub fn dry_run(&self) -> Result<bool> {
+    pub fn dry_run(&self, verb: Verb) -> Result<bool> {
         let values: Vec<&str> = self.all("dryRun").filter(|value| !value.is_empty()).collect();
         match values.as_slice() {
             [] => Ok(false),
             all if all.iter().all(|value| *value == "All") => Ok(true),
-            [other, ..] => Err(Refusal::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+            [..] => {
+                let error = unsupported("dryRun", &json!(values), &["All"]);
+                Err(Refusal::invalid_option(verb.options(), error))
+            }
         }
     }
 }
@@ -247,8 +267,7 @@ mod tests {
         ];
         for (path, expected) in cases {
             let found = Path::parse(path).expect(path);
-            let found =
-                [found.group, found.version, found.namespace, found.resource, found.name, found.subresource];
+            let found = [found.group, found.version, found.namespace, found.resource, found.name, found.subresource];
             assert_eq!(found, expected, "{path}");
         }
         for path in ["/api", "/api/v1", "/apis/apps/v1", "/", "/api/v1/a/b/c/d/e", "/api/v1/pods/%zz"] {

@@ -66,6 +66,12 @@ impl Resource {
         if self.review {
             return &["create"];
         }
+        if &*self.id == "namespaces" {
+            return &["create", "delete", "get", "list", "patch", "update", "watch"];
+        }
+        if self.custom.is_some() {
+            return &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+        }
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 
@@ -141,12 +147,6 @@ impl Registry {
     /// What a path names.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.places.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
-    }
-
-    /// Any version of a resource, the preferred one if there are several.
-    pub fn by_id(&self, id: &str) -> Option<&Arc<Resource>> {
-        let (plural, group) = id.split_once('.').unwrap_or((id, ""));
-        self.group(group)?.versions.iter().find_map(|v| v.resources.iter().find(|r| r.names.resource == plural))
     }
 
     /// All groups, the core group first.

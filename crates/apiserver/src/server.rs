@@ -128,9 +128,15 @@ impl ApiServer {
         kube::Client::new(self.service(identity), "default")
     }
 
-    /// Ends all watches and garbage collection. What was acknowledged is on disk already.
-    pub fn stop(&self) {
+    /// Ends all watches and garbage collection, and closes the store: another server can open it on
+    /// return. What was acknowledged is on disk already.
+    pub async fn shutdown(&self) {
         self.inner.stop.cancel();
+        let store = self.inner.store.clone();
+        // Joining the writer blocks for as long as its last batch takes.
+        if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
+            tracing::error!(%error, "closing the store");
+        }
     }
 
     /// The revision of the newest write.

@@ -12,8 +12,8 @@ pub struct Refusal {
     pub reason: &'static str,
     /// For people.
     pub message: String,
-    /// `details` of the Status.
-    pub details: Map<String, Value>,
+    /// `details` of the Status; present though empty where Kubernetes has it so.
+    pub details: Option<Map<String, Value>>,
 }
 
 /// What handlers return.
@@ -22,16 +22,21 @@ pub type Result<T, E = Refusal> = std::result::Result<T, E>;
 impl Refusal {
     /// Without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new() }
+        Self { code, reason, message: message.into(), details: None }
     }
 
     fn about(mut self, kind: &str, group: &str, name: &str) -> Self {
         for (key, text) in [("name", name), ("group", group), ("kind", kind)] {
             if !text.is_empty() {
-                self.details.insert(key.into(), text.into());
+                self.details.get_or_insert_default().insert(key.into(), text.into());
             }
         }
         self
+    }
+
+    /// A refusal that is about no object, and says so by empty details.
+    fn general(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { details: Some(Map::new()), ..Self::new(code, reason, message) }
     }
 
     /// With the particular after the general: what was wrong, for people.
@@ -45,7 +50,7 @@ impl Refusal {
     }
 
     fn with_causes(mut self, causes: Vec<Value>) -> Self {
-        self.details.insert("causes".into(), causes.into());
+        self.details.get_or_insert_default().insert("causes".into(), causes.into());
         self
     }
 
@@ -86,18 +91,18 @@ impl Refusal {
 
     /// 404: there is no such path.
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::general(404, "NotFound", "the server could not find the requested resource")
     }
 
     /// 405.
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::general(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     }
 
     /// 406.
     pub fn not_acceptable() -> Self {
         let message = "only the following media types are accepted: application/json, application/yaml";
-        Self::new(406, "NotAcceptable", message)
+        Self::general(406, "NotAcceptable", message)
     }
 
     /// 409: it stands there already.
@@ -115,6 +120,13 @@ impl Refusal {
     pub fn modified(resource: &GroupResource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
+    }
+
+    /// 409: it is not the one that was to be deleted.
+    pub fn another(gvk: &Gvk, name: &str, why: impl std::fmt::Display) -> Self {
+        let kind = if gvk.group.is_empty() { gvk.kind.clone() } else { format!("{}.{}", gvk.kind, gvk.group) };
+        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {kind} {name:?}: {why}"))
+            .about(&gvk.kind, &gvk.group, name)
     }
 
     /// 409: others own fields that an apply would change.
@@ -136,6 +148,11 @@ impl Refusal {
         )
     }
 
+    /// 422: a patch that cannot be carried out.
+    pub fn impossible_patch(why: impl std::fmt::Display) -> Self {
+        Self::general(422, "Invalid", "the server rejected our request due to an error in our request").saying(why)
+    }
+
     /// 415.
     pub fn unsupported_media_type(sent: &str, accepted: &[&str]) -> Self {
         let message = format!(
@@ -151,13 +168,19 @@ impl Refusal {
         let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
         let list = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
         let kind = if gvk.group.is_empty() { gvk.kind.clone() } else { format!("{}.{}", gvk.kind, gvk.group) };
+        let field = |error: &FieldError| if error.path.is_empty() { "<nil>".to_owned() } else { error.path.clone() };
         let causes = errors
             .iter()
-            .map(|error| json!({"reason": error.kind.reason(), "message": error.message(), "field": error.path}))
+            .map(|error| json!({"reason": error.kind.reason(), "message": error.message(), "field": field(error)}))
             .collect();
         Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {list}"))
             .about(&gvk.kind, &gvk.group, name)
             .with_causes(causes)
+    }
+
+    /// 422: a parameter of the request breaks a rule. `kind` is that of its options: `PatchOptions`.
+    pub fn invalid_option(kind: &str, error: FieldError) -> Self {
+        Self::invalid(&Gvk::new("meta.k8s.io", "v1", kind), "", &[error])
     }
 
     /// 500.
@@ -172,10 +195,9 @@ impl Refusal {
 
     /// 504: the revision has not been reached.
     pub fn too_new(asked: u64, newest: u64) -> Self {
-        let mut refusal =
-            Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {newest}"))
-                .with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"})]);
-        refusal.details.insert("retryAfterSeconds".into(), 1.into());
+        let mut refusal = Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {newest}"))
+            .with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"})]);
+        refusal.details.get_or_insert_default().insert("retryAfterSeconds".into(), 1.into());
         refusal
     }
 
@@ -187,12 +209,12 @@ impl Refusal {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         });
-        if !self.details.is_empty() {
-            status["details"] = Value::Object(self.details.clone());
-        } else if self.code == 404 {
-            status["details"] = json!({});
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
+        if let Some(details) = &self.details {
+            status["details"] = Value::Object(details.clone());
         }
         status["code"] = self.code.into();
         status

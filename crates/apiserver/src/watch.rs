@@ -116,12 +116,8 @@ impl Call {
     fn send_initial(&self) -> Result<Option<bool>> {
         let matching = self.query.get("resourceVersionMatch");
         let forbidden = |field: &str, detail: &str| {
-            let error = FieldError {
-                path: field.into(),
-                kind: ErrorKind::Forbidden,
-                value: None,
-                detail: detail.into(),
-            };
+            let error =
+                FieldError { path: field.into(), kind: ErrorKind::Forbidden, value: None, detail: detail.into() };
             let gvk = object::Gvk::new("meta.k8s.io", "v1", "ListOptions");
             Refusal::invalid(&gvk, "", &[error])
         };
@@ -202,9 +198,7 @@ impl Watcher {
 
     fn expired(&mut self, past: &Past, lines: &mut Vec<u8>) {
         let refusal = match past {
-            Past::Expired { oldest } => {
-                Refusal::expired(format!("too old resource version: {} ({oldest})", self.seen))
-            }
+            Past::Expired { oldest } => Refusal::expired(format!("too old resource version: {} ({oldest})", self.seen)),
             Past::Future { newest } => Refusal::too_new(self.seen, *newest),
         };
         self.ended = true;
@@ -245,8 +239,7 @@ impl Watcher {
             Form::Partial => reply::bytes(&reply::partial(object)),
             Form::Table => {
                 let metadata = json!({"resourceVersion": object::meta(object).resource_version()});
-                let mut table =
-                    table::of(&self.resource, std::slice::from_ref(object), &metadata, self.include);
+                let mut table = table::of(&self.resource, std::slice::from_ref(object), &metadata, self.include);
                 if std::mem::replace(&mut self.headed, true) {
                     table["columnDefinitions"] = Value::Null;
                 }

@@ -8,12 +8,12 @@ use crate::reply::Reply;
 use crate::request::Verb;
 use crate::status::{Refusal, Result};
 use crate::store::{Change, CommitError, Expected, Key, Stored, Write};
+use crate::strategy::rules::{invalid, unsupported};
 use crate::strategy::{self, Scope};
 use object::apply::{self, FieldSet};
 use object::meta::meta_mut;
-use object::meta;
-use serde_json::{Map, Value};
-use std::sync::Arc;
+use object::{Gvk, meta};
+use serde_json::Value;
 
 /// A write that has lost a race this often gives up. Kubernetes tries five times.
 const TRIES_MAX: usize = 10;
@@ -52,10 +52,13 @@ impl Call {
         let object = self.decode_object()?;
         let named = meta(&object).name();
         if named != self.path.name {
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({named}) does not match the name on the URL ({})",
-                self.path.name
-            )));
+            return Err(misnamed(named, &self.path.name));
+        }
+        // Definitions can say anything, so that nobody may overwrite what they have not seen.
+        if self.resource.custom.is_some() && meta(&object).resource_version().is_empty() {
+            let error = invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+            let gvk = Gvk { kind: self.resource.names.resource.clone(), ..self.resource.gvk.clone() };
+            return Err(Refusal::invalid(&gvk, named, &[error]));
         }
         self.modify(|_| Ok(Changed { object: object.clone(), owners: Owners::Update })).await
     }
@@ -79,7 +82,7 @@ impl Call {
             tries -= 1;
             let new = self.prepared(object.clone(), owners)?;
             self.admit(Operation::Create, None, Some(&new))?;
-            if self.query.dry_run()? {
+            if self.query.dry_run(self.verb)? {
                 let key = self.key_of(&new);
                 self.guarded(&new)?;
                 return match self.server.store.get(&key) {
@@ -111,7 +114,11 @@ impl Call {
         }
         let warnings = strategy::prepare_create(&resource, &mut object);
         if !resource.effective {
-            self.warnings.push(format!("{} {} is stored, but nothing here acts on it", resource.gvk.api_version(), resource.gvk.kind));
+            self.warnings.push(format!(
+                "{} {} is stored, but nothing here acts on it",
+                resource.gvk.api_version(),
+                resource.gvk.kind
+            ));
         }
         self.warnings.extend(warnings);
         if let Some(metadata) = meta_mut(&mut object) {
@@ -156,7 +163,7 @@ impl Call {
         }
         self.valid(&new, Some(old))?;
         self.admit(Operation::Update, Some(old), Some(&new))?;
-        if self.query.dry_run()? {
+        if self.query.dry_run(self.verb)? {
             return Ok(Some(Reply::Value(200, new)));
         }
         let done = strategy::deletion_is_complete(&self.resource.id, &new);
@@ -298,7 +305,10 @@ impl Call {
         if self.resource.custom.is_some() || !object.is_object() {
             for (key, sent) in [("Kind", kind), ("apiVersion", api_version)] {
                 if sent.is_empty() {
-                    return Err(Refusal::bad_request(format!("Object '{key}' is missing in '{}'", shorten(&self.body))));
+                    return Err(Refusal::bad_request(format!(
+                        "Object '{key}' is missing in '{}'",
+                        shorten(&self.body)
+                    )));
                 }
             }
         }
@@ -354,23 +364,26 @@ impl Call {
                     _ => self.undecodable(&message),
                 })
             }
-            other => Err(Refusal::new(
-                422,
-                "Invalid",
-                format!("fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""),
-            )),
+            other => {
+                let error = unsupported("fieldValidation", &other.into(), &["", "Ignore", "Strict", "Warn"]);
+                Err(Refusal::invalid_option(self.verb.options(), error))
+            }
         }
+    }
+
+    /// 400 if the object says that it belongs elsewhere.
+    pub fn in_namespace(&self, object: &Value) -> Result<()> {
+        let sent = meta(object).namespace();
+        if sent.is_empty() || sent == self.path.namespace {
+            return Ok(());
+        }
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        Err(Refusal::bad_request(message))
     }
 
     /// Puts the namespace of the path into the object.
     pub fn place_it(&self, object: &mut Value) -> Result<()> {
-        let sent = meta(object).namespace();
-        if !sent.is_empty() && sent != self.path.namespace {
-            return Err(Refusal::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request: {sent} and {:?}",
-                self.path.namespace
-            )));
-        }
+        self.in_namespace(object)?;
         let metadata = meta_mut(object).ok_or_else(|| Refusal::bad_request("metadata must be a map"))?;
         match self.path.namespace.as_str() {
             "" => metadata.shift_remove("namespace"),
@@ -393,9 +406,7 @@ impl Call {
         let Some(guard) = self.guard() else { return Ok(()) };
         match self.server.store.get(&guard) {
             None => Err(self.refused(CommitError::GuardMissing(guard), meta(object).name())),
-            Some(found) if found.deleting => {
-                Err(self.refused(CommitError::GuardDeleting(guard), meta(object).name()))
-            }
+            Some(found) if found.deleting => Err(self.refused(CommitError::GuardDeleting(guard), meta(object).name())),
             Some(_) => Ok(()),
         }
     }
@@ -415,6 +426,11 @@ impl Call {
             CommitError::Disk(_) => Refusal::unavailable(error.to_string()),
         }
     }
+}
+
+/// 400: the object is not the one that the path names.
+pub fn misnamed(named: &str, path: &str) -> Refusal {
+    Refusal::bad_request(format!("the name of the object ({named}) does not match the name on the URL ({path})"))
 }
 
 /// Gives an object with `generateName` its name.
@@ -446,17 +462,4 @@ pub fn uid() -> String {
 /// The beginning of a body, for a message.
 fn shorten(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned()
-}
-
-/// A map, empty if the value is none.
-pub fn map_of(value: Option<&Value>) -> Map<String, Value> {
-    value.and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-/// The stored state behind a reply, if there is one.
-pub fn stored_of(reply: &Reply) -> Option<&Arc<Stored>> {
-    match reply {
-        Reply::Stored(_, stored) => Some(stored),
-        _ => None,
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::schema::{ListKind, Schema, Shape};
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,13 +59,14 @@ fn walk(
                 return;
             };
             let items = schema.and_then(Schema::items);
-            let of = |list: &[(String, &'_ Value)], name: &str| list.iter().position(|(other, _)| other == name);
+            let before: HashMap<&String, &Value> = old.iter().map(|(name, value)| (name, *value)).collect();
+            let after: HashMap<&String, &Value> = new.iter().map(|(name, value)| (name, *value)).collect();
             for (name, value) in &old {
                 path.push_str(name);
-                walk(Some(value), of(&new, name).map(|at| new[at].1), items.as_ref(), path, found, depth);
+                walk(Some(value), after.get(name).copied(), items.as_ref(), path, found, depth);
                 path.truncate(length);
             }
-            for (name, value) in new.iter().filter(|(name, _)| of(&old, name).is_none()) {
+            for (name, value) in new.iter().filter(|(name, _)| !before.contains_key(name)) {
                 path.push_str(name);
                 walk(None, Some(value), items.as_ref(), path, found, depth);
                 path.truncate(length);
@@ -77,6 +79,7 @@ fn walk(
 /// The items with their names, `None` if they cannot be told apart.
 fn named<'v>(items: &'v [Value], kind: &ListKind) -> Option<Vec<(String, &'v Value)>> {
     let mut list: Vec<(String, &Value)> = Vec::with_capacity(items.len());
+    let mut seen = HashSet::new();
     for item in items {
         let name = match kind {
             ListKind::Atomic => return None,
@@ -90,7 +93,7 @@ fn named<'v>(items: &'v [Value], kind: &ListKind) -> Option<Vec<(String, &'v Val
                 format!("[{}]", pairs.join(","))
             }
         };
-        if list.iter().any(|(other, _)| *other == name) {
+        if !seen.insert(name.clone()) {
             return None;
         }
         list.push((name, item));
@@ -111,4 +114,61 @@ fn push_key(path: &mut String, key: &str) {
         path.push('.');
     }
     path.push_str(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::Gvk;
+    use serde_json::json;
+
+    #[test]
+    fn paths_name_items_by_their_keys() {
+        let schema = crate::schema::schema_for(&Gvk::new("apps", "v1", "Deployment")).expect("built in");
+        let before = json!({"metadata": {"labels": {"app.kubernetes.io/name": "a", "x": "y"}}, "spec": {
+            "replicas": 1,
+            "template": {"spec": {"containers": [
+                {"name": "web", "image": "web:1", "args": ["a"], "ports": [{"containerPort": 80}]},
+                {"name": "side", "image": "side:1"},
+            ]}},
+        }});
+        let after = json!({"metadata": {"labels": {"app.kubernetes.io/name": "b"}}, "spec": {
+            "template": {"spec": {"containers": [
+                {"name": "new", "image": "new:1"},
+                {"name": "web", "image": "web:2", "args": ["a", "b"], "ports": [{"containerPort": 81}]},
+            ]}},
+        }});
+        let found: Vec<String> = (diff(&before, &after, &schema).iter())
+            .map(|difference| {
+                let shown = |value: &Option<Value>| value.as_ref().map_or("-".to_owned(), Value::to_string);
+                format!("{} {} {}", difference.path, shown(&difference.before), shown(&difference.after))
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                r#"metadata.labels[app.kubernetes.io/name] "a" "b""#,
+                r#"metadata.labels.x "y" -"#,
+                r#"spec.replicas 1 -"#,
+                r#"spec.template.spec.containers[name=web].image "web:1" "web:2""#,
+                r#"spec.template.spec.containers[name=web].args ["a"] ["a","b"]"#,
+                r#"spec.template.spec.containers[name=web].ports[containerPort=80] {"containerPort":80} -"#,
+                r#"spec.template.spec.containers[name=web].ports[containerPort=81] - {"containerPort":81}"#,
+                r#"spec.template.spec.containers[name=side] {"name":"side","image":"side:1"} -"#,
+                r#"spec.template.spec.containers[name=new] - {"name":"new","image":"new:1"}"#,
+            ]
+        );
+        assert!(diff(&before, &before, &schema).is_empty());
+    }
+
+    #[test]
+    fn lists_that_cannot_be_told_apart_are_one_value() {
+        let schema = crate::schema::schema_for(&Gvk::new("", "v1", "Pod")).expect("built in");
+        let pod = |names: &[&str]| {
+            let containers: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+            json!({"spec": {"containers": containers}})
+        };
+        let found = diff(&pod(&["a", "a"]), &pod(&["a", "b"]), &schema);
+        assert_eq!(found.iter().map(|difference| difference.path.as_str()).collect::<Vec<_>>(), ["spec.containers"]);
+    }
 }

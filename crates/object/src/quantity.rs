@@ -23,34 +23,29 @@ const NANO: i128 = 1_000_000_000;
 const MAX: i128 = i64::MAX as i128 * NANO;
 
 impl Quantity {
-    /// Reads a quantity. Parts of a nano round up; what is too large is cut off at 2^63-1.
+    /// Reads a quantity. Parts of a nano round up; binary amounts are cut off at 2^63-1, decimal ones where 128
+    /// bits of nanos end. A suffix without a number counts as zero, as it does in the original.
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
-        let (negative, unsigned) = match text.as_bytes().first() {
-            Some(b'-') => (true, &text[1..]),
-            Some(b'+') => (false, &text[1..]),
-            _ => (false, text),
-        };
-        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
-        let (number, suffix) = unsigned.split_at(end);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-            return Err(QuantityError);
-        }
-        let magnitude = match scale(suffix)? {
+        let Parts { negative, whole, fraction, scale } = Parts::of(text)?;
+        let magnitude = match scale {
             Scale::Binary(bits) => binary(whole, fraction, bits),
             Scale::Decimal(exponent) => decimal(whole, fraction, exponent),
         };
         Ok(Self { nanos: if negative { -magnitude } else { magnitude } })
     }
 
-    /// In thousandths, rounded up: cpu.
+    /// In thousandths, rounded away from zero: cpu.
     pub fn millis(self) -> i128 {
-        self.nanos.div_euclid(1_000_000) + i128::from(self.nanos.rem_euclid(1_000_000) != 0)
+        self.in_steps_of(NANO / 1000)
     }
 
-    /// In whole units, rounded up: bytes.
+    /// In whole units, rounded away from zero: bytes.
     pub fn units(self) -> i128 {
-        self.nanos.div_euclid(NANO) + i128::from(self.nanos.rem_euclid(NANO) != 0)
+        self.in_steps_of(NANO)
+    }
+
+    fn in_steps_of(self, step: i128) -> i128 {
+        self.nanos / step + (self.nanos % step).signum()
     }
 }
 
@@ -76,6 +71,97 @@ impl fmt::Display for Quantity {
     }
 }
 
+/// The form in which a server stores a quantity: `0.5` is `500m`, `1024Mi` is `1Gi`, `2000` is `2k`. The sort of
+/// suffix stays, and so does a text that is in order already (`1500m`, `12.345k`).
+pub fn canonical(text: &str) -> Result<String, QuantityError> {
+    let parts = Parts::of(text)?;
+    let quantity = Quantity::parse(text)?;
+    let Quantity { nanos } = quantity;
+    if nanos == 0 {
+        return Ok("0".into());
+    }
+    if parts.is_in_order() {
+        return Ok(text.to_owned());
+    }
+    let small = nanos.abs() < 1024 * NANO;
+    match parts.scale {
+        Scale::Binary(_) if !small && nanos % NANO == 0 => {
+            let mut number = quantity.units();
+            let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+            let mut step = 0;
+            while number % 1024 == 0 && step + 1 < suffixes.len() {
+                number /= 1024;
+                step += 1;
+            }
+            Ok(format!("{number}{}", suffixes[step]))
+        }
+        Scale::Decimal(_) if text.contains(['e', 'E']) && !text.ends_with('E') => {
+            let (number, thousands) = without_thousands(nanos, 9);
+            Ok(if thousands == 0 { number.to_string() } else { format!("{number}e{}", thousands * 3) })
+        }
+        _ => {
+            let (number, thousands) = without_thousands(nanos, 6);
+            let suffixes = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+            let place = usize::try_from(thousands + 3).unwrap_or(0);
+            Ok(format!("{number}{}", suffixes.get(place).copied().unwrap_or_default()))
+        }
+    }
+}
+
+/// A number and how often it is to be multiplied by a thousand.
+fn without_thousands(nanos: i128, most: i32) -> (i128, i32) {
+    let (mut number, mut thousands) = (nanos, -3);
+    while number % 1000 == 0 && thousands < most {
+        number /= 1000;
+        thousands += 1;
+    }
+    (number, thousands)
+}
+
+/// A quantity as it is written.
+struct Parts<'t> {
+    negative: bool,
+    /// Digits before the point.
+    whole: &'t str,
+    /// Digits behind it.
+    fraction: &'t str,
+    scale: Scale,
+}
+
+impl<'t> Parts<'t> {
+    fn of(text: &'t str) -> Result<Self, QuantityError> {
+        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let (number, suffix) = unsigned.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let scale = scale(suffix)?;
+        let empty = number.is_empty() && matches!(scale, Scale::Binary(_));
+        if text.is_empty() || empty || fraction.contains('.') {
+            return Err(QuantityError);
+        }
+        Ok(Self { negative: text.starts_with('-'), whole, fraction, scale })
+    }
+
+    /// The original keeps such texts as they are.
+    fn is_in_order(&self) -> bool {
+        let whole = self.whole.trim_start_matches('0');
+        let length = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX / 4);
+        let digits = length(whole).max(1) + length(self.fraction);
+        match self.scale {
+            Scale::Decimal(exponent) => {
+                let scale = exponent.saturating_sub(length(self.fraction));
+                let zeros = [whole, self.fraction].concat().ends_with("000");
+                digits <= 18 && scale >= -9 && scale % 3 == 0 && !zeros && !whole.is_empty()
+            }
+            Scale::Binary(bits) => {
+                let exact = self.fraction.is_empty() && digits + i32::try_from(bits * 3 / 10).unwrap_or(0) < 15;
+                exact && whole.parse::<i64>().is_ok_and(|number| number % 8 != 0)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
 enum Scale {
     Binary(u32),
     Decimal(i32),
@@ -123,7 +209,7 @@ fn decimal(whole: &str, fraction: &str, exponent: i32) -> i128 {
     for _ in place..point.min(place + 40) {
         nanos = nanos.saturating_mul(10);
     }
-    nanos.saturating_add(i128::from(rest)).min(MAX)
+    nanos.saturating_add(i128::from(rest))
 }
 
 /// Digits before and behind the point, times 2^bits, in nanos.
@@ -163,8 +249,8 @@ mod tests {
             ("1.5Gi", 1_610_612_736_000),
             ("0.1Ki", 102_400),
             ("1E", 1_000_000_000_000_000_000_000),
-            ("9999999999999999999999E", i128::from(i64::MAX) * 1000),
-            ("1e2147483647", i128::from(i64::MAX) * 1000),
+            ("9999999999999999999999E", 170_141_183_460_469_231_731_687_303_715_885),
+            ("1e2147483647", 170_141_183_460_469_231_731_687_303_715_885),
             ("1e-2147483648", 1),
             ("99999999999999999999999999999999999999999999Ei", i128::from(i64::MAX) * 1000),
         ];
@@ -175,8 +261,35 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for text in ["", "m", "1.2.3", "1 Gi", "1mi", "1KI", "0x10", "--1", "1e", "1e1.5", "ä", "1ä"] {
+        for text in ["", "1.2.3", "1 Gi", "1mi", "1KI", "0x10", "--1", "1e", "1e1.5", "ä", "1ä"] {
             assert_eq!(Quantity::parse(text), Err(QuantityError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn canonical_forms() {
+        let cases = [
+            ("0.5", "500m"),
+            ("1000m", "1"),
+            ("1500m", "1500m"),
+            ("2000", "2k"),
+            ("1024Mi", "1Gi"),
+            ("1.5Gi", "1536Mi"),
+            ("0.5Ki", "512"),
+            ("1Ki", "1Ki"),
+            ("1e3", "1e3"),
+            ("1e4", "10e3"),
+            ("12e6", "12e6"),
+            ("0", "0"),
+            ("0Mi", "0"),
+            ("-1.5", "-1500m"),
+            ("100M", "100M"),
+            ("1000M", "1G"),
+            ("0.0001", "100u"),
+            ("1E", "1E"),
+        ];
+        for (text, form) in cases {
+            assert_eq!(canonical(text).as_deref(), Ok(form), "{text}");
         }
     }
 

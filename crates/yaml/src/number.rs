@@ -10,7 +10,7 @@ pub(crate) fn float_text(number: f64) -> String {
     }
     const UNSIGNED_LIMIT: f64 = 18_446_744_073_709_551_616.0;
     const SIGNED_LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if number.fract() == 0.0 && number >= -SIGNED_LIMIT && number < UNSIGNED_LIMIT {
+    if number.fract() == 0.0 && (-SIGNED_LIMIT..UNSIGNED_LIMIT).contains(&number) {
         // Zero has no sign among the integers.
         return if number == 0.0 { "0".into() } else { format!("{number:.0}") };
     }

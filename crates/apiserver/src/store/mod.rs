@@ -138,7 +138,8 @@ impl Store {
         let state = self.read();
         let Some(collection) = state.collections.get(resource) else { return Ok((Vec::new(), state.revision)) };
         let events = collection.window.after(revision, limit)?;
-        let seen = if events.len() == limit { events.last().map_or(revision, |e| e.revision()) } else { state.revision };
+        let seen =
+            if events.len() == limit { events.last().map_or(revision, |e| e.revision()) } else { state.revision };
         Ok((events, seen.max(revision)))
     }
 
@@ -160,6 +161,11 @@ impl Store {
     /// was last, with the revision of the deletion.
     pub async fn commit(&self, write: Write) -> Result<Arc<Stored>, CommitError> {
         self.writer.commit(write).await
+    }
+
+    /// Closes the file after what waits. Reading goes on; writes are refused.
+    pub fn close(&self) {
+        self.writer.close();
     }
 
     /// Objects that name this uid as an owner.

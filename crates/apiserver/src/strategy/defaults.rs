@@ -155,7 +155,8 @@ fn service(object: &mut Value) {
     });
     let type_ = spec["type"].as_str().unwrap_or_default().to_owned();
     if type_ != "ExternalName" {
-        let families = json!({"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
+        let families =
+            json!({"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
         fill(spec, &families);
     }
     if type_ == "NodePort" || type_ == "LoadBalancer" {
@@ -164,8 +165,6 @@ fn service(object: &mut Value) {
     if spec["clusterIP"] == "None" {
         fill(spec, &json!({"clusterIPs": ["None"]}));
     }
-    fill(object, &json!({"status": {}}));
-    fill_in(object, "status", &json!({"loadBalancer": {}}));
 }
 
 /// `stringData` is only a way to write; `data` is what is kept.

@@ -4,12 +4,12 @@
 
 mod defaults;
 mod pod;
-mod rules;
+pub mod rules;
 mod validate;
 
 pub use validate::validate;
 
-use crate::delete::FOREGROUND;
+use crate::crd;
 use crate::resource::Resource;
 use object::apply::FieldSet;
 use object::meta;
@@ -32,6 +32,9 @@ pub enum Scope {
 /// Fills in what may be left out.
 pub fn default(resource: &Resource, object: &mut Value) {
     resource.schema.default(object);
+    if &*resource.id == "namespaces" {
+        label_namespace(object);
+    }
     if resource.custom.is_none() {
         defaults::of(&resource.id, object);
     }
@@ -47,7 +50,11 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
     match &*resource.id {
         "pods" => object["status"] = json!({"phase": "Pending", "qosClass": pod::qos_class(object)}),
         "namespaces" => prepare_namespace(object),
-        "services" => warnings.extend(headless(object)),
+        "services" => {
+            object["status"] = json!({"loadBalancer": {}});
+            warnings.extend(headless(object));
+        }
+        crd::ID => hold_definition(object),
         "persistentvolumeclaims" => object["status"] = json!({"phase": "Pending"}),
         "deployments.apps" | "jobs.batch" | "cronjobs.batch" => object["status"] = json!({}),
         "replicasets.apps" => object["status"] = json!({"replicas": 0}),
@@ -67,10 +74,6 @@ pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> V
             }
             headless(object).into_iter().collect()
         }
-        "namespaces" => {
-            label_namespace(object);
-            Vec::new()
-        }
         _ => Vec::new(),
     }
 }
@@ -78,7 +81,17 @@ pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> V
 fn prepare_namespace(object: &mut Value) {
     object["spec"]["finalizers"] = json!(["kubernetes"]);
     object["status"] = json!({"phase": "Active"});
-    label_namespace(object);
+}
+
+/// A definition goes after its objects.
+fn hold_definition(object: &mut Value) {
+    let mut finalizers: Vec<Value> = meta(object).finalizers().map(Value::from).collect();
+    if !finalizers.iter().any(|name| name == crd::CLEANUP) {
+        finalizers.push(crd::CLEANUP.into());
+    }
+    if let Some(metadata) = meta_mut(object) {
+        metadata.insert("finalizers".into(), finalizers.into());
+    }
 }
 
 fn label_namespace(object: &mut Value) {
@@ -104,7 +117,9 @@ fn headless(service: &mut Value) -> Option<String> {
         "ClusterIP" => {
             "this Service is served headless (clusterIP: None): its name resolves to the addresses of its Pods".into()
         }
-        other => format!("this Service of type {other} is served headless (clusterIP: None): nothing listens on the node for it"),
+        other => format!(
+            "this Service of type {other} is served headless (clusterIP: None): nothing listens on the node for it"
+        ),
     })
 }
 
@@ -138,17 +153,6 @@ pub fn restrict(resource: &Resource, scope: Scope, old: &Value, new: &mut Value)
         "resourceVersion",
     ] {
         put(meta_mut(new), key, old["metadata"].get(key).cloned());
-    }
-    if meta(old).deletion_timestamp().is_some() {
-        only_remove_finalizers(old, new);
-    }
-}
-
-/// Nothing new may be waited for once the deletion has begun.
-fn only_remove_finalizers(old: &Value, new: &mut Value) {
-    let before: Vec<String> = meta(old).finalizers().map(str::to_owned).collect();
-    if let Some(list) = new.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
-        list.retain(|name| name.as_str().is_some_and(|name| before.iter().any(|known| known == name) || name == FOREGROUND));
     }
 }
 
@@ -196,7 +200,9 @@ pub fn has_generation(resource: &Resource) -> bool {
 pub fn spec_changed(old: &Value, new: &Value) -> bool {
     let wanted = |object: &Value| -> Map<String, Value> {
         let all = object.as_object().into_iter().flatten();
-        all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).map(|(k, v)| (k.clone(), v.clone())).collect()
+        all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     };
     wanted(old) != wanted(new)
 }

@@ -41,7 +41,8 @@ fn default_spec(spec: &mut Value) {
 
 /// The old name of the field says the same as the new one.
 fn service_account(spec: &mut Value) {
-    let named = [&spec["serviceAccountName"], &spec["serviceAccount"]].into_iter().find(|name| name.is_string()).cloned();
+    let named =
+        [&spec["serviceAccountName"], &spec["serviceAccount"]].into_iter().find(|name| name.is_string()).cloned();
     if let (Some(name), Some(map)) = (named, spec.as_object_mut()) {
         map.insert("serviceAccountName".into(), name.clone());
         map.insert("serviceAccount".into(), name);

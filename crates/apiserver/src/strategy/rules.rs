@@ -23,14 +23,15 @@ pub enum Shape {
 
 /// What is wrong with a name; `None` if it is good.
 pub fn name_error(shape: Shape, name: &str) -> Option<String> {
-    let too_long = |max: usize| (name.len() > max).then(|| format!("must be no more than {max} characters"));
+    let longer = |max: usize| (name.len() > max).then(|| format!("must be no more than {max} characters"));
     let wrong = |good: bool, words: &str| (!good).then(|| words.to_owned());
     match shape {
-        Shape::Label => too_long(63).or_else(|| wrong(is_label(name), LABEL)),
-        Shape::Subdomain => too_long(253).or_else(|| wrong(name.split('.').all(is_label), SUBDOMAIN)),
+        Shape::Label if name.contains('.') => Some("must not contain dots".into()),
+        Shape::Label => longer(63).or_else(|| wrong(is_label(name), LABEL)),
+        Shape::Subdomain => longer(253).or_else(|| wrong(name.split('.').all(is_label), SUBDOMAIN)),
         Shape::ServiceLabel => {
             let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
-            too_long(63).or_else(|| wrong(is_label(name) && starts, SERVICE))
+            longer(63).or_else(|| wrong(is_label(name) && starts, SERVICE))
         }
         Shape::PathSegment => match name {
             "." => Some("may not be '.'".into()),
@@ -84,4 +85,10 @@ pub fn unsupported(path: impl Into<String>, value: &Value, choices: &[&str]) -> 
         value: Some(value.clone()),
         detail: format!("supported values: {}", quoted.join(", ")),
     }
+}
+
+/// `path: Too long: may not be more than max bytes`.
+pub fn too_long(path: impl Into<String>, max: usize) -> FieldError {
+    let detail = format!("may not be more than {max} bytes");
+    FieldError { path: path.into(), kind: ErrorKind::TooLong, value: None, detail }
 }

@@ -2,7 +2,8 @@
 //! grows with the answers of a real server that tests compare.
 
 use super::Scope;
-use super::rules::{Shape, duplicate, forbidden, invalid, name_error, not_found, required, unsupported};
+use super::rules::{Shape, duplicate, forbidden, invalid, name_error, not_found, required, too_long, unsupported};
+use crate::delete::{FOREGROUND, ORPHAN};
 use crate::resource::Resource;
 use object::selector::{self, LabelSelector};
 use object::{FieldError, meta};
@@ -17,6 +18,7 @@ const IMMUTABLE: &str = "field is immutable";
 pub fn validate(resource: &Resource, scope: Scope, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors(Vec::new());
     metadata(resource, object, &mut errors);
+    finalizers(object, old, &mut errors);
     if resource.custom.is_some() || scope != Scope::Status {
         errors.0.extend(resource.schema.validate(object));
     }
@@ -52,38 +54,57 @@ fn metadata(resource: &Resource, object: &Value, errors: &mut Errors) {
     }
     for (key, value) in metadata.labels() {
         if let Err(why) = selector::check_key(key) {
-            errors.push(invalid("metadata.labels", &key.into(), why));
+            errors.push(invalid("metadata.labels", &key.into(), rule(&why, key)));
         }
         if let Err(why) = selector::check_value(key, value) {
-            errors.push(invalid("metadata.labels", &value.into(), why));
+            errors.push(invalid("metadata.labels", &value.into(), rule(&why, value)));
         }
     }
     let mut size = 0;
     for (key, value) in metadata.annotations() {
         size += key.len() + value.len();
         if let Err(why) = selector::check_key(&key.to_lowercase()) {
-            errors.push(invalid("metadata.annotations", &key.into(), why));
+            errors.push(invalid("metadata.annotations", &key.into(), rule(&why, &key.to_lowercase())));
         }
     }
     if size > ANNOTATION_BYTES_MAX {
         errors.push(too_long("metadata.annotations", ANNOTATION_BYTES_MAX));
     }
-    for (at, owner) in metadata.owner_references().enumerate() {
+    for owner in metadata.owner_references() {
         let gvk = owner.gvk();
-        let parts = [("apiVersion", gvk.version.as_str()), ("kind", &gvk.kind), ("name", owner.name()), ("uid", owner.uid())];
+        let parts =
+            [("apiVersion", gvk.version.as_str()), ("kind", &gvk.kind), ("name", owner.name()), ("uid", owner.uid())];
         for (field, text) in parts.into_iter().filter(|(_, text)| text.is_empty()) {
-            let path = format!("metadata.ownerReferences[{at}].{field}");
+            let path = format!("metadata.ownerReferences.{field}");
             errors.push(invalid(path, &text.into(), "must not be empty"));
         }
     }
 }
 
-fn too_long(path: &str, max: usize) -> FieldError {
-    FieldError {
-        path: path.into(),
-        kind: object::schema::ErrorKind::TooLong,
-        value: None,
-        detail: format!("may not be more than {max} bytes"),
+/// The rule itself, out of a selector's complaint about a key or value.
+fn rule<'a>(why: &'a str, text: &str) -> &'a str {
+    why.split_once(&format!("{text:?}: ")).map_or(why, |(_, rule)| rule)
+}
+
+fn finalizers(object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    const STANDARD: [&str; 3] = ["kubernetes", FOREGROUND, ORPHAN];
+    for (at, name) in meta(object).finalizers().enumerate() {
+        if !name.contains('/') && !STANDARD.contains(&name) && !name.contains('.') {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(invalid(format!("metadata.finalizers[{at}]"), &name.into(), why));
+        }
+    }
+    let Some(old) = old.filter(|old| meta(old).deletion_timestamp().is_some()) else { return };
+    let known: Vec<&str> = meta(old).finalizers().collect();
+    let new: Vec<&str> =
+        meta(object).finalizers().filter(|name| !known.contains(name) && *name != FOREGROUND).collect();
+    if !new.is_empty() {
+        let list: Vec<String> = new.iter().map(|name| format!("{name:?}")).collect();
+        let why = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            list.join(", ")
+        );
+        errors.push(forbidden("metadata.finalizers", &why));
     }
 }
 
@@ -112,9 +133,9 @@ fn of_kind(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Err
         "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
             unchanged(object, old, "/roleRef", "roleRef", "cannot change roleRef", errors);
         }
-        "customresourcedefinitions.apiextensions.k8s.io" => crate::crd::validate(object, old)
-            .into_iter()
-            .for_each(|error| errors.push(error)),
+        "customresourcedefinitions.apiextensions.k8s.io" => {
+            crate::crd::validate(object, old).into_iter().for_each(|error| errors.push(error))
+        }
         _ => {}
     }
 }
@@ -140,7 +161,11 @@ fn workload(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Er
             errors.push(invalid("spec.selector", selector, "empty selector is invalid for deployment"));
         }
         Ok(parsed) if !parsed.matches_labels(labels) => {
-            errors.push(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+            errors.push(invalid(
+                "spec.template.metadata.labels",
+                labels,
+                "`selector` does not match template `labels`",
+            ));
         }
         Ok(_) => {}
     }

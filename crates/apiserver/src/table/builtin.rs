@@ -23,8 +23,8 @@ const DEPLOYMENTS: &[Column] = &[
     column("Ready", |object| {
         format!("{}/{}", count(object, "/status/readyReplicas"), count(object, "/spec/replicas")).into()
     }),
-    number("Up-to-date", |object| count(object, "/status/updatedReplicas").into()),
-    number("Available", |object| count(object, "/status/availableReplicas").into()),
+    column("Up-to-date", |object| count(object, "/status/updatedReplicas").into()),
+    column("Available", |object| count(object, "/status/availableReplicas").into()),
     column("Age", age),
     wide("Containers", container_names),
     wide("Images", container_images),
@@ -62,11 +62,8 @@ const SERVICES: &[Column] = &[
     wide("Selector", |object| or(&labels(&object["spec"]["selector"]), "<none>")),
 ];
 
-const NAMESPACES: &[Column] = &[
-    column("Name", name),
-    column("Status", |object| text(object, "/status/phase").into()),
-    column("Age", age),
-];
+const NAMESPACES: &[Column] =
+    &[column("Name", name), column("Status", |object| text(object, "/status/phase").into()), column("Age", age)];
 
 const CONFIG_MAPS: &[Column] = &[
     column("Name", name),
@@ -90,9 +87,7 @@ const EVENTS: &[Column] = &[
         format!("{kind}/{}", text(event, "/involvedObject/name")).into()
     }),
     wide("Subobject", |event| text(event, "/involvedObject/fieldPath").into()),
-    wide("Source", |event| {
-        or(text(event, "/source/component"), text(event, "/reportingComponent"))
-    }),
+    wide("Source", |event| or(text(event, "/source/component"), text(event, "/reportingComponent"))),
     column("Message", |event| text(event, "/message").trim().into()),
     wide("First Seen", |event| ago(or_str(text(event, "/firstTimestamp"), event_time(event))).into()),
     wide("Count", |event| count(event, "/count").max(1).into()),
@@ -140,9 +135,7 @@ const DEFINITIONS: &[Column] =
 
 const ROLE_BINDINGS: &[Column] = &[
     column("Name", name),
-    column("Role", |object| {
-        format!("{}/{}", text(object, "/roleRef/kind"), text(object, "/roleRef/name")).into()
-    }),
+    column("Role", |object| format!("{}/{}", text(object, "/roleRef/kind"), text(object, "/roleRef/name")).into()),
     column("Age", age),
 ];
 
@@ -264,16 +257,17 @@ fn container_reason(status: &Value) -> Option<String> {
 fn pod_status(pod: &Value) -> Value {
     let mut status = or_str(text(pod, "/status/reason"), text(pod, "/status/phase")).to_owned();
     let inits = pod["spec"]["initContainers"].as_array().map_or(0, Vec::len);
-    let pending_init = statuses(pod, "initContainerStatuses").enumerate().find(|(_, init)| {
-        init.pointer("/state/terminated/exitCode").and_then(Value::as_i64) != Some(0)
-    });
+    let pending_init = statuses(pod, "initContainerStatuses")
+        .enumerate()
+        .find(|(_, init)| init.pointer("/state/terminated/exitCode").and_then(Value::as_i64) != Some(0));
     if let Some((at, init)) = pending_init {
         status = match container_reason(init).filter(|reason| reason != "PodInitializing") {
             Some(reason) => format!("Init:{reason}"),
             None => format!("Init:{at}/{inits}"),
         };
     } else {
-        let running = statuses(pod, "containerStatuses").any(|s| s["ready"] == true && s["state"].get("running").is_some());
+        let running =
+            statuses(pod, "containerStatuses").any(|s| s["ready"] == true && s["state"].get("running").is_some());
         if let Some(reason) = statuses(pod, "containerStatuses").filter_map(container_reason).last() {
             let completed = reason == "Completed" && running;
             status = if completed { "Running".into() } else { reason };
@@ -287,7 +281,8 @@ fn pod_status(pod: &Value) -> Value {
 
 fn service_ports(service: &Value) -> Value {
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let shown: Vec<String> = ports.map(|port| format!("{}/{}", shown(&port["port"]), text(port, "/protocol"))).collect();
+    let shown: Vec<String> =
+        ports.map(|port| format!("{}/{}", shown(&port["port"]), text(port, "/protocol"))).collect();
     or(&shown.join(","), "<none>")
 }
 

@@ -4,7 +4,11 @@
 //! before and no longer does, and refuses to change what others own. [`update`] records what any
 //! other write changed. Both keep `metadata.managedFields`.
 
+mod compare;
+mod fields;
+mod fit;
 mod managed;
+mod merge;
 mod path;
 mod set;
 mod typed;
@@ -15,9 +19,12 @@ pub use set::FieldSet;
 
 use crate::meta::{Gvk, meta};
 use crate::schema::Schema;
+use compare::Comparison;
+use fields::{fields_of, reconciled, with_named_fields};
+use merge::{merge, remove};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
-use typed::{Comparison, TypeRef};
+use typed::{TypeRef, equal};
 
 /// The annotation in which a client-side apply keeps its last configuration.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -66,8 +73,6 @@ pub struct Conflicts(Vec<Conflict>);
 pub struct Conflict {
     /// Who owns it.
     pub manager: Manager,
-    /// When that was written, if it was by an update.
-    pub time: Option<String>,
     /// Which field.
     pub path: Vec<PathElement>,
 }
@@ -145,7 +150,7 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".into()));
     }
     let ty = TypeRef::of(request.schema);
-    let errors = typed::validate(ty, config, false);
+    let errors = fit::validate(ty, config, false);
     if !errors.is_empty() {
         return Err(ApplyError::Typed(described(config, &gvk), joined(&errors)));
     }
@@ -197,6 +202,19 @@ pub fn update(old: Option<&Value>, mut new: Value, request: &Request<'_>) -> Val
     let managed = updated(old.unwrap_or(&empty), &new, managed, request, &gvk);
     managed.write(&mut new);
     new
+}
+
+/// True if two states of an object differ in nothing but the times of their managers: a server then keeps the old
+/// one and writes nothing.
+pub fn is_unchanged(old: &Value, new: &Value) -> bool {
+    let timeless = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(Value::Array(entries)) = object.pointer_mut("/metadata/managedFields") {
+            entries.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| _ = entry.shift_remove("time"));
+        }
+        object
+    };
+    old == new || equal(&timeless(old), &timeless(new))
 }
 
 /// Puts the fields of `reset` back to what they are in `live`: an endpoint calls it on what it would store.
@@ -261,11 +279,11 @@ fn merged(
     let manager = Manager::new(request.manager, Operation::Apply, "", request.subresource);
     let mut managed = after_schema_change(managed, ty);
     let last = managed.0.get(&manager).cloned();
-    let fields = typed::fields(ty, config).recursive_difference(request.reset);
+    let fields = fields_of(ty, config).recursive_difference(request.reset);
     let time = last.as_ref().and_then(|entry| entry.time.clone());
     managed.0.insert(manager.clone(), Entry { api_version: gvk.api_version(), time, fields });
 
-    let laid_over = typed::merge(ty, Some(live), Some(config)).unwrap_or_default();
+    let laid_over = merge(ty, Some(live), Some(config)).unwrap_or_default();
     let mut object = match last.filter(|entry| !entry.fields.is_empty()) {
         Some(last) => pruned(ty, laid_over, &managed, &last.fields),
         None => laid_over,
@@ -276,8 +294,8 @@ fn merged(
         return Err(ApplyError::Conflicts(conflicts));
     }
     take_from_others(&mut managed, Some(&manager), &comparison);
+    let changed = !equal(live, &object);
     request.schema.drop_nulls(&mut object);
-    let changed = !typed::equal(live, &object);
     if let Some(entry) = managed.0.get_mut(&manager) {
         entry.fields = entry.fields.difference(&NEVER_OWNED);
         if changed {
@@ -290,15 +308,15 @@ fn merged(
 
 /// Without what the manager applied last time, unless it or somebody else still owns it, or nobody did.
 fn pruned(ty: TypeRef<'_>, merged: Value, managed: &Managed, last: &FieldSet) -> Value {
-    let named = |set: &FieldSet| typed::with_named_fields(set, ty);
+    let named = |set: &FieldSet| with_named_fields(set, ty);
     let last = named(last);
-    let all = named(&typed::fields(ty, &merged));
-    let left = typed::remove(ty, &merged, &last);
+    let all = named(&fields_of(ty, &merged));
+    let left = remove(ty, &merged, &last);
     let owned = managed.0.values().fold(FieldSet::default(), |set, entry| set.union(&entry.fields));
-    let kept = named(&typed::fields(ty, &left)).union(&named(&owned));
-    let left = typed::remove(ty, &merged, &all.difference(&kept));
-    let left = named(&typed::fields(ty, &left));
-    typed::remove(ty, &merged, &all.difference(&left).intersection(&last))
+    let kept = named(&fields_of(ty, &left)).union(&named(&owned));
+    let left = remove(ty, &merged, &all.difference(&kept));
+    let left = named(&fields_of(ty, &left));
+    remove(ty, &merged, &all.difference(&left).intersection(&last))
 }
 
 fn conflicts(managed: &Managed, except: &Manager, comparison: &Comparison) -> Conflicts {
@@ -306,7 +324,7 @@ fn conflicts(managed: &Managed, except: &Manager, comparison: &Comparison) -> Co
     let mut conflicts = Vec::new();
     for (manager, entry) in managed.0.iter().filter(|(manager, _)| *manager != except) {
         let paths = entry.fields.intersection(&changed).paths();
-        let conflict = |path| Conflict { manager: manager.clone(), time: entry.time.clone(), path };
+        let conflict = |path| Conflict { manager: manager.clone(), path };
         conflicts.extend(paths.into_iter().map(conflict));
     }
     Conflicts(conflicts)
@@ -326,7 +344,7 @@ fn take_from_others(managed: &mut Managed, except: Option<&Manager>, comparison:
 
 fn after_schema_change(mut managed: Managed, ty: TypeRef<'_>) -> Managed {
     for entry in managed.0.values_mut() {
-        entry.fields = typed::reconciled(&entry.fields, ty);
+        entry.fields = reconciled(&entry.fields, ty);
     }
     managed
 }
@@ -378,7 +396,7 @@ fn unexplained(conflicts: Conflicts, live: &Value, schema: &Schema, gvk: &Gvk) -
     }
     let ty = TypeRef::of(schema);
     let comparison = Comparison::of(ty, &last, live);
-    let explained = (typed::fields(ty, &last).difference(&comparison.modified))
+    let explained = (fields_of(ty, &last).difference(&comparison.modified))
         .difference(&comparison.added)
         .difference(&comparison.removed);
     Conflicts(conflicts.0.into_iter().filter(|conflict| !explained.has(&conflict.path)).collect())

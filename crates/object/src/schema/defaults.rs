@@ -1,6 +1,7 @@
-//! Filling in what a schema says stands there if nobody said otherwise.
+//! What a schema says stands there if nobody said otherwise, and the one form of values that can be written in several.
 
 use super::{Schema, Shape, TypeId};
+use crate::quantity::canonical;
 use serde_json::{Value, json};
 
 /// Objects nest no deeper than JSON readers allow; beyond this nothing is filled in.
@@ -10,11 +11,11 @@ pub(super) fn fill(schema: &Schema, value: &mut Value) {
     walk(schema, schema.id, value, DEPTH);
 }
 
-pub(super) fn drop_nulls(schema: &Schema, value: &mut Value) {
-    drop_below(schema, schema.id, value, DEPTH);
+pub(super) fn normalise(schema: &Schema, value: &mut Value) {
+    normalise_below(schema, schema.id, value, DEPTH);
 }
 
-fn drop_below(schema: &Schema, id: TypeId, value: &mut Value, depth: usize) {
+fn normalise_below(schema: &Schema, id: TypeId, value: &mut Value, depth: usize) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let ty = schema.table.get(id);
     match (&ty.shape, value) {
@@ -23,16 +24,16 @@ fn drop_below(schema: &Schema, id: TypeId, value: &mut Value, depth: usize) {
             object.retain(|name, value| !value.is_null() || stays(name));
             for (name, value) in object.iter_mut() {
                 if let Some(id) = map.fields.get(name).map(|field| field.ty).or(map.values) {
-                    fill_zero(schema, id, value);
-                    drop_below(schema, id, value, depth);
+                    normalise_scalar(schema, id, value);
+                    normalise_below(schema, id, value, depth);
                 }
             }
         }
         (Shape::List(list) | Shape::Union(list, _), Value::Array(items)) => {
             for item in items {
                 if let Some(id) = list.items {
-                    fill_zero(schema, id, item);
-                    drop_below(schema, id, item, depth);
+                    normalise_scalar(schema, id, item);
+                    normalise_below(schema, id, item, depth);
                 }
             }
         }
@@ -40,17 +41,25 @@ fn drop_below(schema: &Schema, id: TypeId, value: &mut Value, depth: usize) {
     }
 }
 
-/// Go has no null among texts and numbers.
-fn fill_zero(schema: &Schema, id: TypeId, value: &mut Value) {
+/// Go has no null among texts and numbers, and one way to write a quantity.
+fn normalise_scalar(schema: &Schema, id: TypeId, value: &mut Value) {
     let ty = schema.table.get(id);
-    if !value.is_null() || !ty.builtin {
+    if !ty.builtin {
         return;
     }
-    *value = match ty.shape {
-        Shape::String(_) => json!(""),
-        Shape::Integer { .. } | Shape::Number => json!(0),
-        Shape::Quantity => json!("0"),
-        Shape::Boolean => json!(false),
+    *value = match (&ty.shape, &*value) {
+        (Shape::String(_), Value::Null) => json!(""),
+        (Shape::Integer { .. } | Shape::Number, Value::Null) => json!(0),
+        (Shape::Quantity, Value::Null) => json!("0"),
+        (Shape::Boolean, Value::Null) => json!(false),
+        (Shape::Quantity, Value::String(text)) => match canonical(text) {
+            Ok(text) => Value::String(text),
+            Err(_) => return,
+        },
+        (Shape::Quantity, Value::Number(number)) => match canonical(&number.to_string()) {
+            Ok(text) => Value::String(text),
+            Err(_) => return,
+        },
         _ => return,
     };
 }

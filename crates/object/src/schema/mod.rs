@@ -249,10 +249,11 @@ impl Schema {
         unknown::prune(self, object);
     }
 
-    /// Removes fields that are null, unless the schema says that null is a value there: a server
-    /// stores no others. In maps and lists of built-in kinds null becomes the zero of the type.
+    /// Brings an object into the form that a server stores: fields that are null go, unless the schema says that
+    /// null is a value there; in maps and lists of built-in kinds null becomes the zero of the type, and quantities
+    /// take their canonical form.
     pub fn drop_nulls(&self, object: &mut Value) {
-        defaults::drop_nulls(self, object);
+        defaults::normalise(self, object);
     }
 
     /// The parts that an object of a built-in kind has even when it is empty (`spec`, `status`, …): Go's
