@@ -187,6 +187,8 @@ if command -v kubectl >/dev/null; then
 else
     started() { :; }
 fi
+settled() { ! started | grep -vq ' 2'; }   # no Pod is on its way in or out
+eventually 20 settled
 containers=$(started)
 history=$(trimtab history --output json)
 kill -9 "$up" && wait "$up" 2>/dev/null || true
