@@ -177,6 +177,21 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
+/// The number of replicas must be one, or `scale` could not tell it.
+pub fn scale_error(custom: &Custom, object: &Value) -> Option<FieldError> {
+    let pointer = &custom.scale.as_ref()?.wanted;
+    let found = object.pointer(pointer)?;
+    let (shown, sort) = match found {
+        Value::Number(number) if number.is_f64() => (number.as_f64()?.to_string(), "float64"),
+        Value::String(text) => (text.clone(), "string"),
+        Value::Bool(flag) => (flag.to_string(), "bool"),
+        _ => return None,
+    };
+    let path = pointer.replace('/', ".");
+    let detail = format!("{path} accessor error: {shown} is of the type {sort}, expected int64");
+    Some(invalid(path, &0.into(), detail))
+}
+
 /// Every field must say what it is: without that, nothing can be pruned, merged or owned.
 fn structural(schema: &Value, path: &mut String, errors: &mut Vec<FieldError>) {
     let length = path.len();

@@ -25,9 +25,6 @@ use tower::util::BoxCloneSyncService;
 /// The kubelet's own HTTP API, in process: `GET /containerLogs/{namespace}/{pod}/{container}?follow&tailLines…`.
 pub type Kubelet = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// Namespaces that always exist.
-const NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
-
 /// What a server is made of.
 pub struct Config {
     /// The file that holds all objects; created if absent, its directory must exist.
@@ -99,7 +96,7 @@ impl ApiServer {
             kubelet: RwLock::new(None),
         });
         inner.refresh();
-        for name in NAMESPACES {
+        for name in strategy::PERMANENT_NAMESPACES {
             inner.ensure_namespace(name).await.map_err(|error| Error::Namespace(name.to_owned(), error))?;
         }
         tokio::spawn(gc::run(Arc::downgrade(&inner), inner.stop.clone(), inner.store.changes()));

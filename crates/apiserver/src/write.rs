@@ -199,7 +199,8 @@ impl Call {
             self.server.establish(&mut new);
         }
         let generation = meta(old).generation();
-        if strategy::has_generation(&resource)
+        if scope != Scope::Subresource
+            && strategy::has_generation(&resource)
             && strategy::spec_changed(old, &new)
             && let Some(metadata) = meta_mut(&mut new)
         {
@@ -235,7 +236,7 @@ impl Call {
         match self.path.subresource.as_str() {
             "status" => Scope::Status,
             "finalize" => Scope::Finalize,
-            "binding" | "scale" => Scope::Subresource,
+            "binding" => Scope::Subresource,
             _ => Scope::Main,
         }
     }
@@ -291,11 +292,8 @@ impl Call {
     }
 
     fn undecodable(&self, why: &str) -> Refusal {
-        let kind = &self.resource.gvk.kind;
-        Refusal::bad_request(match self.resource.custom {
-            None => format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", self.resource.gvk.version),
-            Some(_) => format!("error decoding {kind}: {why}"),
-        })
+        let Gvk { kind, version, .. } = &self.resource.gvk;
+        Refusal::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     }
 
     fn check_kind(&self, object: &Value) -> Result<()> {
@@ -360,7 +358,6 @@ impl Call {
                 let message = format!("strict decoding error: {}", found.join(", "));
                 Err(match self.verb {
                     Verb::Patch => Refusal::new(422, "Invalid", message),
-                    _ if self.resource.custom.is_some() => Refusal::bad_request(message),
                     _ => self.undecodable(&message),
                 })
             }
