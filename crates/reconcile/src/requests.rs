@@ -258,7 +258,8 @@ impl Reconciler {
             let advice = format!("trimtab explain {component} --env {environment}");
             return Err(Refusal::NotFound(format!("{component} does not run in {environment}: {advice}")));
         }
-        let seen = || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
+        let seen =
+            || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
         let running = until(&handle, FIRST_LOOK, seen).await;
         let running = running.ok_or_else(|| PortError::Transient(format!("{environment} cannot be read yet")))?;
         running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)")))
