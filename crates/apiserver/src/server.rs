@@ -75,9 +75,12 @@ pub struct Inner {
     builtins: Vec<Arc<Resource>>,
     registry: RwLock<Arc<Registry>>,
     /// Compiled definitions by uid, with the revision that they were made from.
-    compiled: Mutex<HashMap<Box<str>, (u64, Vec<Arc<Resource>>)>>,
+    compiled: Mutex<HashMap<Box<str>, Compiled>>,
     kubelet: RwLock<Option<Kubelet>>,
 }
+
+/// The revision of a definition, and what it adds.
+type Compiled = (u64, Vec<Arc<Resource>>);
 
 impl ApiServer {
     /// Loads the store, makes the namespaces that always exist, and starts garbage collection.

@@ -5,5 +5,6 @@ mod collect;
 mod golden;
 mod kill;
 mod kubectl;
+mod rights;
 mod support;
 mod watch;
