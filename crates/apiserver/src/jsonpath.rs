@@ -85,7 +85,7 @@ impl Step {
             (Step::Where(name, wanted), Value::Array(items)) => {
                 let is = |item: &&Value| match item.get(name) {
                     Some(Value::String(text)) => text == wanted,
-                    Some(other) => *other == *wanted.as_str() || other.to_string().as_str() == wanted,
+                    Some(other) => serde_json::to_string(other).is_ok_and(|text| text == *wanted),
                     None => false,
                 };
                 items.iter().filter(is).collect()

@@ -20,6 +20,7 @@ mod decode;
 mod delete;
 mod discovery;
 mod escalation;
+mod expiry;
 mod gc;
 mod jsonpath;
 mod patch;

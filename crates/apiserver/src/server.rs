@@ -7,7 +7,7 @@ use crate::reply::{self, Body, BoxError};
 use crate::resource::{self, Registry, Resource};
 use crate::status::{Refusal, Result};
 use crate::store::{Change, CommitError, Expected, Key, Store, StoreError, Stored, Write};
-use crate::{crd, discovery, gc, rbac, strategy};
+use crate::{crd, discovery, expiry, gc, rbac, strategy};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request};
 use serde_json::json;
@@ -102,6 +102,7 @@ impl ApiServer {
             inner.ensure_namespace(name).await.map_err(|error| Error::Namespace(name.to_owned(), error))?;
         }
         tokio::spawn(gc::run(Arc::downgrade(&inner), inner.stop.clone(), inner.store.changes()));
+        tokio::spawn(expiry::run(Arc::downgrade(&inner), inner.stop.clone()));
         Ok(Self { inner })
     }
 
@@ -239,11 +240,14 @@ impl Inner {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let headers = parts.headers.clone();
-        match self.route(identity, parts, body).await {
+        let (method, uri, headers) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
+        let user = identity.user.clone();
+        let response = match self.route(identity, parts, body).await {
             Ok(response) => response,
             Err(refusal) => reply::refusal_response(&refusal, &headers),
-        }
+        };
+        tracing::debug!(user, %method, path = uri.path(), code = response.status().as_u16(), "request");
+        response
     }
 
     async fn route<B>(self: Arc<Self>, identity: Identity, parts: request::Parts, body: B) -> Result<Response<Body>>

@@ -7,4 +7,5 @@ mod kill;
 mod kubectl;
 mod rights;
 mod support;
+mod surface;
 mod watch;
