@@ -177,6 +177,31 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
+/// What a definition asks for and does not get here.
+pub fn warnings(definition: &Value) -> Vec<String> {
+    let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    let mut warnings = Vec::new();
+    for version in versions {
+        let name = version["name"].as_str().unwrap_or_default();
+        if holds(&version["schema"], "x-kubernetes-validations") {
+            warnings.push(format!("version {name}: x-kubernetes-validations are stored, but not evaluated here"));
+        }
+        if version["selectableFields"].as_array().is_some_and(|fields| !fields.is_empty()) {
+            warnings.push(format!("version {name}: selectableFields are stored, but cannot be selected by here"));
+        }
+    }
+    warnings
+}
+
+/// A key stands somewhere in a value.
+fn holds(value: &Value, key: &str) -> bool {
+    match value {
+        Value::Object(map) => map.contains_key(key) || map.values().any(|value| holds(value, key)),
+        Value::Array(items) => items.iter().any(|value| holds(value, key)),
+        _ => false,
+    }
+}
+
 /// The number of replicas must be one, or `scale` could not tell it.
 pub fn scale_error(custom: &Custom, object: &Value) -> Option<FieldError> {
     let pointer = &custom.scale.as_ref()?.wanted;

@@ -57,6 +57,7 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
             object["status"] = json!({"loadBalancer": {}});
             warnings.extend(headless(object));
         }
+        crd::ID => warnings.extend(crd::warnings(object)),
         "persistentvolumeclaims" => object["status"] = json!({"phase": "Pending"}),
         "deployments.apps" | "jobs.batch" | "cronjobs.batch" => object["status"] = json!({}),
         "replicasets.apps" => object["status"] = json!({"replicas": 0}),

@@ -126,9 +126,7 @@ fn default_volume(volume: &mut Value) {
     each(volume.pointer_mut("/projected/sources"), |source| {
         fill_in(source, "serviceAccountToken", &json!({"expirationSeconds": 3600}));
     });
-    for items in ["/downwardAPI/items"] {
-        each(volume.pointer_mut(items), |item| fill_in(item, "fieldRef", &json!({"apiVersion": "v1"})));
-    }
+    each(volume.pointer_mut("/downwardAPI/items"), |item| fill_in(item, "fieldRef", &json!({"apiVersion": "v1"})));
 }
 
 /// What is limited is asked for, unless less is asked for.
