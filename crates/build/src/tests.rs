@@ -135,6 +135,15 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// A test that fails shall not leave cgroups either; after `end` there are none.
+    fn drop(&mut self) {
+        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(controller.path().join(&self.cgroup_parent));
+        }
+    }
+}
+
 /// Mounts, and cgroups of this name.
 fn machine(cgroup: &str) -> BTreeSet<String> {
     let mut found: BTreeSet<_> = fs::read_to_string("/proc/self/mounts").unwrap().lines().map(str::to_owned).collect();

@@ -133,8 +133,10 @@ struct Buildah {
 }
 
 impl Buildah {
+    /// Without what it would leave in /var/lib.
     fn command(&self) -> Command {
-        let mut command = Command::new("buildah");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs none /var/lib && exec \"$@\"", "sh", "buildah"]);
         command.arg("--root").arg(self.root.join("root")).arg("--runroot").arg(self.root.join("run"));
         command.args(["--storage-driver", "vfs"]);
         command
