@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use tokio::sync::Mutex;
 
 /// The network of one node.
@@ -35,7 +36,7 @@ impl Network {
     pub(crate) async fn open(layout: Layout, instance: &str) -> Result<Self, Error> {
         let handle = netns::connect()?;
         let path = layout.network_record();
-        let mut record = match Record::read(&path)? {
+        let record = match Record::read(&path)? {
             Some(record) => record,
             None => {
                 let record = Record::choose(instance, &links::networks(&handle).await?)?;
@@ -46,14 +47,7 @@ impl Network {
         let gateway = record.gateway();
         let bridge = links::ensure_bridge(&handle, &bridge_name(instance), gateway).await?;
         match nat::install(instance, record.subnet).await {
-            Ok(true) => {
-                // Recorded before it is done: a crash in between must not forget to undo it.
-                if !record.forwarding_was_off && nat::forwarding_is_off()? {
-                    record.forwarding_was_off = true;
-                    record.write(&path)?;
-                }
-                nat::enable_forwarding()?;
-            }
+            Ok(true) => nat::enable_forwarding()?,
             Ok(false) => tracing::info!("nft is not installed: Pods reach this machine only"),
             Err(error) => tracing::warn!(error = error.line(), "Pods reach this machine only"),
         }
@@ -148,20 +142,32 @@ pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error>
         links::remove(&handle, &bridge).await?;
     }
     nat::remove(instance).await?;
+    if !another_instance()? {
+        nat::restore_forwarding()?;
+    }
     if let Some(mut record) = Record::read(&layout.network_record())? {
-        if record.forwarding_was_off {
-            nat::disable_forwarding()?;
-        }
-        record.forwarding_was_off = false;
         record.leases.clear();
         record.write(&layout.network_record())?;
     }
     Ok(())
 }
 
+/// Whether the bridge of any instance is there.
+fn another_instance() -> Result<bool, Error> {
+    let links = layout::list(Path::new("/sys/class/net"))?;
+    let is_bridge = |name: &str| {
+        let digits = name.strip_prefix(BRIDGE).unwrap_or_default();
+        digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    Ok(links.iter().any(|link| is_bridge(&link.file_name().to_string_lossy())))
+}
+
+/// Before the instance in the name of its bridge.
+const BRIDGE: &str = "tt";
+
 /// A link's name has at most 15 characters.
 fn bridge_name(instance: &str) -> String {
-    format!("tt{instance}")
+    format!("{BRIDGE}{instance}")
 }
 
 fn link_prefix(instance: &str) -> String {

@@ -3,11 +3,14 @@
 use crate::error::Error;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Says that forwarding was off before the first instance came.
+const NOTE: &str = "/run/trimtab-forwarding-was-off";
 
 /// Name of this instance's table; nothing else of the packet filter is touched.
 fn table(instance: &str) -> String {
@@ -37,20 +40,25 @@ pub(super) async fn remove(instance: &str) -> Result<(), Error> {
     nft(&format!("add table ip {table}\ndelete table ip {table}\n")).await.map(drop)
 }
 
-/// Whether this machine forwards nothing between its links.
-pub(super) fn forwarding_is_off() -> Result<bool, Error> {
-    Ok(fs::read_to_string(FORWARD).map_err(Error::file("reading", FORWARD))?.trim() == "0")
-}
-
-/// Turns forwarding on.
+/// Turns forwarding on, and leaves a note for whoever is the last to need it. The note lives as long as the setting
+/// does: until the machine stops.
 pub(super) fn enable_forwarding() -> Result<(), Error> {
+    let was_off = fs::read_to_string(FORWARD).map_err(Error::file("reading", FORWARD))?.trim() == "0";
     // Writing 1 over 1 would not be without effect: the kernel then resets settings of every link.
-    if forwarding_is_off()? { fs::write(FORWARD, "1").map_err(Error::file("writing", FORWARD)) } else { Ok(()) }
+    if was_off {
+        fs::write(NOTE, b"").map_err(Error::file("writing", NOTE))?;
+        fs::write(FORWARD, "1").map_err(Error::file("writing", FORWARD))?;
+    }
+    Ok(())
 }
 
-/// As it was before.
-pub(super) fn disable_forwarding() -> Result<(), Error> {
-    fs::write(FORWARD, "0").map_err(Error::file("writing", FORWARD))
+/// Turns forwarding off if one of us turned it on.
+pub(super) fn restore_forwarding() -> Result<(), Error> {
+    if !Path::new(NOTE).exists() {
+        return Ok(());
+    }
+    fs::write(FORWARD, "0").map_err(Error::file("writing", FORWARD))?;
+    fs::remove_file(NOTE).map_err(Error::file("removing", NOTE))
 }
 
 async fn nft(script: &str) -> Result<bool, Error> {

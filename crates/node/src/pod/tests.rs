@@ -15,7 +15,9 @@ struct Driven {
 }
 
 fn pod(policy: &str, inits: &[&str], mains: &[&str]) -> Pod {
-    let containers = |names: &[&str]| names.iter().map(|n| json!({"name": n, "image": "img"})).collect::<Vec<_>>();
+    let probe = json!({"tcpSocket": {"port": 1}});
+    let container = |n: &&str| json!({"name": n, "image": "img", "startupProbe": probe, "readinessProbe": probe});
+    let containers = |names: &[&str]| names.iter().map(container).collect::<Vec<_>>();
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "generation": 3},
         "spec": {"restartPolicy": policy, "initContainers": containers(inits), "containers": containers(mains)}
@@ -117,6 +119,20 @@ fn a_pod_comes_up_in_order() {
     assert_eq!(pod.condition("Ready")["status"], "True");
     assert_eq!(pod.status()["containerStatuses"][0]["containerID"], "trimtab://c3-0");
     assert_eq!(pod.status()["observedGeneration"], 3);
+}
+
+#[test]
+fn without_probes_running_is_ready() {
+    let mut spec = pod("Always", &[], &["plain"]);
+    let container = &mut spec.spec.as_mut().unwrap().containers[0];
+    (container.startup_probe, container.readiness_probe) = (None, None);
+    let mut pod = Driven::new(spec);
+    pod.sandbox();
+    pod.started(0);
+    assert_eq!(pod.condition("Ready")["status"], "True");
+    assert_eq!(pod.status()["containerStatuses"][0]["started"], true);
+    pod.exited(0, 1);
+    assert_eq!(pod.condition("Ready")["status"], "False");
 }
 
 #[test]
