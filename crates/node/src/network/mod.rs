@@ -74,7 +74,7 @@ impl Network {
         let address = {
             let mut record = self.record.lock().await;
             let address = record.lease(uid)?;
-            record.write(&self.layout.network_record())?;
+            self.save(&record).await?;
             address
         };
         let (path, name) = (self.layout.netns(uid), self.link_name(address));
@@ -98,7 +98,7 @@ impl Network {
         let mut record = self.record.lock().await;
         // Last, so that a failure leaves the record to try again with.
         match record.leases.remove(uid) {
-            Some(_) => record.write(&self.layout.network_record()),
+            Some(_) => self.save(&record).await,
             None => Ok(()),
         }
     }
@@ -122,14 +122,21 @@ impl Network {
         Ok(())
     }
 
+    async fn save(&self, record: &Record) -> Result<(), Error> {
+        let (record, path) = (record.clone(), self.layout.network_record());
+        layout::blocking(move || record.write(&path)).await
+    }
+
     /// One name for one address: it is free when the address is.
     fn link_name(&self, address: Ipv4Addr) -> String {
         format!("{}{:02x}", link_prefix(&self.instance), address.octets()[3])
     }
 }
 
-/// Removes the whole network of an instance. The record of addresses stays, so that the subnet is the same next time.
+/// Removes the whole network of an instance. The subnet stays on record, so that it is the same next time.
 pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error> {
+    // The record is the first thing that is made: without it there is nothing.
+    let Some(mut record) = Record::read(&layout.network_record())? else { return Ok(()) };
     let handle = netns::connect()?;
     for entry in layout::list(&layout.netns_directory())? {
         netns::remove(&entry.path())?;
@@ -145,11 +152,8 @@ pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error>
     if !another_instance()? {
         nat::restore_forwarding()?;
     }
-    if let Some(mut record) = Record::read(&layout.network_record())? {
-        record.leases.clear();
-        record.write(&layout.network_record())?;
-    }
-    Ok(())
+    record.leases.clear();
+    record.write(&layout.network_record())
 }
 
 /// Whether the bridge of any instance is there.

@@ -117,7 +117,7 @@ pub(crate) struct Termination {
     pub finished_at: Timestamp,
 }
 
-/// A probe's verdict: the container is stopped and, by policy, restarted.
+/// The container is stopped and, by policy, restarted: a probe's verdict, or a new image.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Kill {
     pub message: String,
@@ -296,6 +296,21 @@ impl Machine {
             start_time,
             drain: Drain::Needless,
             gone: false,
+        }
+    }
+
+    /// Takes in the spec as it is now: of containers, only the image can change.
+    pub(crate) fn take_spec(&mut self, pod: &Pod) {
+        for (tracked, container) in self.containers.iter_mut().zip(pod.all_containers()) {
+            let image = container.image.as_deref().unwrap_or_default();
+            if tracked.image == image {
+                continue;
+            }
+            tracked.image = image.to_owned();
+            if tracked.running().is_some() {
+                let message = format!("Container {} definition changed, will be restarted", tracked.name);
+                tracked.kill = Some(Kill { message, grace: None });
+            }
         }
     }
 

@@ -289,6 +289,20 @@ fn an_unhealthy_container_is_stopped_and_restarted() {
 }
 
 #[test]
+fn a_new_image_restarts_its_container_only() {
+    let mut pod = Driven::new(pod("Always", &[], &["a", "b"]));
+    pod.sandbox();
+    pod.started(0);
+    pod.started(1);
+    pod.pod.spec.as_mut().unwrap().containers[1].image = Some("new".into());
+    pod.machine.take_spec(&pod.pod);
+    assert!(matches!(pod.step()[..], [Action::Stop { index: 1, .. }]));
+    assert_eq!(pod.exited(1, 0), [start(1, 1)]);
+    pod.machine.take_spec(&pod.pod);
+    assert_eq!(pod.step(), []);
+}
+
+#[test]
 fn a_deadline_fails_the_pod() {
     let mut spec = pod("Always", &[], &["main"]);
     spec.spec.as_mut().unwrap().active_deadline_seconds = Some(10);

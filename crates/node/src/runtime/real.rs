@@ -5,7 +5,7 @@ use super::{Credentials, Exit, Found, Image, ImageError, Launch, Outcome, Pull, 
 use super::{etc, spec, volume_files};
 use crate::error::Error;
 use crate::images::Images;
-use crate::layout::{Layout, list, make_directory, write_private};
+use crate::layout::{Layout, blocking, list, make_directory, write_private};
 use crate::network::{self, Network};
 use crate::pod::PodExt;
 use crate::volumes::Volume;
@@ -17,9 +17,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Of a container that says nothing: for `down`, which has no Pod to ask.
 const DEFAULT_GRACE_SECONDS: u64 = 30;
+
+/// Containers that start at the same time: more only wait for each other in the kernel.
+const STARTS: usize = 8;
 
 /// The container part, the image store and the network, joined.
 pub(crate) struct Real {
@@ -28,6 +32,7 @@ pub(crate) struct Real {
     images: Images,
     network: Network,
     memory_bytes: u64,
+    starts: Semaphore,
 }
 
 impl Real {
@@ -41,7 +46,7 @@ impl Real {
     ) -> Result<Self, Error> {
         let containers = containers(&layout, instance, exe)?;
         let network = Network::open(layout.clone(), instance).await?;
-        Ok(Self { layout, containers, images, network, memory_bytes })
+        Ok(Self { layout, containers, images, network, memory_bytes, starts: Semaphore::new(STARTS) })
     }
 
     /// The machine's address on the Pod network.
@@ -109,8 +114,12 @@ impl Runtime for Real {
     }
 
     async fn sandbox(&self, pod: &Pod, volumes: &BTreeMap<String, Volume>) -> Result<IpAddr, Error> {
-        make_directory(&self.layout.pod(pod))?;
-        volume_files::materialise(&self.layout, pod, volumes)?;
+        let (layout, owned, volumes) = (self.layout.clone(), pod.clone(), volumes.clone());
+        blocking(move || {
+            make_directory(&layout.pod(&owned))?;
+            volume_files::materialise(&layout, &owned, &volumes)
+        })
+        .await?;
         let address = match pod.host_network() {
             true => self.host_address(),
             false => IpAddr::V4(self.network.attach(pod.uid_str()).await?),
@@ -122,7 +131,8 @@ impl Runtime for Real {
     async fn remove_sandbox(&self, pod: &Pod) -> Result<(), Error> {
         self.delete_all(self.of_pod(pod.uid_str())?).await?;
         self.network.detach(pod.uid_str()).await?;
-        self.layout.remove_pod(pod)
+        let (layout, pod) = (self.layout.clone(), pod.clone());
+        blocking(move || layout.remove_pod(&pod)).await
     }
 
     async fn start(&self, launch: Launch) -> Result<Started, Error> {
@@ -138,6 +148,7 @@ impl Runtime for Real {
         // A start that a crash cut short may have left its directory.
         let id = container_id(&pod, &name, launch.attempt);
         self.containers.delete(&id).await.map_err(failed("removing the remains of an earlier start"))?;
+        let _turn = self.starts.acquire().await.map_err(|_| Error::Invalid("the node is stopping".into()))?;
         let started = self.containers.start(&spec).await.map_err(failed("failed to start container"))?;
         for warning in &started.warnings {
             tracing::info!(container = id, warning, "started with less than asked for");
@@ -193,7 +204,8 @@ impl Runtime for Real {
         let of_others = |info: &Info| info.labels.get(label::POD_UID).is_none_or(|uid| !uids.contains(uid));
         self.delete_all(all.into_iter().filter(of_others).map(|info| info.id)).await?;
         self.network.retain(uids).await?;
-        self.layout.retain_pods(uids)
+        let (layout, uids) = (self.layout.clone(), uids.clone());
+        blocking(move || layout.retain_pods(&uids)).await
     }
 }
 

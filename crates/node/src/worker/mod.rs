@@ -125,6 +125,7 @@ impl Worker {
         match latest {
             Latest::Is(pod) => {
                 if !report::older(&pod, &self.pod) {
+                    self.machine.take_spec(&pod);
                     self.pod = pod;
                 }
             }
