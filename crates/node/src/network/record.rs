@@ -16,7 +16,7 @@ const LAST_HOST: u8 = 254;
 
 /// The record, as it stands in `network.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
     /// Network address of a /24.
     pub subnet: Ipv4Addr,
