@@ -1,6 +1,6 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
-use crate::views::ComponentStatus;
+use model::views::ComponentStatus;
 use crate::{Inner, project, projections, wake_of};
 use model::config::ComponentFile;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};

@@ -1,7 +1,7 @@
 //! Objects of the control API out of values, and back.
 
 use crate::config::COMPONENT_FILE;
-use crate::views::ComponentStatus;
+use model::views::ComponentStatus;
 use model::config::{ComponentFile, Pin, ProjectFile};
 use model::flow::{Health, Repository};
 use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
