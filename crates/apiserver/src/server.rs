@@ -9,6 +9,7 @@ use crate::status::{Refusal, Result};
 use crate::store::{Change, CommitError, Expected, Key, Store, StoreError, Stored, Write};
 use crate::{crd, discovery, gc, rbac, strategy};
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::{HeaderMap, Request, Response, request};
 use serde_json::json;
 use std::collections::HashMap;
@@ -128,9 +129,15 @@ impl ApiServer {
         kube::Client::new(self.service(identity), "default")
     }
 
-    /// Ends all watches and garbage collection. What was acknowledged is on disk already.
-    pub fn stop(&self) {
+    /// Ends all watches and garbage collection, and closes the store: another server can open it on
+    /// return. What was acknowledged is on disk already.
+    pub async fn shutdown(&self) {
         self.inner.stop.cancel();
+        let store = self.inner.store.clone();
+        // Joining the writer blocks for as long as its last batch takes.
+        if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
+            tracing::error!(%error, "closing the store");
+        }
     }
 
     /// The revision of the newest write.
@@ -163,8 +170,13 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let (inner, identity) = (self.inner.clone(), self.identity.clone());
+        // A client without a socket does not say what program it is: the owner of its fields is then its user.
+        let program = identity.user.rsplit(':').next().unwrap_or_default();
+        if let (false, Ok(agent)) = (request.headers().contains_key(USER_AGENT), program.parse()) {
+            request.headers_mut().insert(USER_AGENT, agent);
+        }
         Box::pin(async move { Ok(inner.answer(identity, request).await) })
     }
 }

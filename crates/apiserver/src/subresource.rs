@@ -6,10 +6,11 @@ use crate::reply::{self, Body, Reply};
 use crate::request::Verb;
 use crate::server::Kubelet;
 use crate::status::{Refusal, Result};
+use crate::strategy::rules::invalid;
 use crate::write::{Changed, Owners};
 use http::{Request, Response};
-use object::meta;
 use object::selector::LabelSelector;
+use object::{Gvk, meta};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -44,12 +45,9 @@ impl Call {
                 }
                 let wanted = after["spec"]["replicas"].as_i64().unwrap_or_default();
                 if wanted < 0 {
-                    let why = "spec.replicas: Invalid value: must be greater than or equal to 0";
-                    return Err(Refusal::new(
-                        422,
-                        "Invalid",
-                        format!("Scale.autoscaling {:?} is invalid: {why}", meta(old).name()),
-                    ));
+                    let error = invalid("spec.replicas", &wanted.into(), "must be greater than or equal to 0");
+                    let gvk = Gvk::new("autoscaling", "v1", "Scale");
+                    return Err(Refusal::invalid(&gvk, meta(old).name(), &[error]));
                 }
                 let mut object = old.clone();
                 set(&mut object, &wanted_at, wanted.into());

@@ -8,11 +8,11 @@ use crate::reply::Reply;
 use crate::request::Verb;
 use crate::status::{Refusal, Result};
 use crate::store::{Change, CommitError, Expected, Key, Stored, Write};
-use crate::strategy::rules::unsupported;
+use crate::strategy::rules::{invalid, unsupported};
 use crate::strategy::{self, Scope};
 use object::apply::{self, FieldSet};
-use object::meta;
 use object::meta::meta_mut;
+use object::{Gvk, meta};
 use serde_json::Value;
 
 /// A write that has lost a race this often gives up. Kubernetes tries five times.
@@ -53,6 +53,12 @@ impl Call {
         let named = meta(&object).name();
         if named != self.path.name {
             return Err(misnamed(named, &self.path.name));
+        }
+        // Definitions can say anything, so that nobody may overwrite what they have not seen.
+        if self.resource.custom.is_some() && meta(&object).resource_version().is_empty() {
+            let error = invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+            let gvk = Gvk { kind: self.resource.names.resource.clone(), ..self.resource.gvk.clone() };
+            return Err(Refusal::invalid(&gvk, named, &[error]));
         }
         self.modify(|_| Ok(Changed { object: object.clone(), owners: Owners::Update })).await
     }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 /// Every image has the same: equal input gives an equal digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The configuration of an image; its digest is the image's identity for Docker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Image {
@@ -128,7 +130,7 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 impl Image {
-    /// An image without layers: `FROM scratch`.
+    /// An image without layers: `FROM scratch`. Docker gives it a search path, so that later shells find programs.
     pub fn scratch() -> Self {
         Self {
             created: Some(CREATED.into()),
@@ -136,7 +138,7 @@ impl Image {
             architecture: architecture().into(),
             variant: String::new(),
             os: "linux".into(),
-            config: Config::default(),
+            config: Config { env: Some(vec![PATH.into()]), ..Config::default() },
             rootfs: Rootfs { kind: "layers".into(), diff_ids: Vec::new() },
             history: Vec::new(),
         }

@@ -78,6 +78,7 @@ impl Builder {
             containers: options.containers,
             cache: Cache::new(options.cache)?,
             memory_bytes: options.memory_bytes,
+            static_base: Default::default(),
             counter: Default::default(),
         };
         Ok(Self { shop: Arc::new(shop), turn: Arc::new(Semaphore::new(1)) })
@@ -137,6 +138,7 @@ impl Builder {
             lines,
             permit,
             progress: Progress::default(),
+            lease: self.shop.images.store.lease(),
             done: BTreeMap::new(),
         };
         executor.build(target).await

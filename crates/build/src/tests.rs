@@ -37,6 +37,7 @@ impl Told {
 /// A builder with directories of its own, and the state of the machine before it.
 pub(super) struct World {
     builder: Builder,
+    store: oci::Store,
     containers: Runtime,
     told: Told,
     before: BTreeSet<String>,
@@ -57,8 +58,9 @@ impl World {
             cgroup_parent: cgroup_parent.clone(),
         };
         let containers = Runtime::new(config).unwrap();
+        let store = oci::Store::open(directory.path().join("oci")).unwrap();
         let options = Options {
-            images: oci::Store::open(directory.path().join("oci")).unwrap(),
+            images: store.clone(),
             credentials: BTreeMap::new(),
             containers: containers.clone(),
             cache: directory.path().join("build"),
@@ -66,6 +68,7 @@ impl World {
         };
         Self {
             builder: Builder::new(options).unwrap(),
+            store,
             containers,
             told: Told::default(),
             before,
@@ -80,6 +83,17 @@ impl World {
 
     async fn build_with(&self, files: &[(&str, &str)], rule: BuildRule) -> Result<Built, String> {
         let request = request("web-1", files, rule);
+        self.execute(request).await
+    }
+
+    /// Builds what lies in a directory.
+    async fn build_directory(&self, context: &Path) -> Result<Built, String> {
+        let mut request = request("web-1", &[], BuildRule::default());
+        read(context, Path::new(""), &mut request.snapshot.files);
+        self.execute(request).await
+    }
+
+    async fn execute(&self, request: BuildRequest) -> Result<Built, String> {
         let turn = Arc::new(self.builder.turn().await);
         let state = self.builder.execute(&request, &self.told, turn).await;
         let state = state.map_err(|error| with_sources(&error))?;
@@ -88,6 +102,7 @@ impl World {
 
     /// Builds and tags a base image: busybox with a shell. `None` if the machine has no static busybox.
     async fn base(&self) -> Option<()> {
+        build_shim();
         let busybox = fs::read("/usr/bin/busybox").or_else(|_| fs::read("/bin/busybox")).ok()?;
         let dockerfile = concat!(
             "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n",
@@ -134,17 +149,20 @@ fn machine(cgroup: &str) -> BTreeSet<String> {
     found
 }
 
-/// The shim's binary, built once.
-fn shim() -> std::path::PathBuf {
-    static SHIM: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
-    let built = SHIM.get_or_init(|| {
+/// The shim's binary beside this test.
+fn shim() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join("container-shim")
+}
+
+/// Builds the shim, once.
+fn build_shim() {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
         let arguments = ["build", "--quiet", "--package", "container", "--bin", "container-shim"];
         let status = Command::new(env!("CARGO")).args(arguments).status().expect("cargo runs: it runs this test");
         assert!(status.success());
-        let test = std::env::current_exe().unwrap();
-        test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join("container-shim")
     });
-    built.clone()
 }
 
 /// `path*` is executable.
@@ -160,6 +178,24 @@ fn request(build: &str, files: &[(&str, &str)], rule: BuildRule) -> BuildRequest
     };
     let files = files.iter().map(file).collect();
     BuildRequest { project, build: build.parse().unwrap(), snapshot: Snapshot { revision, files }, rule }
+}
+
+fn read(root: &Path, below: &Path, files: &mut BTreeMap<String, File>) {
+    for item in fs::read_dir(root.join(below)).unwrap() {
+        let path = below.join(item.unwrap().file_name());
+        let about = fs::symlink_metadata(root.join(&path)).unwrap();
+        let (mode, bytes) = if about.is_dir() {
+            read(root, &path, files);
+            continue;
+        } else if about.is_symlink() {
+            (FileMode::Symlink, fs::read_link(root.join(&path)).unwrap().into_os_string().into_encoded_bytes())
+        } else {
+            let executable = std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o100 != 0;
+            let mode = if executable { FileMode::Executable } else { FileMode::Regular };
+            (mode, fs::read(root.join(&path)).unwrap())
+        };
+        files.insert(path.display().to_string(), File { mode, bytes: bytes.into() });
+    }
 }
 
 pub(super) struct Built {
@@ -257,7 +293,7 @@ async fn an_image_without_run_needs_no_root() {
         config,
         serde_json::json!({
             "User": "33:33", "WorkingDir": "/srv/deep/up", "StopSignal": "SIGINT",
-            "Env": ["A=1", "B=hi "], "Labels": {"org.x": "hi "}, "Entrypoint": ["/bin/sh", "-c", "serve $A"], "Cmd": ["x"],
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "A=1", "B=hi "], "Labels": {"org.x": "hi "}, "Entrypoint": ["/bin/sh", "-c", "serve $A"], "Cmd": ["x"],
             "ExposedPorts": {"53/udp": {}, "8080/tcp": {}, "9090/tcp": {}}, "Volumes": {"/data": {}},
             "Healthcheck": {"Test": ["NONE"]},
         })
@@ -268,6 +304,36 @@ async fn an_image_without_run_needs_no_root() {
     let again = world.build_with(&files, rule).await.unwrap();
     assert_eq!(again.image, built.image, "equal input makes an equal image");
     assert!(world.told.take().contains(&"step 6/16 COPY . ${WHERE}/ (cached)".to_owned()));
+}
+
+#[tokio::test]
+async fn images_are_stored_under_their_build() {
+    use model::ports::Builder as _;
+    let world = World::new();
+    let files = [("Dockerfile", "FROM trimtab/static\nCOPY index.html /srv/\n"), ("index.html", "<p>")];
+    let first = world.builder.build(&request("web-7", &files, BuildRule::default()), &world.told).await.unwrap();
+    assert!(first.name() == "registry.trimtab.internal/tests/web" && world.builder.has(&first).await.unwrap());
+    let told = std::mem::take(&mut *world.told.0.lock().unwrap());
+    assert_eq!(told[..2], ["step 1/2 FROM trimtab/static", "step 2/2 COPY index.html /srv/"]);
+    let last = told.last().unwrap();
+    assert!(last.starts_with(&format!("image {} ", first.digest())) && last.ends_with(" MB"), "{told:?}");
+    let tag = world.store.resolve(&"registry.trimtab.internal/tests/web:7".parse().unwrap()).unwrap();
+    assert_eq!(tag.as_str(), first.digest().as_str());
+    let again = world.builder.build(&request("web-8", &files, BuildRule::default()), &world.told).await.unwrap();
+    assert_eq!(again, first, "equal input makes an equal image");
+    assert!(world.told.take().contains(&"step 2/2 COPY index.html /srv/ (cached)".to_owned()));
+
+    let (project, build) = ("tests".parse().unwrap(), "other-1".parse().unwrap());
+    let fetched = world.builder.fetch(&project, &build, "trimtab/static", &world.told).await.unwrap();
+    assert_eq!(fetched.name(), "registry.trimtab.internal/tests/other");
+    let unknown = model::ImageRef::recorded(&project, &build.component, &model::Digest::of(b"unknown"));
+    assert!(!world.builder.has(&unknown).await.unwrap());
+    let failure = world.builder.fetch(&project, &build, "No Image", &world.told).await.unwrap_err();
+    assert!(failure.message.starts_with("image No Image: "), "{failure}");
+    // What a crash leaves is swept away at the next start.
+    fs::write(world.directory.path().join("build/work/left"), "").unwrap();
+    world.builder.recover().await.unwrap();
+    world.end().await;
 }
 
 #[tokio::test]
@@ -293,6 +359,11 @@ async fn mistakes_are_told_with_their_place() {
             "Dockerfile:2: COPY ",
         ),
         ("FROM scratch\nCOPY --chmod=u+x a /", "write octal digits, 755", "Dockerfile:2: COPY "),
+        (
+            "FROM trimtab/static\nRUN make",
+            "the image has no /bin/sh; build in a stage on an image that has it",
+            "Dockerfile:2: RUN make: ",
+        ),
         ("FROM scratch\nUSER web\nWORKDIR /x", "there is no user \"web\"", "Dockerfile:3: WORKDIR /x: "),
     ];
     for (dockerfile, problem, place) in cases {

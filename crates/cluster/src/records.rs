@@ -10,6 +10,7 @@ use futures::StreamExt;
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
+use std::collections::BTreeMap;
 use model::ports::{Records, Result, Wake};
 use model::records::Kind;
 use model::{GROUP, Project, VERSION};
@@ -20,6 +21,11 @@ use tokio::task::JoinSet;
 
 #[async_trait]
 impl Records for Cluster {
+    async fn open(&self, project: &Project) -> Result<()> {
+        let labels = BTreeMap::from([(model::LABEL_PROJECT.to_owned(), project.to_string())]);
+        self.ensure_namespace(project.as_str(), &labels).await
+    }
+
     async fn list(&self, kind: Kind, project: &Project) -> Result<Vec<Value>> {
         let api = resource(kind).api;
         let mut objects = self.records(kind, project.as_str()).list().await?;

@@ -57,7 +57,6 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Operation {
-    Version,
     /// Answered when the container has ended and that is recorded.
     Wait,
     Kill {

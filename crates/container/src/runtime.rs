@@ -87,7 +87,8 @@ impl Runtime {
             prepare(&layout, &order)?;
             let started = spawn::spawn(&exe, &layout, &order.spec.id);
             if started.is_err() {
-                remove(&layout, &order.cgroup)?;
+                // What cannot be removed now, `list` removes; the caller wants to know why it did not start.
+                let _ = remove(&layout, &order.cgroup);
             }
             started
         })

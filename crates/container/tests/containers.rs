@@ -104,15 +104,16 @@ impl World {
 
     /// Waits until the container has printed `line`.
     async fn printed(&self, id: &str, line: &str) {
-        until(&format!("{id} prints {line:?}"), || self.log(id).iter().any(|entry| entry.ends_with(line))).await;
+        until(&format!("{id} prints {line:?}"), || self.log(id), |log| log.iter().any(|entry| entry.ends_with(line)))
+            .await;
     }
 
     /// Everything is deleted, and the machine is as before.
     async fn clean(&self) {
         self.runtime.purge().await.unwrap();
         assert_eq!(fs::read_dir(&self.config.root).unwrap().count(), 0);
-        let (before, parent) = (&self.before, &self.config.cgroup_parent);
-        until("the machine is as before", || Machine::look(parent) == *before).await;
+        let parent = &self.config.cgroup_parent;
+        until("the machine is as before", || Machine::look(parent), |machine| *machine == self.before).await;
     }
 
     fn cgroup_file(&self, controller: &str, id: &str, file: &str) -> String {
@@ -134,29 +135,38 @@ impl Drop for World {
     }
 }
 
+/// What this test could have left on the machine; others may be at work beside it.
 #[derive(Debug, PartialEq)]
 struct Machine {
-    mounts: String,
+    mounts: Vec<String>,
     cgroups: Vec<PathBuf>,
-    shims: BTreeSet<String>,
+    shims: Vec<String>,
 }
 
 impl Machine {
     fn look(parent: &str) -> Self {
+        let directory = format!(".tmp{}", parent.trim_start_matches("trimtab-test-"));
+        let ours = |line: &String| line.to_lowercase().contains(&directory);
         let controllers = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
         let cgroups = controllers.map(|path| path.join(parent)).filter(|path| path.exists()).collect();
-        let processes = fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
-        let shims = processes.filter(|line| line.contains(parent.trim_start_matches("trimtab-test-"))).collect();
-        Self { mounts: fs::read_to_string("/proc/self/mounts").unwrap(), cgroups, shims }
+        let processes = || fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+        let read = |file: &'static str| processes().filter_map(move |path| fs::read_to_string(path.join(file)).ok());
+        let shims = read("cmdline").filter(ours).collect();
+        let mounts =
+            read("mounts").flat_map(|text| text.lines().map(String::from).collect::<Vec<_>>()).filter(ours).collect();
+        Self { mounts, cgroups, shims }
     }
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+/// Waits until a look at something is as expected; shows the last look if it never is.
+async fn until<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, expected: impl Fn(&T) -> bool) {
     let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s: {what}");
+    loop {
+        let seen = look();
+        if expected(&seen) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "waited 30 s: {what}; it is {seen:#?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -324,7 +334,7 @@ async fn exec_has_its_own_end_streams_and_timeout() {
     slow.timeout = Duration::from_millis(300);
     assert!(matches!(world.runtime.exec("host", slow).await, Err(Error::ExecTimeout { .. })));
     let procs = || world.cgroup_file("pids", "host", "cgroup.procs").lines().count();
-    until("the timed-out process is gone", || procs() == 1).await;
+    until("the timed-out process is gone", procs, |count| *count == 1).await;
     let mut loud = exec(&["probe", "lines", "100000"]);
     loud.output_bytes_max = 100;
     assert_eq!(world.runtime.exec("host", loud).await.unwrap().stdout.len(), 100);
@@ -335,11 +345,12 @@ async fn exec_has_its_own_end_streams_and_timeout() {
     tokio::io::AsyncReadExt::read_to_string(&mut stream.stdout, &mut text).await.unwrap();
     assert_eq!((stream.wait().await.unwrap(), text.as_str()), (0, "SHOUT"));
     let directory = world.config.root.join("host");
-    until("execs leave nothing", || {
-        fs::read_dir(&directory)
-            .unwrap()
-            .all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with("exec-"))
-    })
+    let names = || fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    until(
+        "execs leave nothing",
+        || names().filter(|name| name.starts_with("exec-")).collect::<Vec<_>>(),
+        Vec::is_empty,
+    )
     .await;
     world.clean().await;
 }
@@ -469,5 +480,101 @@ async fn fifty_starts_four_at_a_time() {
         "one at a time: start p50 {:?} p90 {:?}; to the recorded end p50 {:?}",
         alone[10].0, alone[18].0, alone[10].1
     );
+    world.clean().await;
+}
+
+#[tokio::test]
+#[ignore = "root: namespaces, mounts and cgroups"]
+async fn containers_of_a_pod_share_what_they_are_told_to() {
+    let world = World::new();
+    let first = world.runtime.start(&world.spec("first", &["sleep"])).await.unwrap();
+    let of_first = |name: &str| PathBuf::from(format!("/proc/{}/ns/{name}", first.pid));
+    let mut second = world.spec("second", &["sleep"]);
+    second.network = Network::Namespace(of_first("net"));
+    (second.pid, second.ipc, second.uts) =
+        (Namespace::Path(of_first("pid")), Namespace::Path(of_first("ipc")), Namespace::Path(of_first("uts")));
+    let mut host = world.spec("host", &["sleep"]);
+    (host.network, host.pid, host.ipc, host.uts) = (Network::Host, Namespace::Host, Namespace::Host, Namespace::Host);
+    host.privileged = true;
+    let (second, host) = (world.runtime.start(&second).await.unwrap(), world.runtime.start(&host).await.unwrap());
+    let link = |pid: &str, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+    for name in ["net", "pid", "ipc", "uts"] {
+        assert_eq!(link(&second.pid.to_string(), name), link(&first.pid.to_string(), name), "{name}");
+        assert_eq!(link(&host.pid.to_string(), name), link("self", name), "{name}");
+        assert_ne!(link(&first.pid.to_string(), name), link("self", name), "{name}");
+    }
+    // In a shared PID namespace signals without a handler end a process.
+    world.runtime.kill("second", 15).await.unwrap();
+    assert_eq!(world.runtime.wait("second").await.unwrap().signal, Some(15));
+    assert_eq!(world.runtime.state("first").await.unwrap().unwrap().exit, None);
+    world.clean().await;
+}
+
+/// A shim that dies at a failpoint.
+fn failing_shim(world: &World, name: &str) -> Runtime {
+    let script = world.directory.path().join(name);
+    let shim = env!("CARGO_BIN_EXE_container-shim");
+    fs::write(&script, format!("#!/bin/sh\nTRIMTAB_FAILPOINT={name} exec {shim} \"$@\"\n")).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    Runtime::new(Config { exe: script, ..world.config.clone() }).unwrap()
+}
+
+/// Where the test that re-runs itself as a daemon finds its world.
+const DAEMON_ROOT: &str = "CONTAINER_TEST_ROOT";
+
+#[tokio::test]
+#[ignore = "root: namespaces, mounts and cgroups"]
+async fn each_crash_leaves_a_state_that_the_next_daemon_settles() {
+    if let Ok(root) = std::env::var(DAEMON_ROOT) {
+        // The daemon of the last two cases: it dies in `start`.
+        let config = Config {
+            exe: env!("CARGO_BIN_EXE_container-shim").into(),
+            root: root.into(),
+            instance: String::new(),
+            cgroup_parent: "trimtab-test-dead".to_owned(),
+        };
+        let spec =
+            Spec { id: "half".to_owned(), args: vec!["x".to_owned()], log: "/dev/null".into(), ..Spec::default() };
+        let _ = Runtime::new(config).unwrap().start(&spec).await;
+        unreachable!("the failpoint did not abort");
+    }
+    let world = World::new();
+    for name in FAILPOINTS {
+        let runtime = failing_shim(&world, name);
+        let spec = world.spec("crash", &["exit", "3"]);
+        let what = match *name {
+            "container.state.before" | "container.state.after" => {
+                let error = runtime.start(&spec).await.unwrap_err();
+                assert!(
+                    matches!(&error, Error::Start { failure, .. } if failure.message.contains("the shim died")),
+                    "{name}: {error}"
+                );
+                Vec::new()
+            }
+            "container.exit.before" | "container.exit.after" => {
+                runtime.start(&spec).await.unwrap();
+                let lost = *name == "container.exit.before";
+                let exit = runtime.wait("crash").await.unwrap();
+                assert_eq!((exit.lost, exit.code), (lost, if lost { 137 } else { 3 }), "{name}");
+                vec![Some(lost)]
+            }
+            _ => {
+                let status = Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "each_crash_leaves_a_state_that_the_next_daemon_settles", "--ignored"])
+                    .env(DAEMON_ROOT, &world.config.root)
+                    .env("TRIMTAB_FAILPOINT", name)
+                    .output()
+                    .unwrap();
+                assert!(!status.status.success());
+                assert!(world.config.root.join("half").exists(), "{name}");
+                Vec::new()
+            }
+        };
+        let next = Runtime::new(world.config.clone()).unwrap();
+        let seen: Vec<_> = next.list().await.unwrap().into_iter().map(|info| info.exit.map(|exit| exit.lost)).collect();
+        assert_eq!(seen, what, "{name}");
+        next.delete("crash").await.unwrap();
+        assert_eq!(fs::read_dir(&world.config.root).unwrap().count(), 0, "{name}");
+    }
     world.clean().await;
 }

@@ -218,6 +218,8 @@ pub trait DataPlane: Send + Sync {
 /// Objects of the control API.
 #[async_trait]
 pub trait Records: Send + Sync {
+    /// Makes the namespace of a project's objects, if it is not there.
+    async fn open(&self, project: &Project) -> Result<()>;
     /// All of a kind in a project, complete objects.
     async fn list(&self, kind: Kind, project: &Project) -> Result<Vec<Value>>;
     /// Creates, with its status; `false` if one of that name exists already (it is left as it is).

@@ -364,3 +364,52 @@ fn a_blob_is_named_by_its_content() {
     assert_eq!(store.blob_size(&digest), Some(7));
     assert_eq!(fs::read_dir(directory.path().join("oci/temporary")).unwrap().count(), 0);
 }
+
+/// Where the test that re-runs itself finds its store.
+const CRASH_ROOT: &str = "OCI_TEST_ROOT";
+
+#[tokio::test]
+async fn a_crash_leaves_the_old_or_the_new() {
+    let name: Reference = "app:1".parse().unwrap();
+    let work = async |store: &Store| {
+        let digest = image(store, "crash").await;
+        store.tag(&name, &digest).unwrap();
+        let image = store.image(&digest).unwrap();
+        store.layer_paths(&image).await.unwrap();
+        image
+    };
+    if let Ok(root) = std::env::var(CRASH_ROOT) {
+        work(&Store::open(root).unwrap()).await;
+        unreachable!("the failpoint did not abort");
+    }
+    for point in FAILPOINTS {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("oci");
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "a_crash_leaves_the_old_or_the_new"])
+            .env(CRASH_ROOT, &root)
+            .env("TRIMTAB_FAILPOINT", point);
+        let output = command.output().unwrap();
+        assert!(
+            !output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("did not abort"),
+            "{point}"
+        );
+        let store = Store::open(&root).unwrap();
+        for entry in fs::read_dir(root.join("blobs/sha256")).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(
+                Digest::of(&fs::read(&path).unwrap()).hex(),
+                path.file_name().unwrap().to_str().unwrap(),
+                "{point}"
+            );
+        }
+        let tagged = store.resolve(&name).is_ok();
+        assert_eq!(tagged, ["oci.ref.after", "oci.layer.before", "oci.layer.after"].contains(point), "{point}");
+        let layers = fs::read_dir(root.join("layers")).unwrap().count();
+        assert_eq!(layers, usize::from(*point == "oci.layer.after"), "{point}");
+        let image = work(&store).await;
+        let paths = store.layer_paths(&image).await.unwrap();
+        assert_eq!(fs::read_to_string(paths[0].join("text")).unwrap(), "crash", "{point}");
+    }
+}

@@ -112,6 +112,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         handle: handle.clone(),
         applied,
         in_flight: BTreeMap::new(),
+        behind: BTreeMap::new(),
         told: BTreeSet::new(),
         shown: BTreeMap::new(),
     };
@@ -150,6 +151,8 @@ struct Work {
     applied: Option<Digest>,
     /// Object → what it looked like when a step ran on it, and when that was.
     in_flight: BTreeMap<ObjectId, (Option<String>, Instant)>,
+    /// Objects of which the server knows a newer state than the observation, and since when.
+    behind: BTreeMap<ObjectId, Instant>,
     told: BTreeSet<String>,
     shown: BTreeMap<String, Value>,
 }
@@ -179,7 +182,8 @@ impl Work {
         let data_plane = self.inner.ports.data_plane.clone();
         let observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
         let drift = self.applied.as_ref() == Some(&digest);
-        let plan = match self.plan(&target, &desired, &observation, drift).await? {
+        let predicted = self.predict(&desired, &observation).await?;
+        let plan = match self.plan(&target, &desired, &predicted, &observation, drift) {
             Ok(plan) => plan,
             Err(refusal) => {
                 self.fail(refusal);
@@ -201,7 +205,7 @@ impl Work {
         } else if plan.is_empty() {
             self.in_flight.clear();
             self.applied = Some(digest.clone());
-        } else if !self.in_flight.is_empty() {
+        } else if !self.in_flight.is_empty() || !self.behind.is_empty() {
             wait = Some(IN_FLIGHT);
         }
         self.judge(&target, &rendered, &observation, plan).await?;
@@ -231,34 +235,52 @@ impl Work {
         Ok(Ok(rendered))
     }
 
-    async fn plan(
+    /// What would stand. An object whose newest state the observation does not show yet is not judged until it does.
+    async fn predict(
+        &mut self,
+        desired: &[(Option<Component>, Value)],
+        observation: &Observation,
+    ) -> Result<Vec<Result<Value, String>>, PortError> {
+        let manifests: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
+        let predicted = self.inner.ports.data_plane.predict(&manifests).await?;
+        let now = Instant::now();
+        let behind: BTreeSet<ObjectId> = predicted.iter().flatten().filter_map(|p| behind(p, observation)).collect();
+        self.behind.retain(|id, _| behind.contains(id));
+        for id in behind {
+            self.behind.entry(id).or_insert(now);
+        }
+        Ok(predicted)
+    }
+
+    fn plan(
         &self,
         target: &Target,
         desired: &[(Option<Component>, Value)],
+        predicted: &[Result<Value, String>],
         observation: &Observation,
         applied: bool,
-    ) -> Result<Result<Plan, String>, PortError> {
-        let manifests: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
-        let predicted = self.inner.ports.data_plane.predict(&manifests).await?;
+    ) -> Result<Plan, String> {
         let input = plan::Input {
             project: &self.handle.scope.project,
             environment: &self.handle.name,
             commit: &target.commit,
             desired,
-            predicted: &predicted,
+            predicted,
             observation,
             applied,
             prune: target.state.file.sync.prune,
         };
-        Ok(plan::plan(&input).map_err(|refusal| refusal.to_string()))
+        plan::plan(&input).map_err(|refusal| refusal.to_string())
     }
 
     /// The plan without the steps whose effect is still on its way to the observation.
     fn due(&mut self, plan: &Plan, observation: &Observation) -> Plan {
         let now = Instant::now();
         self.in_flight.retain(|id, (seen, at)| now.duration_since(*at) < IN_FLIGHT && *seen == look(observation, id));
-        let open =
-            |step: &&model::flow::Step| step.action != Action::Unchanged && !self.in_flight.contains_key(&step.object);
+        let behind = |id: &ObjectId| self.behind.get(id).is_some_and(|since| now.duration_since(*since) < IN_FLIGHT);
+        let open = |step: &&model::flow::Step| {
+            step.action != Action::Unchanged && !self.in_flight.contains_key(&step.object) && !behind(&step.object)
+        };
         Plan { steps: plan.steps.iter().filter(open).cloned().collect(), ..plan.clone() }
     }
 
@@ -499,6 +521,14 @@ fn look(observation: &Observation, id: &ObjectId) -> Option<String> {
     let object = observation.objects.get(id)?;
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
     Some(format!("{} {}", text("uid"), text("resourceVersion")))
+}
+
+/// The object, if the server knows a newer state of it than the observation shows.
+fn behind(predicted: &Value, observation: &Observation) -> Option<ObjectId> {
+    let revision = predicted["metadata"]["resourceVersion"].as_str().filter(|revision| !revision.is_empty())?;
+    let id = ObjectId::of(predicted);
+    let seen = observation.objects.get(&id).and_then(|live| live["metadata"]["resourceVersion"].as_str());
+    (seen != Some(revision)).then_some(id)
 }
 
 fn verb(action: Action) -> &'static str {

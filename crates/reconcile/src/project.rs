@@ -5,7 +5,8 @@ use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
 use crate::{Inner, builds, environment, projections, wake_of};
 use model::flow::{Repository, Revision};
-use model::ports::{Commit, PortError, Written};
+use model::journal::EntryKind;
+use model::ports::{Commit, PortError, Wake, Written};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
 use model::{Build, BuildId, CommitId, Environment, Project};
 use promote::{Action, Decision, Facts};
@@ -121,7 +122,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
     let building = tokio::spawn(builds::run(inner.clone(), handle.clone(), shutdown.clone()));
     loop {
         if !watching {
-            watching = inner.ports.records.watch(&handle.name, wake.clone()).await.is_ok();
+            watching = open(&inner, &handle, &wake).await.is_ok();
         }
         let again = match work.pass().await {
             Ok(()) => !watching,
@@ -142,6 +143,12 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         }
     }
     let _ = building.await;
+}
+
+/// Makes room for the project's objects, and watches them.
+async fn open(inner: &Inner, handle: &Handle, wake: &Wake) -> Result<(), PortError> {
+    inner.ports.records.open(&handle.name).await?;
+    inner.ports.records.watch(&handle.name, wake.clone()).await
 }
 
 /// The loop's own state: nothing but caches.
@@ -366,15 +373,11 @@ fn touches(commit: &Commit, path: &str) -> bool {
     commit.paths.is_empty() || commit.paths.iter().any(|p| inside(p) || p == crate::config::COMPONENT_FILE)
 }
 
-/// The highest number that a build of the component ever had: in the records, or in a pin.
+/// The highest number that a build of the component ever had: in the records, or in a pin that was admitted.
 fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
     let built = facts.builds.iter().map(|b| &b.spec.build);
-    let pins = facts
-        .states
-        .values()
-        .flat_map(BTreeMap::values)
-        .flatten()
-        .flat_map(|state| state.pins.values())
-        .map(|pin| &pin.build);
+    let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted).filter_map(|e| e.commit.as_ref());
+    let states = admitted.filter_map(|commit| facts.states.get(commit)).flat_map(BTreeMap::values).flatten();
+    let pins = states.flat_map(|state| state.pins.values()).map(|pin| &pin.build);
     built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
 }

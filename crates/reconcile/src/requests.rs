@@ -256,16 +256,15 @@ impl Reconciler {
     ) -> Result<String, Refusal> {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, environment)?;
-        let status = environment_status(&handle, &view, environment);
-        let running = status.components.into_iter().find(|c| c.component == *component);
-        match running {
-            None => Err(Refusal::NotFound(format!(
-                "{component} does not run in {environment}: trimtab explain {component} --env {environment}"
-            ))),
-            Some(running) => running
-                .url
-                .ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)"))),
+        let pinned = || Some(handle.environment(environment)?.target()?.state.pins.contains_key(component));
+        if pinned() != Some(true) {
+            let advice = format!("trimtab explain {component} --env {environment}");
+            return Err(Refusal::NotFound(format!("{component} does not run in {environment}: {advice}")));
         }
+        let seen = || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
+        let running = until(&handle, FIRST_LOOK, seen).await;
+        let running = running.ok_or_else(|| PortError::Transient(format!("{environment} cannot be read yet")))?;
+        running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)")))
     }
 
     /// Returns when the gateway sends nothing to this address any more.

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Control {
     instance: Instance,
     layout: Layout,
+    /// Signs in to the UI, once.
+    sign_in: String,
     tasks: JoinSet<Result<()>>,
     shutdown: CancellationToken,
     /// Cancelled by `down`, after everything was stopped.
@@ -56,7 +58,10 @@ impl Control {
         .await?;
         let config = tls::server_config(&layout)?;
         let (server, authenticator, stop) = (api.clone(), tokens.clone(), shutdown.clone());
-        tasks.spawn(async move { Ok(server.serve(kubernetes, config, authenticator, stop).await?) });
+        tasks.spawn(async move {
+            server.serve(kubernetes, config, authenticator, stop).await;
+            Ok(())
+        });
 
         // The node and its controllers.
         let images = oci::Store::open(layout.images())?;
@@ -89,9 +94,10 @@ impl Control {
         )
         .await?;
         api.set_kubelet(node.kubelet());
+        let options = controllers::Options { node_name: NODE.into(), root_ca: Some(tls::authority(&layout)?) };
         let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
         tasks.spawn(async move {
-            Ok(controllers::run(client, controllers::Options { node_name: NODE.into() }, stop).await?)
+            Ok(controllers::run(client, options, stop).await?)
         });
 
         // Git, traffic, the data plane, builds.
@@ -152,10 +158,11 @@ impl Control {
             down: down.clone(),
         };
         let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
-        let router = web::router(Arc::new(app), tokens.clone())
+        let sessions = Arc::new(web::Sessions::new(instance.short()));
+        let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
+        let router = web::router(Arc::new(app), tokens.clone(), sessions)
             .merge(source.router(tokens))
-            .route_service("/v2/", registry.clone())
-            .route_service("/v2/{*path}", registry);
+            .fallback_service(registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
             axum::serve(control, router)
@@ -163,7 +170,7 @@ impl Control {
                 .await
                 .context("the control listener")
         });
-        Ok(Self { instance, layout, tasks, shutdown, down, simulated, started, _lock: lock })
+        Ok(Self { instance, layout, sign_in, tasks, shutdown, down, simulated, started, _lock: lock })
     }
 
     /// What a person needs next.
@@ -171,10 +178,11 @@ impl Control {
         let Instance { gateway, control, kubernetes, .. } = &self.instance;
         let data = self.layout.root().display();
         let value =
-            json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "simulated": self.simulated });
+            json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "browser": self.sign_in, "simulated": self.simulated });
         output.print(&value, |_| {
             let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
             text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  Kubernetes   https://{kubernetes}\n  data         {data}\n"));
+            text.push_str(&format!("  browser      {}\n               (once, within 15 minutes; `trimtab ui` prints another)\n", self.sign_in));
             if let Some(reason) = &self.simulated {
                 text.push_str(&format!("  PODS ARE SIMULATED, no container runs: {reason}\n"));
             }
@@ -236,7 +244,7 @@ async fn builder(
         instance: instance.short().to_owned(),
         cgroup_parent: format!("trimtab-{}", instance.short()),
     })?;
-    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), memory_bytes: build::MEMORY_BYTES })?;
+    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), credentials: Default::default(), memory_bytes: build::MEMORY_BYTES })?;
     builder.recover().await?;
     Ok(builder)
 }

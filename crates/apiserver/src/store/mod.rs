@@ -163,6 +163,11 @@ impl Store {
         self.writer.commit(write).await
     }
 
+    /// Closes the file after what waits. Reading goes on; writes are refused.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+
     /// Objects that name this uid as an owner.
     pub fn dependents(&self, uid: &str) -> Vec<Arc<Stored>> {
         let state = self.read();

@@ -4,7 +4,7 @@ use super::disk::{Disk, Row};
 use super::{Event, EventKind, Key, State, StoreError, Stored};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -85,8 +85,8 @@ struct Waiting {
 }
 
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Waiting>>,
-    thread: Option<JoinHandle<()>>,
+    queue: Mutex<Option<mpsc::Sender<Waiting>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -94,26 +94,32 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let run = move || Thread { disk, state, changed, failed: None }.run(waiting);
         let thread = std::thread::Builder::new().name("store".into()).spawn(run).map_err(StoreError::Thread)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 
     pub async fn commit(&self, write: Write) -> Result<Arc<Stored>, CommitError> {
         let ended = || CommitError::Disk("its writer has ended".into());
         let (reply, answer) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or_else(ended)?;
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(ended)?;
         queue.send(Waiting { write, reply }).await.map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.queue.take();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+impl Writer {
+    /// Ends the thread after what waits; the file is closed on return.
+    pub fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the store's writer has panicked");
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

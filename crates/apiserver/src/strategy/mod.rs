@@ -9,6 +9,7 @@ mod validate;
 
 pub use validate::validate;
 
+use crate::crd;
 use crate::resource::Resource;
 use object::apply::FieldSet;
 use object::meta;
@@ -53,6 +54,7 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
             object["status"] = json!({"loadBalancer": {}});
             warnings.extend(headless(object));
         }
+        crd::ID => hold_definition(object),
         "persistentvolumeclaims" => object["status"] = json!({"phase": "Pending"}),
         "deployments.apps" | "jobs.batch" | "cronjobs.batch" => object["status"] = json!({}),
         "replicasets.apps" => object["status"] = json!({"replicas": 0}),
@@ -79,6 +81,17 @@ pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> V
 fn prepare_namespace(object: &mut Value) {
     object["spec"]["finalizers"] = json!(["kubernetes"]);
     object["status"] = json!({"phase": "Active"});
+}
+
+/// A definition goes after its objects.
+fn hold_definition(object: &mut Value) {
+    let mut finalizers: Vec<Value> = meta(object).finalizers().map(Value::from).collect();
+    if !finalizers.iter().any(|name| name == crd::CLEANUP) {
+        finalizers.push(crd::CLEANUP.into());
+    }
+    if let Some(metadata) = meta_mut(object) {
+        metadata.insert("finalizers".into(), finalizers.into());
+    }
 }
 
 fn label_namespace(object: &mut Value) {

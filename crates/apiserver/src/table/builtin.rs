@@ -23,8 +23,8 @@ const DEPLOYMENTS: &[Column] = &[
     column("Ready", |object| {
         format!("{}/{}", count(object, "/status/readyReplicas"), count(object, "/spec/replicas")).into()
     }),
-    number("Up-to-date", |object| count(object, "/status/updatedReplicas").into()),
-    number("Available", |object| count(object, "/status/availableReplicas").into()),
+    column("Up-to-date", |object| count(object, "/status/updatedReplicas").into()),
+    column("Available", |object| count(object, "/status/availableReplicas").into()),
     column("Age", age),
     wide("Containers", container_names),
     wide("Images", container_images),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tower::Service;
 
@@ -31,8 +32,13 @@ impl Answer {
 /// An empty server.
 pub async fn server() -> Server {
     let directory = tempfile::tempdir().expect("a directory");
-    let config = Config { store: directory.path().join("store.redb"), admission: None };
-    Server { api: ApiServer::open(config).await.expect("the server opens"), directory }
+    Server { api: open(&directory.path().join("store.redb")).await, directory }
+}
+
+/// A server on a store that may exist.
+pub async fn open(store: &Path) -> ApiServer {
+    let config = Config { store: store.to_owned(), admission: None };
+    ApiServer::open(config).await.expect("the server opens")
 }
 
 /// Asks as somebody who may do everything.

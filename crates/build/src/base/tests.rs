@@ -1,10 +1,8 @@
 //! The server as a process: what goes over the wire.
 
-use super::SERVER;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,15 +15,15 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (program, root) = (directory.path().join("server"), directory.path().join("srv"));
+        // Not a copy of what is embedded: one that is just written may still be open in a process that another test forks.
+        let program = concat!(env!("OUT_DIR"), "/static-server");
+        let root = directory.path().join("srv");
         fs::create_dir_all(root.join("dir")).unwrap();
         fs::write(root.join("index.html"), "<p>root").unwrap();
         fs::write(root.join("dir/index.html"), "<p>dir").unwrap();
         fs::write(root.join("a b.css"), "a{}").unwrap();
         fs::write(directory.path().join("secret"), "secret").unwrap();
         std::os::unix::fs::symlink("../secret", root.join("leak")).unwrap();
-        fs::write(&program, SERVER).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let mut child = Command::new(program).arg(root).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

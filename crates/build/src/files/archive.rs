@@ -35,8 +35,9 @@ fn files(source: impl Read) -> io::Result<Memory> {
         let mut item = item?;
         let path = item.path()?.into_owned();
         let header = item.header();
-        let number = |n: u64| u32::try_from(n).map_err(|_| io::Error::other("a number of an owner is too large"));
-        let (mode, uid, gid) = (header.mode()? & 0o7777, number(header.uid()?)?, number(header.gid()?)?);
+        // Some programs leave the fields of owners blank.
+        let number = |n: io::Result<u64>| n.ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let (mode, uid, gid) = (header.mode()? & 0o7777, number(header.uid()), number(header.gid()));
         let mut content: Arc<[u8]> = [].into();
         let kind = match header.entry_type() {
             tar::EntryType::Directory => Kind::Directory,

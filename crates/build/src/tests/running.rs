@@ -61,7 +61,7 @@ async fn a_failing_run_tells_its_place_output_and_exit_code() {
             "RUN echo one && echo two >&2 && exit 3",
             "Dockerfile:2: RUN echo one && echo two >&2 && exit 3: exit code 3\n",
         ),
-        ("RUN [\"/nothing\"]", "Dockerfile:2: RUN [\"/nothing\"]: "),
+        ("RUN [\"nothing\"]", "Dockerfile:2: RUN [\"nothing\"]: "),
         ("RUN sleep 100 & kill -9 $! ; wait $!", "Dockerfile:2: RUN sleep 100 & kill -9 $! ; wait $!: exit code 137"),
         ("USER nobody\nRUN true", "Dockerfile:3: RUN true: "),
         (

@@ -57,9 +57,12 @@ fn receive(receiver: &mpsc::Receiver<Report>, layout: &Layout, id: &str) -> Resu
         match receiver.recv_timeout(START_TIMEOUT) {
             Ok(Report::Shim { pid }) => shim = Some(pid),
             Ok(Report::Started { pid, started_at, warnings }) => return Ok(Started { pid, started_at, warnings }),
-            Ok(Report::Failed(failure)) => {
+            Ok(Report::Failed(mut failure)) => {
                 // The shim is about to end; its lock tells when its mounts are gone.
                 wait_for_lock(&layout.lock()).map_err(|source| Error::Read { path: layout.lock(), source })?;
+                if failure.kind == FailureKind::Runtime {
+                    failure.message = format!("{}\n{}", failure.message, tail(layout)).trim_end().to_owned();
+                }
                 return Err(Error::Start { id: id.to_owned(), failure });
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -75,12 +78,17 @@ fn receive(receiver: &mpsc::Receiver<Report>, layout: &Layout, id: &str) -> Resu
     }
 }
 
-/// A shim that ended without a report: what it wrote last.
+/// A shim that ended without a report.
 fn died(layout: &Layout) -> Failure {
-    let log = std::fs::read(layout.shim_log()).unwrap_or_default();
-    let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).trim().to_owned();
-    let detail = if tail.is_empty() { "it wrote nothing".to_owned() } else { tail };
+    let tail = tail(layout);
+    let detail = if tail.is_empty() { "it wrote nothing" } else { &tail };
     Failure::new(FailureKind::Runtime, format!("the shim died while starting it: {detail}"))
+}
+
+/// What the shim wrote last.
+fn tail(layout: &Layout) -> String {
+    let log = std::fs::read(layout.shim_log()).unwrap_or_default();
+    String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).trim().to_owned()
 }
 
 /// Whether a shim holds the lock. The lock is the kernel's record lock, which no child inherits and every kind of death releases.

@@ -27,12 +27,18 @@ const MASKED: [&str; 12] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// `config.json` for libcontainer.
-pub(super) fn configuration(spec: &Spec, root: &Path, cgroup: &Path, identity: &Identity) -> Value {
+/// `config.json` for libcontainer; `capabilities` are those that can be granted of what the spec asks for.
+pub(super) fn configuration(
+    spec: &Spec,
+    root: &Path,
+    cgroup: &Path,
+    identity: &Identity,
+    capabilities: &[String],
+) -> Value {
     let mut configuration = json!({
         "ociVersion": "1.0.2",
         "root": {"path": root, "readonly": spec.read_only_rootfs},
-        "process": process(spec, identity),
+        "process": process(spec, identity, capabilities),
         "mounts": mounts(spec),
         "linux": {
             "namespaces": namespaces(spec),
@@ -50,11 +56,8 @@ pub(super) fn configuration(spec: &Spec, root: &Path, cgroup: &Path, identity: &
     configuration
 }
 
-fn process(spec: &Spec, identity: &Identity) -> Value {
-    let capabilities: Vec<String> = match spec.privileged {
-        true => crate::spec::Capabilities::all().0.iter().map(|name| format!("CAP_{name}")).collect(),
-        false => spec.capabilities.0.iter().map(|name| format!("CAP_{name}")).collect(),
-    };
+fn process(spec: &Spec, identity: &Identity, capabilities: &[String]) -> Value {
+    let capabilities: Vec<String> = capabilities.iter().map(|name| format!("CAP_{name}")).collect();
     let mut env = spec.env.clone();
     if !env.iter().any(|variable| variable.starts_with("PATH=")) {
         env.push(DEFAULT_PATH.to_owned());

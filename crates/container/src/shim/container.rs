@@ -12,14 +12,14 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::command::{self, Launcher};
 use super::{Running, bundle, log::Log, rootfs, runtime, system, user};
 use crate::durable::{failpoint, write_json};
 use crate::error::{Error, Failure};
 use crate::protocol::{Layout, Order, PROTOCOL_VERSION, State};
-use crate::spec::{Network, Spec};
+use crate::spec::{Capabilities, Network, Spec};
 
 /// Starts what the order says. On an error the daemon removes what was made: directory and cgroup.
 pub(super) fn start(layout: &Layout, order: Order) -> Result<(Running, Vec<String>), Failure> {
@@ -29,7 +29,8 @@ pub(super) fn start(layout: &Layout, order: Order) -> Result<(Running, Vec<Strin
     let identity = user::resolve(&root, &spec.user)?;
     let cwd = bundle::directory(&spec.cwd);
     ensure_directory(&root, &cwd).map_err(runtime("cannot make the working directory"))?;
-    let configuration = bundle::configuration(&spec, &root, &cgroup, &identity);
+    let (capabilities, warning) = grantable(&spec);
+    let configuration = bundle::configuration(&spec, &root, &cgroup, &identity, &capabilities);
     fs::write(layout.directory.join("config.json"), configuration.to_string())
         .map_err(runtime("cannot write config.json"))?;
     if spec.network == Network::None {
@@ -46,7 +47,7 @@ pub(super) fn start(layout: &Layout, order: Order) -> Result<(Running, Vec<Strin
     };
     let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
     let pid = pid.ok_or("libcontainer gave no pid").map_err(runtime("cannot create the container"))?;
-    let warnings = adjust_oom_score(&spec, pid);
+    let warnings = warning.into_iter().chain(adjust_oom_score(&spec, pid)).collect();
     let started_at = Timestamp::now();
     let running = Running { id: spec.id.clone(), pid, started_at, cgroup, stdout, stderr, log, spec };
     record(layout, &running)?;
@@ -120,13 +121,22 @@ fn record(layout: &Layout, running: &Running) -> Result<(), Failure> {
         .map_err(|error| runtime("cannot record it")(chain(&error)))
 }
 
-fn adjust_oom_score(spec: &Spec, pid: Pid) -> Vec<String> {
-    let Some(score) = spec.resources.oom_score_adj else { return Vec::new() };
+/// The capabilities that the spec asks for and we have ourselves; a warning names the rest. The kernel would refuse them all.
+fn grantable(spec: &Spec) -> (Vec<String>, Option<String>) {
+    let asked = if spec.privileged { Capabilities::all() } else { spec.capabilities.clone() };
+    let ours = rustix::thread::capabilities(None).map_or(CapabilitySet::all(), |sets| sets.permitted);
+    let (granted, missing): (Vec<String>, Vec<String>) =
+        asked.0.into_iter().partition(|name| CapabilitySet::from_name(name).is_some_and(|one| ours.contains(one)));
+    let warning = || format!("without the capabilities that this machine does not give us: {}", missing.join(", "));
+    let warning = (!missing.is_empty()).then(warning);
+    (granted, warning)
+}
+
+fn adjust_oom_score(spec: &Spec, pid: Pid) -> Option<String> {
+    let score = spec.resources.oom_score_adj?;
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-    match fs::write(path, score.to_string()) {
-        Ok(()) => Vec::new(),
-        Err(error) => vec![format!("the OOM score stays as it is, {score} was refused: {error}")],
-    }
+    let error = fs::write(path, score.to_string()).err()?;
+    Some(format!("the OOM score stays as it is, {score} was refused: {error}"))
 }
 
 /// `mkdir -p` inside the root file system: links in the image resolve in it, never on the host.

@@ -6,11 +6,13 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, fcntl_lock};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::durable::read_json;
 use crate::error::{Failure, FailureKind};
@@ -46,6 +48,7 @@ pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(layout: Layout) -> ExitCode {
+    trace();
     report(&Report::Shim { pid: std::process::id() });
     // Held until the process dies, whatever kills it.
     let lock = std::fs::File::create(layout.lock());
@@ -70,6 +73,15 @@ fn run(layout: Layout) -> ExitCode {
             report(&Report::Failed(failure));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// libcontainer's errors say less than what it traces before it returns them. That goes to `shim.log`, through a descriptor of
+/// its own: in the container's first process, stderr is the container's.
+fn trace() {
+    if let Ok(log) = std::io::stderr().as_fd().try_clone_to_owned() {
+        let log = std::sync::Mutex::new(std::fs::File::from(log));
+        tracing_subscriber::fmt().with_max_level(LevelFilter::ERROR).with_ansi(false).with_writer(log).init();
     }
 }
 

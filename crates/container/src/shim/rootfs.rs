@@ -120,3 +120,36 @@ fn is_overlay(path: &Path) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
     rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == OVERLAYFS_SUPER_MAGIC)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "root: mounts"]
+    fn both_ways_of_mounting_give_the_same_tree() {
+        let directory = tempfile::tempdir().unwrap();
+        let layers: Vec<PathBuf> =
+            (0..130).map(|number| directory.path().join(format!("a-layer-with-a-long-name-{number}"))).collect();
+        for (number, layer) in layers.iter().enumerate() {
+            fs::create_dir(layer).unwrap();
+            fs::write(layer.join(format!("of-{number}")), "").unwrap();
+            fs::write(layer.join("of-all"), number.to_string()).unwrap();
+        }
+        let layout = Layout::new(directory.path().join("container"));
+        // A thread of its own: the mount namespace goes with it.
+        let seen = std::thread::spawn(move || {
+            system::unshare(UnshareFlags::NEWNS).unwrap();
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            let overlay = Overlay::prepare(&layout, &Rootfs { layers, writable: None }).unwrap();
+            let root = layout.rootfs();
+            let look = || (fs::read_dir(&root).unwrap().count(), fs::read_to_string(root.join("of-all")).unwrap());
+            overlay.mount_by_steps().unwrap();
+            let by_steps = look();
+            rustix::mount::unmount(&root, rustix::mount::UnmountFlags::empty()).unwrap();
+            overlay.mount_by_names(&layout).unwrap();
+            (by_steps, look())
+        });
+        assert_eq!(seen.join().unwrap(), ((131, "129".to_owned()), (131, "129".to_owned())));
+    }
+}

@@ -173,7 +173,6 @@ impl<'a> Server<'a> {
 
     fn serve(&self, mut client: Client, request: Request) -> Option<Client> {
         match request.op {
-            Operation::Version => answer(&client.stream, &Answer::Version(PROTOCOL_VERSION)),
             Operation::Wait => {
                 client.waits = true;
                 return Some(client);

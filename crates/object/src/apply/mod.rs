@@ -73,8 +73,6 @@ pub struct Conflicts(Vec<Conflict>);
 pub struct Conflict {
     /// Who owns it.
     pub manager: Manager,
-    /// When that was written, if it was by an update.
-    pub time: Option<String>,
     /// Which field.
     pub path: Vec<PathElement>,
 }
@@ -326,7 +324,7 @@ fn conflicts(managed: &Managed, except: &Manager, comparison: &Comparison) -> Co
     let mut conflicts = Vec::new();
     for (manager, entry) in managed.0.iter().filter(|(manager, _)| *manager != except) {
         let paths = entry.fields.intersection(&changed).paths();
-        let conflict = |path| Conflict { manager: manager.clone(), time: entry.time.clone(), path };
+        let conflict = |path| Conflict { manager: manager.clone(), path };
         conflicts.extend(paths.into_iter().map(conflict));
     }
     Conflicts(conflicts)

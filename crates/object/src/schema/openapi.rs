@@ -148,3 +148,43 @@ fn paths_of(kind: &Published<'_>, schema: &str) -> Vec<(String, Value)> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn references_of(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                map.values().for_each(|value| references_of(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references_of(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn documents_are_whole() {
+        let deployment = Gvk::new("apps", "v1", "Deployment");
+        let widget = Gvk::new("example.com", "v1", "Widget");
+        let custom = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
+        let published = [
+            Published { gvk: &deployment, resource: "deployments", namespaced: true, custom: None },
+            Published { gvk: &widget, resource: "widgets", namespaced: false, custom: Some(&custom) },
+        ];
+        let document = document(&published);
+        let mut references = BTreeSet::new();
+        references_of(&document, &mut references);
+        assert!(references.len() > 100, "{references:?}");
+        for reference in references {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference} leads nowhere");
+        }
+        let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+        assert!(patch["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
+        assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
+        let kind = &document["components"]["schemas"]["com.example.v1.Widget"]["x-kubernetes-group-version-kind"][0];
+        assert_eq!(kind["kind"], "Widget");
+        assert!(document["paths"]["/apis/example.com/v1/widgets"]["get"].is_object());
+    }
+}

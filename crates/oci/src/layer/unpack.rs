@@ -12,8 +12,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat, unlinkat,
     utimensat,
 };
 use rustix::io::Errno;
@@ -90,7 +90,9 @@ impl Unpacker {
             EntryType::Fifo => {
                 make_room(parent, &name)?;
                 mknodat(parent, &name, FileType::Fifo, attributes.mode, 0)?;
-                self.own_link(parent, &name, &attributes)
+                self.own_link(parent, &name, &attributes)?;
+                // mknod was subject to the umask.
+                Ok(chmodat(parent, &name, attributes.mode, AtFlags::empty())?)
             }
             EntryType::Char | EntryType::Block => Ok(()),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -107,7 +109,7 @@ impl Unpacker {
         if let Some((known, directory)) = &self.parent
             && known == path
         {
-            return Ok(directory.try_clone()?);
+            return directory.try_clone();
         }
         let directory = match self.resolve(path) {
             Err(Errno::NOENT) => self.make_directories(path)?,

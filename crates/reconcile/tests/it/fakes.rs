@@ -370,6 +370,9 @@ fn applied(state: &State, manifest: &Value) -> Value {
 
 #[async_trait]
 impl Records for World {
+    async fn open(&self, _: &Project) -> Result<()> {
+        Ok(())
+    }
     async fn list(&self, kind: Kind, _: &Project) -> Result<Vec<Value>> {
         let state = self.state.lock().unwrap();
         Ok(state.records.iter().filter(|((k, _), _)| *k == kind).map(|(_, object)| object.clone()).collect())

@@ -9,9 +9,8 @@ pub struct Projections;
 
 impl Admission for Projections {
     fn review(&self, request: &AdmissionRequest<'_>) -> Result<(), String> {
-        let ours =
-            request.group == model::GROUP && request.subresource.is_none() && request.identity.user != "system:trimtab";
-        let projection = Kind::ALL.iter().any(|kind| kind.is_projection() && kind.plural() == request.resource);
+        let ours = request.gvk.group == model::GROUP && request.subresource.is_empty() && request.identity.user != super::TRIMTAB;
+        let projection = Kind::ALL.iter().any(|kind| kind.is_projection() && kind.name() == request.gvk.kind);
         if !ours || !projection || unchanged(request.old, request.new) {
             return Ok(());
         }

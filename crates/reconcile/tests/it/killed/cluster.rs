@@ -244,6 +244,9 @@ fn name(object: &Value) -> String {
 
 #[async_trait]
 impl Records for FakeRecords {
+    async fn open(&self, _: &Project) -> Result<()> {
+        Ok(())
+    }
     async fn list(&self, kind: Kind, _: &Project) -> Result<Vec<Value>> {
         Ok(self.all(kind).into_values().collect())
     }

@@ -1,21 +1,22 @@
 //! Carries out a Dockerfile: stage after stage, instruction after instruction.
 
+mod run;
+
 use crate::base;
 use crate::cache::{Cache, Key};
-use crate::dockerfile::{Copy, Dockerfile, Instruction, MountKind, Problem, Run, Source, Step};
+use crate::dockerfile::{Copy, Dockerfile, Instruction, Problem, Source, Step};
 use crate::error::{Error, work};
-use crate::files::{CopyError, CopySpec, Layer, Layers, Memory, Tree, copy, make_directory, normal, pack_upper, user};
+use crate::files::{CopyError, CopySpec, Layers, Memory, Tree, make_directory, user};
 use crate::image::Image;
 use crate::images::{Images, LayerRecord, NewLayer, Root, StoredLayer};
 use crate::plan::{Globals, Origin, Planned, origin, plan};
-use crate::run::{self, Order, RunError, Running};
-use crate::state::{State, proxies};
-use container::{Mount, Runtime};
+use crate::state::State;
+use container::Runtime;
 use model::ports::{BuildRequest, Lines};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What all builds share.
@@ -25,6 +26,8 @@ pub(crate) struct Shop {
     pub cache: Cache,
     /// What a RUN may use.
     pub memory_bytes: u64,
+    /// The layer of `trimtab/static`, once it was needed.
+    pub static_base: Arc<OnceLock<oci::Layer>>,
     /// Tells containers and working files of this process apart.
     pub counter: AtomicU64,
 }
@@ -34,8 +37,8 @@ impl Shop {
     pub async fn base(&self, reference: &str, lines: &dyn Lines) -> Result<(Image, Root), Error> {
         match reference.strip_suffix(":latest").unwrap_or(reference) {
             base::NAME => {
-                let images = self.images.clone();
-                blocking(move || base::image(&images)).await
+                let (images, known) = (self.images.clone(), self.static_base.clone());
+                blocking(move || base::image(&images, &known)).await
             }
             _ => self.images.base(reference, lines).await,
         }
@@ -60,6 +63,8 @@ pub(crate) struct Executor<'a> {
     pub lines: &'a dyn Lines,
     pub permit: Arc<OwnedSemaphorePermit>,
     pub progress: Progress,
+    /// Keeps layers that no image names yet.
+    pub lease: oci::Lease,
     /// Stages that are complete.
     pub done: BTreeMap<usize, State>,
 }
@@ -100,6 +105,7 @@ impl Executor<'_> {
                 State::new(root, image, self.file.escape)
             }
         };
+        state.root.layers.iter().for_each(|layer| self.lease.add(&layer.layer.digest));
         for step in &stage.steps {
             self.step(planned.index, &mut state, step).await?;
         }
@@ -120,6 +126,7 @@ impl Executor<'_> {
             }
         };
         state.record(step, layer.as_ref().map(StoredLayer::diff_id));
+        layer.iter().for_each(|layer| self.lease.add(&layer.layer.digest));
         state.root.layers.extend(layer);
         Ok(())
     }
@@ -254,160 +261,6 @@ impl Executor<'_> {
         }
     }
 
-    // RUN.
-
-    async fn run(&mut self, stage: usize, state: &State, step: &Step, run: &Run) -> Result<Option<StoredLayer>, Error> {
-        let mounts = self.mounts(stage, state, step, run).await?;
-        let (argv, env) = (state.argv(&run.command), state.environment());
-        let identity: Vec<_> = mounts.iter().map(|m| (&m.target, &m.identity)).collect();
-        let config = &state.image.config;
-        let key =
-            Key::new("run", &state.root).with(&(&argv, &env, &config.user, &config.working_dir, run.network, identity));
-        if let Some(layer) = self.cached(&key).await? {
-            self.tell(&step.text, true);
-            return Ok(layer);
-        }
-        self.tell(&step.text, false);
-        let order = self.order(state, run, argv, env);
-        let running = Running::new(&self.shop.containers, &order, self.permit.clone());
-        let stored = self.run_container(&running, order, mounts, state, step).await;
-        // Removed here and now, so that a build that has failed has left nothing behind when it says so.
-        running.remove().await.map_err(|error| self.run_failed(step, error))?;
-        let stored = stored?;
-        self.remember(&key, stored.as_ref())?;
-        Ok(stored)
-    }
-
-    fn order(&self, state: &State, run: &Run, argv: Vec<String>, env: Vec<String>) -> Order {
-        let work = self.shop.scratch("run");
-        let id = format!("build-{}", work.file_name().unwrap_or_default().to_string_lossy());
-        let config = &state.image.config;
-        Order {
-            id,
-            build: format!("{}/{}", self.request.project, self.request.build),
-            argv,
-            env: env.into_iter().chain(proxies(&self.request.rule.args)).collect(),
-            user: config.user.clone(),
-            cwd: format!("/{}", state.path("").display()),
-            network: run.network,
-            mounts: Vec::new(),
-            layers: state.root.directories(),
-            work,
-            memory_bytes: self.shop.memory_bytes,
-        }
-    }
-
-    async fn run_container(
-        &self,
-        running: &Running,
-        mut order: Order,
-        mounts: Vec<Prepared>,
-        state: &State,
-        step: &Step,
-    ) -> Result<Option<StoredLayer>, Error> {
-        tokio::fs::create_dir_all(&order.work).await.map_err(work(&order.work))?;
-        if order.network {
-            order.mounts.extend(run::network_files());
-        }
-        for (number, mount) in mounts.into_iter().enumerate() {
-            order.mounts.push(self.prepare(mount, &order.work.join(format!("mount-{number}")), step).await?);
-        }
-        let mut stubs: Vec<_> = order.mounts.iter().map(|mount| normal(&mount.target)).collect();
-        stubs.extend(["dev", "proc", "sys"].map(PathBuf::from));
-        let memory_bytes = order.memory_bytes;
-        let end = running.run(order, self.lines).await.map_err(|error| self.run_failed(step, error))?;
-        if end.exit.code != 0 {
-            let end_text = match (end.exit.oom, end.exit.signal) {
-                (true, _) => {
-                    format!("out of memory (a RUN may use {} MiB), exit code {}", memory_bytes >> 20, end.exit.code)
-                }
-                (_, Some(signal)) => format!("ended by signal {signal}, exit code {}", end.exit.code),
-                _ => format!("exit code {}", end.exit.code),
-            };
-            let output = end.last_lines.iter().map(|line| format!("\n{line}")).collect();
-            let (file, line, instruction) = self.place(step);
-            return Err(Error::Run { file, line, instruction, end: end_text, output });
-        }
-        self.pack(running.upper(), state, stubs).await
-    }
-
-    /// The layer of what a container changed; `None` if it changed nothing.
-    async fn pack(&self, upper: PathBuf, state: &State, stubs: Vec<PathBuf>) -> Result<Option<StoredLayer>, Error> {
-        let (images, below) = (self.shop.images.clone(), state.root.tree());
-        let packed = blocking(move || {
-            let mut layer = images.new_layer()?;
-            pack_upper(&upper, &below, &stubs, &mut layer).map_err(work(&upper))?;
-            images.finish(layer)
-        });
-        packed.await
-    }
-
-    // Mounts of RUN.
-
-    async fn mounts(&self, stage: usize, state: &State, step: &Step, run: &Run) -> Result<Vec<Prepared>, Error> {
-        let mut prepared = Vec::new();
-        for mount in &run.mounts {
-            let word = |text: &str| state.word(text).map_err(|text| self.at(step, text));
-            let target = format!("/{}", state.path(&word(&mount.target)?).display());
-            let (identity, what) = match &mount.kind {
-                MountKind::Tmpfs => ("tmpfs".to_owned(), What::Tmpfs),
-                MountKind::Cache { id, mode } => {
-                    let id = id.as_ref().map_or(Ok(target.clone()), |id| word(id))?;
-                    (format!("cache {id}"), What::Cache { id, mode: *mode })
-                }
-                MountKind::Bind { from, source } => {
-                    let tree = match from {
-                        Some(name) => self.files_of(stage, step, &word(name)?).await?,
-                        None => self.context.clone(),
-                    };
-                    let spec = CopySpec {
-                        sources: vec![(tree, word(source)?)],
-                        destination: "files".into(),
-                        into: false,
-                        owner: None,
-                        mode: None,
-                        unpack: false,
-                    };
-                    let (digest, spec) = blocking(move || (spec.digest(), spec)).await;
-                    (digest.map_err(|source| self.copy_failed(step, source))?, What::Bind(spec))
-                }
-            };
-            prepared.push(Prepared { target, identity, what });
-        }
-        Ok(prepared)
-    }
-
-    /// Makes the source of a mount, in `directory` if it is not kept.
-    async fn prepare(&self, mount: Prepared, directory: &Path, step: &Step) -> Result<Mount, Error> {
-        let target = mount.target;
-        match mount.what {
-            What::Tmpfs => {
-                let kind = container::MountKind::Tmpfs { size_bytes: None };
-                Ok(Mount { source: PathBuf::new(), target: target.into(), read_only: false, kind })
-            }
-            What::Cache { id, mode } => {
-                let path = self.shop.cache.mount(&self.request.project, &self.request.build.component, &id, mode)?;
-                Ok(run::bind(&path, &target, false))
-            }
-            What::Bind(spec) => {
-                let to = directory.to_owned();
-                let copied = blocking(move || -> std::io::Result<Result<(), CopyError>> {
-                    let mut layer = Layer::new(Vec::new());
-                    if let Err(error) = copy(&spec, &Layers::default(), &mut layer) {
-                        return Ok(Err(error));
-                    }
-                    let mut archive = tar::Archive::new(std::io::Cursor::new(layer.finish()?.0));
-                    archive.set_preserve_permissions(true);
-                    archive.set_preserve_ownerships(true);
-                    archive.unpack(to)?;
-                    Ok(Ok(()))
-                });
-                copied.await.map_err(work(directory))?.map_err(|source| self.copy_failed(step, source))?;
-                Ok(run::bind(&directory.join("files"), &target, false))
-            }
-        }
-    }
-
     // Words for people.
 
     fn tell(&mut self, text: &str, cached: bool) {
@@ -433,28 +286,6 @@ impl Executor<'_> {
         let (file, line, instruction) = self.place(step);
         Error::Copy { file, line, instruction, source: source.into() }
     }
-
-    fn run_failed(&self, step: &Step, error: RunError) -> Error {
-        let (file, line, instruction) = self.place(step);
-        match error {
-            RunError::Start(source) => Error::Start { file, line, instruction, source },
-            RunError::Log(source) => Error::Work { path: format!("log of {instruction}"), source },
-        }
-    }
-}
-
-/// A mount whose values are expanded.
-struct Prepared {
-    target: String,
-    /// What of it decides about the result.
-    identity: String,
-    what: What,
-}
-
-enum What {
-    Tmpfs,
-    Cache { id: String, mode: u32 },
-    Bind(CopySpec),
 }
 
 /// `--chown`: a number without a group is both.
