@@ -48,7 +48,7 @@ pub fn main(build: &Build, runs: &[Environment], text: &str) -> Markup {
                 div { dt { "Took" } dd { (duration(started, finished)) } }
             }
             @if let Some(image) = &status.image {
-                div { dt { "Image" } dd { code.long { (image) } } }
+                div.row { dt { "Image" } dd { code.long { (image) } } }
             }
             div {
                 dt { "Runs in" }

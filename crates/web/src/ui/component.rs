@@ -101,7 +101,7 @@ impl Look {
     pub fn main(&self, session: &Session) -> Markup {
         let (project, component, here) = (&self.status.project, &self.explanation.component, &self.environment.name);
         html! {
-            h1 { (component) }
+            h1 { (component) span.quiet { "in " (here) } }
             nav.tabs aria-label="Environments" {
                 @for environment in &self.status.environments {
                     a href=(component_path(project, component, Some(&environment.name)))
@@ -122,18 +122,18 @@ impl Look {
                     (builds(project, &self.builds[..self.builds.len().min(ROWS_MAX)]))
                 }
             }
-            section { h2 { "Resources" } (tree(&self.resources, component)) }
+            section.panel { h2 { "Resources" } (tree(&self.resources, component)) }
             @let events = events(&self.resources, component);
-            @if let Some(events) = events { section { h2 { "Events" } (events) } }
+            @if let Some(events) = events { section.panel { h2 { "Events" } (events) } }
             section {
                 h2 { "Log" }
                 @let path = format!("{}/c/{component}/log?env={here}", project_path(project));
                 @if self.explanation.running.is_some() { (log("log", &path, &self.log)) } @else { p.quiet { "nothing runs" } }
             }
-            section {
+            section.panel {
                 h2 { "History in " (here) }
                 @if self.journal.is_empty() { p.quiet { "nothing happened yet" } }
-                (entries(project, &self.journal[..self.journal.len().min(ROWS_MAX)]))
+                (entries(project, self.journal.iter().take(ROWS_MAX)))
             }
         }
     }

@@ -111,7 +111,7 @@ pub fn gates(gates: &[Gate]) -> Markup {
 }
 
 /// Entries of the journal, newest first.
-pub fn entries(project: &Project, entries: &[Entry]) -> Markup {
+pub fn entries<'a>(project: &Project, entries: impl IntoIterator<Item = &'a Entry>) -> Markup {
     html! {
         ol.journal {
             @for entry in entries {
@@ -138,7 +138,7 @@ pub fn entries(project: &Project, entries: &[Entry]) -> Markup {
 /// A log that grows while one looks at it; without the script it shows what there is now.
 pub fn log(id: &str, stream: &str, text: &str) -> Markup {
     html! {
-        pre.log #(id) data-stream=(stream) data-keep tabindex="0" role="log" aria-label="Log" { (text) }
+        pre.log #(id) data-stream=(stream) data-keep tabindex="0" role="log" aria-live="off" aria-label="Log" { (text) }
         p.meta { a href=(stream) { "Follow as plain text" } }
     }
 }

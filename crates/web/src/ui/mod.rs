@@ -13,8 +13,6 @@ mod project;
 mod promotion;
 mod resources;
 mod sign_in;
-#[cfg(test)]
-mod tests;
 mod words;
 
 use crate::service::{Delivery, Error};

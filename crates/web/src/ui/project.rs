@@ -105,7 +105,7 @@ impl Board {
                 }
                 section {
                     h2 { "Latest changes" }
-                    (entries(project, &self.journal[..self.journal.len().min(ROWS_MAX)]))
+                    (entries(project, self.journal.iter().filter(|entry| entry.kind != EntryKind::Healthy).take(ROWS_MAX)))
                     p { a href={ (project_path(project)) "/history" } { "Whole history" } }
                 }
             }

@@ -48,13 +48,13 @@ pub fn main(promotion: &Promotion) -> Markup {
             @if let Some(component) = &spec.component {
                 div { dt { "Component" } dd { a href=(component_path(project, component, Some(&spec.environment))) { (component) " in " (spec.environment) } } }
             }
-            div {
+            div.row {
                 dt { "Commit" }
                 dd { @match &status.commit { Some(commit) => code.long { (commit) }, None => span.quiet { "none yet" } } }
             }
             @if let Some(finished) = status.finished { div { dt { "Took" } dd { (duration(spec.created, finished)) } } }
         }
-        section {
+        section.panel {
             h2 { "Gates" }
             @if status.gates.is_empty() { p.quiet { "not judged yet" } }
             (gates(&status.gates))

@@ -12,6 +12,8 @@ use model::records::{BuildPhase, Class, GateName, GateState, PromotionPhase};
 pub enum Tone {
     Good,
     Busy,
+    /// Something went from one place to another.
+    Moved,
     Warn,
     Bad,
     Quiet,
@@ -21,7 +23,7 @@ impl Tone {
     pub fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
-            Self::Busy => "busy",
+            Self::Busy | Self::Moved => "busy",
             Self::Warn => "warn",
             Self::Bad => "bad",
             Self::Quiet => "quiet",
@@ -31,7 +33,8 @@ impl Tone {
     fn path(self) -> &'static str {
         match self {
             Self::Good => "M3.5 8.5l3 3 6-7",
-            Self::Busy => "M8 2.5a5.5 5.5 0 1 1-5.5 5.5M8 5v3.2l2 1.3",
+            Self::Busy => "M3 8h.01M8 8h.01M13 8h.01",
+            Self::Moved => "M3 8h9.5M8.5 4l4 4-4 4",
             Self::Warn => "M6 4v8M10 4v8",
             Self::Bad => "M4 4l8 8M12 4l-8 8",
             Self::Quiet => "M4 8h8",
@@ -71,7 +74,7 @@ impl State for PromotionPhase {
         match self {
             Self::Pending => ("Pending", Tone::Quiet),
             Self::Waiting => ("Waiting", Tone::Warn),
-            Self::Admitted => ("Admitted", Tone::Busy),
+            Self::Admitted => ("Admitted", Tone::Moved),
             Self::Succeeded => ("Succeeded", Tone::Good),
             Self::Failed => ("Failed", Tone::Bad),
             Self::Superseded => ("Superseded", Tone::Quiet),
@@ -91,7 +94,7 @@ impl State for GateState {
 impl State for EntryKind {
     fn state(self) -> (&'static str, Tone) {
         match self {
-            Self::Admitted => ("Admitted", Tone::Busy),
+            Self::Admitted => ("Admitted", Tone::Moved),
             Self::Held => ("Held", Tone::Warn),
             Self::Healthy => ("Healthy", Tone::Good),
             Self::Failed => ("Failed", Tone::Bad),
@@ -164,11 +167,12 @@ pub fn time(at: Timestamp) -> Markup {
     html! { time datetime=(whole) { (at.strftime("%-d %b %Y, %H:%M UTC")) } }
 }
 
-/// From one to the other, in seconds.
+/// From one to the other.
 pub fn duration(from: Timestamp, to: Timestamp) -> String {
     let milliseconds = (to.as_millisecond() - from.as_millisecond()).max(0);
     match milliseconds {
-        0..10_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        0..1_000 => format!("{milliseconds} ms"),
+        1_000..10_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
         10_000..120_000 => format!("{} s", milliseconds / 1000),
         _ => format!("{} min", milliseconds / 60_000),
     }
@@ -181,7 +185,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_at_a_glance() {
-        for (milliseconds, text) in [(0, "0.0 s"), (8_140, "8.1 s"), (59_900, "59 s"), (605_000, "10 min"), (-5, "0.0 s")] {
+        for (milliseconds, text) in [(0, "0 ms"), (999, "999 ms"), (8_140, "8.1 s"), (59_900, "59 s"), (605_000, "10 min"), (-5, "0 ms")] {
             let to = Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap();
             assert_eq!(duration(Timestamp::from_millisecond(1_000_000).unwrap(), to), text);
         }
