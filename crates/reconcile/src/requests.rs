@@ -4,13 +4,13 @@ use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::projections::promotion as object;
 use crate::settle::until;
-use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use futures::Stream;
 use model::config::{EnvironmentFile, Strategy};
 use model::flow::{Health, Plan, Repository};
 use model::journal::Entry;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
+use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use model::{BuildId, Component, Environment, Project, Promotion};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -261,7 +261,8 @@ impl Reconciler {
             let advice = format!("trimtab explain {component} --env {environment}");
             return Err(Refusal::NotFound(format!("{component} does not run in {environment}: {advice}")));
         }
-        let seen = || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
+        let seen =
+            || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
         let running = until(&handle, FIRST_LOOK, seen).await;
         let running = running.ok_or_else(|| PortError::Transient(format!("{environment} cannot be read yet")))?;
         running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)")))

@@ -4,9 +4,9 @@ use model::RouteTable;
 use model::ports::{Gateway, Scope};
 use model::routes::Route;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::net::IpAddr;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,12 @@ struct State {
 
 impl Routes {
     pub fn new(gateway: Arc<dyn Gateway>) -> Self {
-        Self { gateway, state: Mutex::default(), dirty: Notify::new(), acknowledged: watch::Sender::new(RouteTable::default()) }
+        Self {
+            gateway,
+            state: Mutex::default(),
+            dirty: Notify::new(),
+            acknowledged: watch::Sender::new(RouteTable::default()),
+        }
     }
 
     /// Sets the routes of one environment. True when the gateway has acknowledged the whole table.

@@ -58,7 +58,8 @@ impl Reconciler {
 /// The file with only its `suspend` changed: everything else, comments included, stays as it was.
 fn edit(path: &str, text: &str, suspend: bool) -> Result<String, String> {
     let parse = |text: &str| yaml::from_str::<EnvironmentFile>(text, path);
-    let before = if text.trim().is_empty() { EnvironmentFile::default() } else { parse(text).map_err(|e| e.to_string())? };
+    let before =
+        if text.trim().is_empty() { EnvironmentFile::default() } else { parse(text).map_err(|e| e.to_string())? };
     if before.suspend == suspend {
         return Ok(text.to_owned());
     }
@@ -77,7 +78,9 @@ fn edit(path: &str, text: &str, suspend: bool) -> Result<String, String> {
     // Whatever way the file is written: nothing else may have changed.
     match parse(&edited) {
         Ok(after) if after == (EnvironmentFile { suspend, ..before }) => Ok(edited),
-        _ => Err(format!("{path} is written so that one line cannot be changed in it: set `suspend: {suspend}` there by hand")),
+        _ => Err(format!(
+            "{path} is written so that one line cannot be changed in it: set `suspend: {suspend}` there by hand"
+        )),
     }
 }
 
@@ -89,9 +92,17 @@ mod tests {
     fn only_the_one_line_changes() {
         let cases = [
             ("", true, "suspend: true\n"),
-            ("# dev\npromotion:\n  strategy: Auto # fast\n", true, "# dev\npromotion:\n  strategy: Auto # fast\nsuspend: true\n"),
+            (
+                "# dev\npromotion:\n  strategy: Auto # fast\n",
+                true,
+                "# dev\npromotion:\n  strategy: Auto # fast\nsuspend: true\n",
+            ),
             ("production: true", true, "production: true\nsuspend: true\n"),
-            ("suspend: true  # until Monday\nproduction: true\n", false, "suspend: false # until Monday\nproduction: true\n"),
+            (
+                "suspend: true  # until Monday\nproduction: true\n",
+                false,
+                "suspend: false # until Monday\nproduction: true\n",
+            ),
             ("suspend: false\nproduction: true\n", true, "suspend: true\nproduction: true\n"),
             ("suspend: true\n", true, "suspend: true\n"),
             ("production: true\n", false, "production: true\n"),

@@ -1,7 +1,7 @@
 //! Routes of `/api/v1`.
 
-use crate::sessions::Sessions;
 use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
+use crate::sessions::Sessions;
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};

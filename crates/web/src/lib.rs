@@ -9,7 +9,9 @@ mod service;
 mod sessions;
 mod ui;
 
-pub use service::{Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates};
+pub use service::{
+    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
+};
 pub use sessions::Sessions;
 
 use axum::Router;

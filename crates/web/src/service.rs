@@ -118,14 +118,10 @@ pub trait Delivery: Send + Sync {
     /// Environments × components.
     async fn status(&self, project: &Project) -> Result<ProjectStatus>;
     /// Why a component is or is not where it should be.
-    async fn explain(&self, project: &Project, component: &Component, environment: &Environment) -> Result<Explanation>;
+    async fn explain(&self, project: &Project, component: &Component, environment: &Environment)
+    -> Result<Explanation>;
     /// The journal, newest first.
-    async fn history(
-        &self,
-        project: &Project,
-        environment: Option<&Environment>,
-        limit: usize,
-    ) -> Result<Vec<Entry>>;
+    async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>>;
     /// What applying would do now.
     async fn diff(&self, project: &Project, environment: &Environment) -> Result<Plan>;
     /// Asks for a promotion; answers with its name.

@@ -1,7 +1,7 @@
 //! What is embedded in the binary. An address carries the hash of its content, so it may be kept for ever.
 
-use crate::service::Error;
 use super::{Refusal, Result};
+use crate::service::Error;
 use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};

@@ -18,7 +18,8 @@ pub async fn handle(
 ) -> Result<Response> {
     let (project, id): (Project, BuildId) = (name(&project)?, name(&build)?);
     let found = ui.delivery.builds(&project).await?.into_iter().find(|build| build.spec.build == id);
-    let build = found.ok_or_else(|| Refusal::Service(Error::NotFound(format!("there is no build {id} in {project}"))))?;
+    let build =
+        found.ok_or_else(|| Refusal::Service(Error::NotFound(format!("there is no build {id} in {project}"))))?;
     let status = ui.delivery.status(&project).await?;
     let runs = status.environments.iter().filter(|e| e.components.iter().any(|c| c.build == id));
     let runs: Vec<Environment> = runs.map(|environment| environment.name.clone()).collect();

@@ -140,7 +140,9 @@ impl Look {
 
     fn now(&self) -> Markup {
         let here = &self.environment.name;
-        let Some(running) = &self.explanation.running else { return html! { p.quiet { "It does not run in " (here) "." } } };
+        let Some(running) = &self.explanation.running else {
+            return html! { p.quiet { "It does not run in " (here) "." } };
+        };
         let change = last_change(&self.journal, here, &self.explanation.component);
         html! {
             p.now {

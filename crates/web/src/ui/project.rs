@@ -176,7 +176,8 @@ impl Board {
 
     fn running(&self, environment: &EnvironmentStatus, running: &ComponentStatus) -> Markup {
         let project = &self.status.project;
-        let subject = self.builds.iter().find(|build| build.spec.build == running.build).map(|b| b.spec.message.as_str());
+        let subject =
+            self.builds.iter().find(|build| build.spec.build == running.build).map(|b| b.spec.message.as_str());
         let change = last_change(&self.journal, &environment.name, &running.component);
         html! {
             p.now {
@@ -197,7 +198,8 @@ impl Board {
 
     /// The build that ran there before the one that runs now.
     fn before(&self, environment: &Environment, running: &ComponentStatus) -> Option<&BuildId> {
-        let of_it = |entry: &&Entry| entry.kind == EntryKind::Admitted && entry.environment.as_ref() == Some(environment);
+        let of_it =
+            |entry: &&Entry| entry.kind == EntryKind::Admitted && entry.environment.as_ref() == Some(environment);
         let builds = self.journal.iter().filter(of_it).filter_map(|entry| entry.build.as_ref());
         builds.into_iter().find(|build| build.component == running.component && **build != running.build)
     }
@@ -213,10 +215,19 @@ pub fn last_change<'a>(journal: &'a [Entry], environment: &Environment, componen
 }
 
 /// The build that could come next: why it does not, or a way to let it.
-pub fn next(session: &Session, project: &Project, environment: &EnvironmentStatus, explanation: &Explanation) -> Markup {
+pub fn next(
+    session: &Session,
+    project: &Project,
+    environment: &EnvironmentStatus,
+    explanation: &Explanation,
+) -> Markup {
     let Some(candidate) = &explanation.candidate else { return html! {} };
-    let shut: Vec<&str> =
-        explanation.gates.iter().filter(|gate| gate.state != GateState::Open).map(|gate| gate.message.as_str()).collect();
+    let shut: Vec<&str> = explanation
+        .gates
+        .iter()
+        .filter(|gate| gate.state != GateState::Open)
+        .map(|gate| gate.message.as_str())
+        .collect();
     html! {
         @if !shut.is_empty() {
             p.next { (sign("Waits", Tone::Warn)) " " strong { (candidate) } ": " (shut.join("; ")) }

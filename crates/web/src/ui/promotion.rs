@@ -19,8 +19,8 @@ pub async fn handle(
     let project: Project = name(&project)?;
     // The stream waits for one that was asked for a moment ago.
     let first = ui.delivery.promotion(&project, &promotion).await?.next().await;
-    let promotion =
-        first.ok_or_else(|| Refusal::Service(Error::NotFound(format!("there is no promotion {promotion} in {project}"))))?;
+    let promotion = first
+        .ok_or_else(|| Refusal::Service(Error::NotFound(format!("there is no promotion {promotion} in {project}"))))?;
     let page = Page {
         title: promotion.name.clone(),
         session: Some(&session),

@@ -40,12 +40,21 @@ pub async fn redeem(State(ui): State<Ui>, Form(Code { code }): Form<Code>) -> Re
             let cookie = format!("{}={secret}; Path=/; HttpOnly; SameSite=Strict", ui.sessions.cookie());
             ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
         }
-        None => (StatusCode::UNAUTHORIZED, shown(page("Sign in").render(how("This link was used already, or is older than 15 minutes.")))).into_response(),
+        None => (
+            StatusCode::UNAUTHORIZED,
+            shown(page("Sign in").render(how("This link was used already, or is older than 15 minutes."))),
+        )
+            .into_response(),
     }
 }
 
 /// `POST /sign-out`.
-pub async fn sign_out(State(ui): State<Ui>, session: Session, headers: HeaderMap, Form(form): Form<Csrf>) -> Result<Response> {
+pub async fn sign_out(
+    State(ui): State<Ui>,
+    session: Session,
+    headers: HeaderMap,
+    Form(form): Form<Csrf>,
+) -> Result<Response> {
     if !session.sent(&form.csrf) {
         return Err(Refusal::Csrf);
     }

@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_at_a_glance() {
-        for (milliseconds, text) in [(0, "0 ms"), (999, "999 ms"), (8_140, "8.1 s"), (59_900, "59 s"), (605_000, "10 min"), (-5, "0 ms")] {
+        for (milliseconds, text) in
+            [(0, "0 ms"), (999, "999 ms"), (8_140, "8.1 s"), (59_900, "59 s"), (605_000, "10 min"), (-5, "0 ms")]
+        {
             let to = Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap();
             assert_eq!(duration(Timestamp::from_millisecond(1_000_000).unwrap(), to), text);
         }

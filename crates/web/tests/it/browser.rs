@@ -8,8 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PAGES: [&str; 9] = [
-    "/", "/p/demo", "/p/demo?env=staging&suspended=true", "/p/demo/c/shop?env=staging", "/p/demo/c/shop?env=prod", "/p/demo/b/shop-2",
-    "/p/demo/e/dev/diff", "/p/demo/history", "/p/demo/promotions/staging-shop-1",
+    "/",
+    "/p/demo",
+    "/p/demo?env=staging&suspended=true",
+    "/p/demo/c/shop?env=staging",
+    "/p/demo/c/shop?env=prod",
+    "/p/demo/b/shop-2",
+    "/p/demo/e/dev/diff",
+    "/p/demo/history",
+    "/p/demo/promotions/staging-shop-1",
 ];
 
 /// Texts whose contrast to what is behind them is below 4.5, with the figure.
@@ -127,7 +134,9 @@ async fn a_change_is_visible_within_a_second_and_disturbs_nobody() {
                    const input = ask.querySelector('input[name=reason]'); input.focus(); input.value = 'half a rea'; })()";
     browser.eval(middle).await;
     let cell = "document.querySelector('td[data-environment=dev] .badge').textContent";
-    for (health, word) in [(Health::Progressing, "Progressing"), (Health::Degraded, "Degraded"), (Health::Healthy, "Healthy")] {
+    for (health, word) in
+        [(Health::Progressing, "Progressing"), (Health::Degraded, "Degraded"), (Health::Healthy, "Healthy")]
+    {
         site.world.becomes(health);
         let took = browser.until(&format!("{cell} === '{word}'")).await;
         assert!(took < Duration::from_secs(1), "{word} was visible after {took:?}");

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
-use web::{Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Sessions, Text, Updates};
+use web::{
+    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Sessions, Text, Updates,
+};
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
 
@@ -102,7 +104,11 @@ fn journal() -> Value {
             "summary": format!("{environment}: {build}"), "reason": reason,
         })
     };
-    json!([entry(3, "shop-3", "dev", ""), entry(2, "shop-2", "staging", "<i>because</i>"), entry(1, "shop-1", "staging", "")])
+    json!([
+        entry(3, "shop-3", "dev", ""),
+        entry(2, "shop-2", "staging", "<i>because</i>"),
+        entry(1, "shop-1", "staging", "")
+    ])
 }
 
 fn promotion(name: &str, phase: &str) -> Value {
@@ -132,7 +138,13 @@ fn resources() -> Resources {
         objects: vec![
             object("Pod", "shop-1-a", "3", Some("2"), crashing),
             object("ReplicaSet", "shop-1", "2", Some("1"), json!({ "spec": { "replicas": 1 }, "status": {} })),
-            object("Deployment", "shop", "1", None, json!({ "spec": { "replicas": 1 }, "status": { "readyReplicas": 0 } })),
+            object(
+                "Deployment",
+                "shop",
+                "1",
+                None,
+                json!({ "spec": { "replicas": 1 }, "status": { "readyReplicas": 0 } }),
+            ),
             object("Service", "shop", "4", None, json!({ "spec": { "ports": [{ "port": 8080 }] } })),
         ],
         events: vec![json!({
@@ -175,7 +187,12 @@ impl Delivery for World {
     async fn status(&self, project: &Project) -> Result<ProjectStatus> {
         only(project, self.status.lock().unwrap().clone())
     }
-    async fn explain(&self, project: &Project, component: &Component, environment: &Environment) -> Result<Explanation> {
+    async fn explain(
+        &self,
+        project: &Project,
+        component: &Component,
+        environment: &Environment,
+    ) -> Result<Explanation> {
         let status = self.status(project).await?;
         let found = status.environments.into_iter().find(|e| e.name == *environment);
         let found = found.ok_or_else(|| Error::NotFound(format!("there is no environment {environment}")))?;
@@ -213,12 +230,22 @@ impl Delivery for World {
         self.ask(format!("{actor} rolls {} back to {build}: {}", request.environment, request.reason));
         only(project, "staging-rollback-1".into())
     }
-    async fn suspend(&self, project: &Project, environment: &Environment, suspend: bool, actor: &str) -> Result<Option<CommitId>> {
+    async fn suspend(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        suspend: bool,
+        actor: &str,
+    ) -> Result<Option<CommitId>> {
         self.ask(format!("{actor} sets suspend of {environment} to {suspend}"));
         only(project, Some(of(json!(COMMIT))))
     }
     async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
-        let builds = json!([build(3, "Succeeded", "Third & last"), build(2, "Failed", "Second"), build(1, "Succeeded", "First")]);
+        let builds = json!([
+            build(3, "Succeeded", "Third & last"),
+            build(2, "Failed", "Second"),
+            build(1, "Succeeded", "First")
+        ]);
         only(project, of(builds))
     }
     async fn build_log(&self, project: &Project, _: &BuildId, _: bool) -> Result<Text> {

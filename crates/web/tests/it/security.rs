@@ -5,8 +5,18 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 
 const PAGES: [&str; 12] = [
-    "/", "/events", "/p/demo", "/p/demo/events", "/p/demo/history", "/p/demo/c/shop", "/p/demo/c/shop/log?env=dev", "/p/demo/b/shop-3",
-    "/p/demo/b/shop-3/log", "/p/demo/e/dev/diff", "/p/demo/promotions/staging-shop-1", "/p/nobody",
+    "/",
+    "/events",
+    "/p/demo",
+    "/p/demo/events",
+    "/p/demo/history",
+    "/p/demo/c/shop",
+    "/p/demo/c/shop/log?env=dev",
+    "/p/demo/b/shop-3",
+    "/p/demo/b/shop-3/log",
+    "/p/demo/e/dev/diff",
+    "/p/demo/promotions/staging-shop-1",
+    "/p/nobody",
 ];
 
 #[tokio::test]
@@ -94,7 +104,8 @@ async fn a_session_is_no_token_and_a_token_is_no_session() {
     let cookie = site.sign_in().await;
     assert_eq!(site.get("/api/v1/projects", &cookie).await.status, StatusCode::UNAUTHORIZED);
     let bearer = |path: &str, method: &str| {
-        let request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        let request =
+            Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
         request.body(Body::empty()).unwrap()
     };
     assert_eq!(site.send(bearer("/p/demo", "GET")).await.status, StatusCode::UNAUTHORIZED);
