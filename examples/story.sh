@@ -183,10 +183,12 @@ expect "$(trimtab status --output json)" '"environments"'
 
 step "kill -9 of the control process: the page is still served; up again: the same containers"
 if command -v kubectl >/dev/null; then
-    started() { k get pods -A -o jsonpath='{range .items[*]}{.metadata.name} {.status.containerStatuses[0].state.running.startedAt}{"\n"}{end}' | sort; }
+    started() { k get pods -A -o jsonpath='{range .items[*]}{.metadata.name}|{.metadata.deletionTimestamp}|{.status.containerStatuses[0].state.running.startedAt}{"\n"}{end}' | sort; }
 else
     started() { :; }
 fi
+settled() { ! started | grep -vq '||2'; } # no Pod is on its way in or out
+eventually 20 settled
 containers=$(started)
 history=$(trimtab history --output json)
 kill -9 "$up" && wait "$up" 2>/dev/null || true

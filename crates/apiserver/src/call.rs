@@ -105,8 +105,11 @@ impl Call {
         }
     }
 
-    /// Asks admission; a denial is 403 with its message.
+    /// Refuses the gift of rights that the caller lacks, then asks admission: a denial is 403 with its message.
     pub fn admit(&self, operation: Operation, old: Option<&Value>, new: Option<&Value>) -> Result<()> {
+        if let Some(new) = new {
+            self.no_escalation(new)?;
+        }
         let Some(admission) = &self.server.admission else { return Ok(()) };
         let name = [new, old].into_iter().flatten().map(|object| object::meta(object).name()).find(|n| !n.is_empty());
         let request = AdmissionRequest {

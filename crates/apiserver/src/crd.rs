@@ -177,6 +177,46 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
+/// What a definition asks for and does not get here.
+pub fn warnings(definition: &Value) -> Vec<String> {
+    let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    let mut warnings = Vec::new();
+    for version in versions {
+        let name = version["name"].as_str().unwrap_or_default();
+        if holds(&version["schema"], "x-kubernetes-validations") {
+            warnings.push(format!("version {name}: x-kubernetes-validations are stored, but not evaluated here"));
+        }
+        if version["selectableFields"].as_array().is_some_and(|fields| !fields.is_empty()) {
+            warnings.push(format!("version {name}: selectableFields are stored, but cannot be selected by here"));
+        }
+    }
+    warnings
+}
+
+/// A key stands somewhere in a value.
+fn holds(value: &Value, key: &str) -> bool {
+    match value {
+        Value::Object(map) => map.contains_key(key) || map.values().any(|value| holds(value, key)),
+        Value::Array(items) => items.iter().any(|value| holds(value, key)),
+        _ => false,
+    }
+}
+
+/// The number of replicas must be one, or `scale` could not tell it.
+pub fn scale_error(custom: &Custom, object: &Value) -> Option<FieldError> {
+    let pointer = &custom.scale.as_ref()?.wanted;
+    let found = object.pointer(pointer)?;
+    let (shown, sort) = match found {
+        Value::Number(number) if number.is_f64() => (number.as_f64()?.to_string(), "float64"),
+        Value::String(text) => (text.clone(), "string"),
+        Value::Bool(flag) => (flag.to_string(), "bool"),
+        _ => return None,
+    };
+    let path = pointer.replace('/', ".");
+    let detail = format!("{path} accessor error: {shown} is of the type {sort}, expected int64");
+    Some(invalid(path, &0.into(), detail))
+}
+
 /// Every field must say what it is: without that, nothing can be pruned, merged or owned.
 fn structural(schema: &Value, path: &mut String, errors: &mut Vec<FieldError>) {
     let length = path.len();

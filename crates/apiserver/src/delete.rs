@@ -97,6 +97,9 @@ impl Call {
     }
 
     async fn delete_one(&self, key: &Key, options: &DeleteOptions) -> Result<Deleted> {
+        if let Some(why) = strategy::undeletable(&key.resource, &key.name) {
+            return Err(Refusal::forbidden(&self.resource.names, &key.name, why));
+        }
         let admit = |old: &Value| self.admit(Operation::Delete, Some(old), None);
         self.server.delete(key, options, admit).await.map_err(|failure| match failure {
             Failure::Refused(refusal) => refusal,
@@ -252,7 +255,10 @@ enum Next {
 fn next(stored: &Arc<Stored>, old: &Value, options: &DeleteOptions) -> Option<Next> {
     let grace = strategy::grace(&stored.key.resource, old, options.grace);
     let mut object = old.clone();
-    let finalizers = finalizers(old, options.propagation);
+    let mut finalizers = finalizers(old, options.propagation);
+    if !stored.deleting {
+        finalizers.extend(strategy::own_finalizer(&stored.key.resource).map(Value::from));
+    }
     let pending = !finalizers.is_empty() || strategy::content_finalizers(&stored.key.resource, old);
     let deleting = stored.deleting;
     let left = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64);
@@ -263,11 +269,16 @@ fn next(stored: &Arc<Stored>, old: &Value, options: &DeleteOptions) -> Option<Ne
         metadata.insert("finalizers".into(), finalizers.into());
     }
     if grace == 0 && !pending {
+        if deleting {
+            metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+        }
         return Some(Next::Remove(object));
     }
     if !deleting || left.is_some_and(|left| grace < left) {
         metadata.insert("deletionTimestamp".into(), clock::after(grace).into());
-        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+        if *stored.key.resource != *"namespaces" {
+            metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+        }
         if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|_| !deleting) {
             metadata.insert("generation".into(), (generation + 1).into());
         }

@@ -51,9 +51,10 @@ impl Inner {
     }
 
     async fn judge(&self, object: &Stored) {
+        let revision = self.store.revision();
         let done = match self.fate(object) {
             Fate::Keep => {
-                self.store.settle(&object.key);
+                self.store.settle(&object.key, revision);
                 Ok(())
             }
             Fate::Release(gone) => self.release(object, &gone).await,
@@ -74,8 +75,11 @@ impl Inner {
         let (mut gone, mut waiting, mut solid) = (Vec::new(), Vec::new(), false);
         for reference in &object.owners {
             let owner = self.store.by_uid(&reference.uid);
-            // An owner in another namespace is none.
-            let owner = owner.filter(|o| o.key.namespace.is_empty() || o.key.namespace == object.key.namespace);
+            // An owner in another namespace is none; of an object in no namespace, nobody can say.
+            let owner = owner.filter(|o| {
+                let home = &o.key.namespace;
+                home.is_empty() || *home == object.key.namespace || object.key.namespace.is_empty()
+            });
             match owner {
                 None => gone.push(reference.uid.clone()),
                 Some(owner) if owner.deleting && has(&owner, FOREGROUND) => waiting.push(reference.uid.clone()),

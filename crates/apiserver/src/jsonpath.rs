@@ -51,7 +51,7 @@ fn field(text: &str) -> Option<(Step, &str)> {
             other => name.push(other),
         }
     }
-    if name == "*" { Some((Step::All, "")) } else { (!name.is_empty()).then(|| (Step::Field(name), "")) }
+    if name == "*" { Some((Step::All, "")) } else { (!name.is_empty()).then_some((Step::Field(name), "")) }
 }
 
 /// What stands between brackets, and what follows.
@@ -85,7 +85,7 @@ impl Step {
             (Step::Where(name, wanted), Value::Array(items)) => {
                 let is = |item: &&Value| match item.get(name) {
                     Some(Value::String(text)) => text == wanted,
-                    Some(other) => other.to_string() == *wanted,
+                    Some(other) => serde_json::to_string(other).is_ok_and(|text| text == *wanted),
                     None => false,
                 };
                 items.iter().filter(is).collect()

@@ -3,10 +3,11 @@
 use crate::body;
 use crate::call::Call;
 use crate::clock;
+use crate::decode::misnamed;
 use crate::reply::Reply;
 use crate::status::{Refusal, Result};
 use crate::strategy::rules::{forbidden, required};
-use crate::write::{Changed, Owners, misnamed};
+use crate::write::{Changed, Owners};
 use object::Gvk;
 use object::apply::{self, ApplyError};
 use object::meta;

@@ -99,9 +99,14 @@ pub fn authorize_resource(server: &Inner, identity: &Identity, verb: &str, path:
     Err(Refusal::forbidden(&names, &path.name, why))
 }
 
+/// May do everything.
+pub fn is_master(identity: &Identity) -> bool {
+    identity.groups.iter().any(|group| group == MASTERS)
+}
+
 /// Whether somebody may do something.
 pub fn allowed(server: &Inner, identity: &Identity, action: &Action<'_>) -> bool {
-    if identity.groups.iter().any(|group| group == MASTERS) {
+    if is_master(identity) {
         return true;
     }
     let roles = server.roles.get(server);
@@ -226,6 +231,7 @@ impl Rule {
     fn covers(&self, action: &Action<'_>) -> bool {
         let has = |list: &[String], wanted: &str| list.iter().any(|known| known == "*" || known == wanted);
         let resource = match action.subresource {
+            // What is asked for every resource is asked for every part of them.
             "" => has(&self.resources, action.resource),
             part => {
                 let exact = format!("{}/{part}", action.resource);

@@ -5,6 +5,7 @@ use crate::reply::Reply;
 use crate::request::Selection;
 use crate::status::{Refusal, Result};
 use crate::store::{Key, Listing, Past, Stored};
+use crate::strategy::rules::forbidden;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -44,9 +45,6 @@ impl Call {
                 })
         });
         let mut metadata = json!({"resourceVersion": revision.to_string()});
-        if self.resource.custom.is_some() {
-            metadata["continue"] = "".into();
-        }
         let objects: Vec<_> = wanted.by_ref().take(if limit == 0 { usize::MAX } else { limit }).collect();
         let left = wanted.count();
         if left > 0
@@ -92,6 +90,10 @@ impl Call {
                 self.reached(revision)?;
                 Ok(store.list(resource, namespace))
             }
+            (None, None, _) => {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                Err(Refusal::invalid_option("ListOptions", forbidden("resourceVersionMatch", why)))
+            }
             (None, _, other) => Err(Refusal::bad_request(format!(
                 "resourceVersionMatch: Invalid value: {other:?}: use Exact with a resourceVersion above 0, or NotOlderThan with a resourceVersion"
             ))),
@@ -101,7 +103,9 @@ impl Call {
     fn continuation(&self) -> Result<Option<Continue>> {
         match self.query.get("continue") {
             "" => Ok(None),
-            text => Continue::decode(text).map(Some).ok_or_else(|| Refusal::bad_request("continue key is not valid")),
+            text => Continue::decode(text)
+                .map(Some)
+                .ok_or_else(|| Refusal::bad_request("invalid continue token: continue key is not valid")),
         }
     }
 }

@@ -144,6 +144,10 @@ impl Reply {
 /// Puts the stored JSON together: no object is parsed. Items of built-in kinds carry no type, as
 /// in Kubernetes, because the list's own says it.
 fn whole_list(resource: &Resource, objects: &[Arc<Stored>], metadata: &Value) -> Bytes {
+    let mut metadata = metadata.clone();
+    if resource.custom.is_some() && metadata.get("continue").is_none() {
+        metadata["continue"] = "".into();
+    }
     let start = json!({"kind": resource.list_kind(), "apiVersion": resource.gvk.api_version(), "metadata": metadata});
     let head = if resource.custom.is_some() { head(resource) } else { "{".to_owned() };
     let length: usize = objects.iter().map(|object| object.tail().len() + head.len() + 1).sum();

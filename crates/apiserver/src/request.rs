@@ -208,6 +208,12 @@ impl Selection {
         let unknown = fields.terms().iter().find(|term| {
             !matches!(term.path.as_str(), "metadata.name" | "metadata.namespace") && !offered.contains(&&*term.path)
         });
+        if let Some(term) = unknown.filter(|_| offered.is_empty()) {
+            return Err(Refusal::bad_request(format!(
+                "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                term.path
+            )));
+        }
         if let Some(term) = unknown {
             let plural = resource.split('.').next().unwrap_or(resource);
             let version = if api_version.contains('/') { api_version.to_owned() } else { format!("/{api_version}") };

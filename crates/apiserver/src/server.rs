@@ -7,7 +7,7 @@ use crate::reply::{self, Body, BoxError};
 use crate::resource::{self, Registry, Resource};
 use crate::status::{Refusal, Result};
 use crate::store::{Change, CommitError, Expected, Key, Store, StoreError, Stored, Write};
-use crate::{crd, discovery, gc, rbac, strategy};
+use crate::{crd, discovery, expiry, gc, rbac, strategy};
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderMap, Request, Response, request};
@@ -24,9 +24,6 @@ use tower::util::BoxCloneSyncService;
 
 /// The kubelet's own HTTP API, in process: `GET /containerLogs/{namespace}/{pod}/{container}?follow&tailLines…`.
 pub type Kubelet = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
-
-/// Namespaces that always exist.
-const NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// What a server is made of.
 pub struct Config {
@@ -79,9 +76,12 @@ pub struct Inner {
     builtins: Vec<Arc<Resource>>,
     registry: RwLock<Arc<Registry>>,
     /// Compiled definitions by uid, with the revision that they were made from.
-    compiled: Mutex<HashMap<Box<str>, (u64, Vec<Arc<Resource>>)>>,
+    compiled: Mutex<HashMap<Box<str>, Compiled>>,
     kubelet: RwLock<Option<Kubelet>>,
 }
+
+/// The revision of a definition, and what it adds.
+type Compiled = (u64, Vec<Arc<Resource>>);
 
 impl ApiServer {
     /// Loads the store, makes the namespaces that always exist, and starts garbage collection.
@@ -99,10 +99,11 @@ impl ApiServer {
             kubelet: RwLock::new(None),
         });
         inner.refresh();
-        for name in NAMESPACES {
+        for name in strategy::PERMANENT_NAMESPACES {
             inner.ensure_namespace(name).await.map_err(|error| Error::Namespace(name.to_owned(), error))?;
         }
         tokio::spawn(gc::run(Arc::downgrade(&inner), inner.stop.clone(), inner.store.changes()));
+        tokio::spawn(expiry::run(Arc::downgrade(&inner), inner.stop.clone()));
         Ok(Self { inner })
     }
 
@@ -245,11 +246,14 @@ impl Inner {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let headers = parts.headers.clone();
-        match self.route(identity, parts, body).await {
+        let (method, uri, headers) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
+        let user = identity.user.clone();
+        let response = match self.route(identity, parts, body).await {
             Ok(response) => response,
             Err(refusal) => reply::refusal_response(&refusal, &headers),
-        }
+        };
+        tracing::debug!(user, %method, path = uri.path(), code = response.status().as_u16(), "request");
+        response
     }
 
     async fn route<B>(self: Arc<Self>, identity: Identity, parts: request::Parts, body: B) -> Result<Response<Body>>

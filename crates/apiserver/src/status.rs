@@ -195,8 +195,11 @@ impl Refusal {
 
     /// 504: the revision has not been reached.
     pub fn too_new(asked: u64, newest: u64) -> Self {
-        let mut refusal = Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {newest}"))
-            .with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"})]);
+        let mut refusal =
+            Self::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {newest}"))
+                .with_causes(vec![
+                    json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}),
+                ]);
         refusal.details.get_or_insert_default().insert("retryAfterSeconds".into(), 1.into());
         refusal
     }

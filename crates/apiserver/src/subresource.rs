@@ -93,7 +93,8 @@ impl Call {
                 "lastTransitionTime": crate::clock::now(),
             }));
             object["status"]["conditions"] = conditions.into();
-            Ok(Changed { object, owners: Owners::Update })
+            // Kubernetes tells nobody's fields from a binding.
+            Ok(Changed { object, owners: Owners::Known })
         })
         .await?;
         Ok(Reply::Value(

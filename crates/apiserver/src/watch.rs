@@ -186,12 +186,7 @@ impl Watcher {
                     self.bookmark(false, lines);
                 }
             }
-            () = tokio::time::sleep_until(self.deadline) => {
-                self.ended = true;
-                if self.bookmarks {
-                    self.bookmark(false, lines);
-                }
-            }
+            () = tokio::time::sleep_until(self.deadline) => self.ended = true,
             () = self.stop.cancelled() => self.ended = true,
         }
     }
@@ -250,7 +245,7 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, end_of_initial: bool, lines: &mut Vec<u8>) {
-        let mut metadata = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": self.seen.to_string()});
         if end_of_initial {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }

@@ -5,7 +5,9 @@ use container::{Exit, Mount, MountKind, Network, Resources, Rootfs, Runtime, Spe
 use model::ports::Lines;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::JoinHandle;
 
 /// Label of containers that belong to builds.
 pub(crate) const LABEL: &str = "trimtab.dev/build";
@@ -46,8 +48,10 @@ pub(crate) struct Running {
     runtime: Runtime,
     id: String,
     work: PathBuf,
+    /// A start that is under way cannot be called off: it is waited for, and undone.
+    starting: Mutex<Option<JoinHandle<()>>>,
     /// Keeps the next build waiting until the remains of this one are gone.
-    permit: Option<std::sync::Arc<OwnedSemaphorePermit>>,
+    permit: Option<Arc<OwnedSemaphorePermit>>,
     removed: bool,
 }
 
@@ -57,7 +61,7 @@ impl Running {
         let log = self.work.join("log");
         let mut tail = Tail::new(&log).map_err(RunError::Log)?;
         let spec = spec(order, log, &self.work);
-        self.runtime.start(&spec).await.map_err(RunError::Start)?;
+        self.start(spec).await?;
         let mut last_lines = VecDeque::new();
         let mut tell = |line: &str| {
             lines.line(line);
@@ -78,11 +82,24 @@ impl Running {
         Ok(End { exit, last_lines: last_lines.into() })
     }
 
-    pub fn new(runtime: &Runtime, order: &Order, permit: std::sync::Arc<OwnedSemaphorePermit>) -> Self {
+    async fn start(&self, spec: Spec) -> Result<(), RunError> {
+        let runtime = self.runtime.clone();
+        let (tell, told) = oneshot::channel();
+        let starting = tokio::spawn(async move {
+            // Nobody listens any more when the build was dropped.
+            let _ = tell.send(runtime.start(&spec).await);
+        });
+        *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = Some(starting);
+        let cut_short = |_| RunError::Log(std::io::Error::other("its start was cut short"));
+        told.await.map_err(cut_short)?.map(drop).map_err(RunError::Start)
+    }
+
+    pub fn new(runtime: &Runtime, order: &Order, permit: Arc<OwnedSemaphorePermit>) -> Self {
         Self {
             runtime: runtime.clone(),
             id: order.id.clone(),
             work: order.work.clone(),
+            starting: Mutex::default(),
             permit: Some(permit),
             removed: false,
         }

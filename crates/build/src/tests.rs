@@ -103,7 +103,10 @@ impl World {
     /// Builds and tags a base image: busybox with a shell. `None` if the machine has no static busybox.
     async fn base(&self) -> Option<()> {
         build_shim();
-        let busybox = fs::read("/usr/bin/busybox").or_else(|_| fs::read("/bin/busybox")).ok()?;
+        let Some(busybox) = busybox() else {
+            eprintln!("left out: there is no busybox (package busybox-static) to make a base image of");
+            return None;
+        };
         let dockerfile = concat!(
             "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n",
             "COPY passwd group /etc/\nRUN mkdir -p -m 1777 /tmp\n"
@@ -135,6 +138,15 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// A test that fails shall not leave cgroups either; after `end` there are none.
+    fn drop(&mut self) {
+        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(controller.path().join(&self.cgroup_parent));
+        }
+    }
+}
+
 /// Mounts, and cgroups of this name.
 fn machine(cgroup: &str) -> BTreeSet<String> {
     let mut found: BTreeSet<_> = fs::read_to_string("/proc/self/mounts").unwrap().lines().map(str::to_owned).collect();
@@ -147,6 +159,10 @@ fn machine(cgroup: &str) -> BTreeSet<String> {
         }
     }
     found
+}
+
+fn busybox() -> Option<Vec<u8>> {
+    ["/usr/bin/busybox", "/bin/busybox"].iter().find_map(|path| fs::read(path).ok())
 }
 
 /// The shim's binary beside this test.

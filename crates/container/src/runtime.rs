@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 
 use crate::cgroup;
 use crate::client::{Connection, ExecStream};
@@ -61,7 +62,7 @@ pub struct Info {
 pub struct Runtime {
     config: Arc<Config>,
     /// Directories that have no state yet because we are just making them, so that `list` does not take them for remains.
-    starting: Arc<Mutex<BTreeSet<String>>>,
+    starting: Arc<watch::Sender<BTreeSet<String>>>,
 }
 
 impl Runtime {
@@ -70,20 +71,22 @@ impl Runtime {
         let path = config.root.clone();
         fs::create_dir_all(&path).map_err(|source| Error::Prepare { path: path.clone(), source })?;
         let root = fs::canonicalize(&path).map_err(|source| Error::Prepare { path, source })?;
-        Ok(Self { config: Arc::new(Config { root, ..config }), starting: Arc::default() })
+        Ok(Self { config: Arc::new(Config { root, ..config }), starting: Arc::new(watch::Sender::default()) })
     }
 
-    /// Starts a container; returns when its command has been handed to the kernel. On an error nothing is left behind.
+    /// Starts a container; returns when its command has been handed to the kernel. On an error nothing is left behind. Dropping
+    /// the future does not stop the start: who gives up calls [`Runtime::delete`], as whoever drops a future of `wait` does.
     pub async fn start(&self, spec: &Spec) -> Result<Started> {
         check_id(&spec.id)?;
         if spec.args.first().is_none_or(String::is_empty) {
             return Err(Error::Args { id: spec.id.clone() });
         }
-        let _starting = Starting::new(self, &spec.id)?;
+        let starting = Starting::new(self, &spec.id)?;
         let layout = self.layout(&spec.id);
         let order = Order { version: PROTOCOL_VERSION, cgroup: self.cgroup(&spec.id), spec: spec.clone() };
         let exe = self.config.exe.clone();
         blocking(move || {
+            let _starting = starting;
             prepare(&layout, &order)?;
             let started = spawn::spawn(&exe, &layout, &order.spec.id);
             if started.is_err() {
@@ -128,9 +131,11 @@ impl Runtime {
         check_id(id)?;
         let layout = self.layout(id);
         let cgroup = self.cgroup(id);
+        // A start that its caller gave up still runs: nobody but us waits for it.
+        let _ = self.starting.subscribe().wait_for(|starting| !starting.contains(id)).await;
         if layout.directory.exists() {
-            self.kill(id, rustix::process::Signal::KILL.as_raw()).await?;
-            self.wait(id).await?;
+            found(self.kill(id, rustix::process::Signal::KILL.as_raw()).await)?;
+            found(self.wait(id).await)?;
         }
         blocking(move || remove(&layout, &cgroup)).await
     }
@@ -215,7 +220,7 @@ impl Runtime {
     }
 
     fn is_starting(&self, id: &str) -> bool {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+        self.starting.borrow().contains(id)
     }
 
     /// The end of a container that has no shim any more.
@@ -265,24 +270,23 @@ impl Runtime {
 }
 
 /// Marks a container as being started, for as long as it lives.
-struct Starting<'a> {
-    runtime: &'a Runtime,
+struct Starting {
+    runtime: Runtime,
     id: String,
 }
 
-impl<'a> Starting<'a> {
-    fn new(runtime: &'a Runtime, id: &str) -> Result<Self> {
-        let mut starting = runtime.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !starting.insert(id.to_owned()) {
+impl Starting {
+    fn new(runtime: &Runtime, id: &str) -> Result<Self> {
+        if !runtime.starting.send_if_modified(|starting| starting.insert(id.to_owned())) {
             return Err(Error::Exists { id: id.to_owned() });
         }
-        Ok(Self { runtime, id: id.to_owned() })
+        Ok(Self { runtime: runtime.clone(), id: id.to_owned() })
     }
 }
 
-impl Drop for Starting<'_> {
+impl Drop for Starting {
     fn drop(&mut self) {
-        self.runtime.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.runtime.starting.send_if_modified(|starting| starting.remove(&self.id));
     }
 }
 
@@ -320,6 +324,14 @@ fn keep(kept: &mut Vec<u8>, buffer: &[u8], read: io::Result<usize>, limit: usize
     let room = limit.saturating_sub(kept.len()).min(length);
     kept.extend_from_slice(&buffer[..room]);
     true
+}
+
+/// For who does not mind that there is no such container.
+fn found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(Error::NotFound { .. }) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn check_id(id: &str) -> Result<()> {

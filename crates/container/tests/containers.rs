@@ -485,6 +485,24 @@ async fn fifty_starts_four_at_a_time() {
 
 #[tokio::test]
 #[ignore = "root: namespaces, mounts and cgroups"]
+async fn a_start_that_was_given_up_can_be_deleted() {
+    let world = World::new();
+    let spec = world.spec("given-up", &["sleep"]);
+    tokio::select! {
+        biased;
+        started = world.runtime.start(&spec) => panic!("it started at the first poll: {started:?}"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(matches!(world.runtime.start(&spec).await, Err(Error::Exists { .. })));
+    world.runtime.delete("given-up").await.unwrap();
+    assert_eq!(world.runtime.list().await.unwrap(), []);
+    fs::create_dir(world.config.root.join("remains")).unwrap();
+    world.runtime.delete("remains").await.unwrap();
+    world.clean().await;
+}
+
+#[tokio::test]
+#[ignore = "root: namespaces, mounts and cgroups"]
 async fn containers_of_a_pod_share_what_they_are_told_to() {
     let world = World::new();
     let first = world.runtime.start(&world.spec("first", &["sleep"])).await.unwrap();

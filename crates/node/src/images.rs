@@ -28,8 +28,9 @@ impl Images {
         pull: Pull,
         credentials: &[Credentials],
     ) -> Result<Image, ImageError> {
-        let reference: Reference =
-            text.parse().map_err(|e: oci::ReferenceError| ImageError { reason: "InvalidImageName", message: e.to_string() })?;
+        let reference: Reference = text
+            .parse()
+            .map_err(|e: oci::ReferenceError| ImageError { reason: "InvalidImageName", message: e.to_string() })?;
         let own = reference.registry == self.own_registry;
         // A digest names one content: asking its registry again can bring nothing new.
         let trusted = own || reference.digest.is_some() || pull != Pull::Always;
@@ -103,7 +104,8 @@ fn failed(message: String) -> ImageError {
 
 /// Those for the registry; without any, none at all.
 fn matching(credentials: &[Credentials], registry: &str) -> Vec<oci::Credentials> {
-    let same = |c: &&Credentials| c.registry == registry || (registry == "docker.io" && c.registry == "index.docker.io");
+    let same =
+        |c: &&Credentials| c.registry == registry || (registry == "docker.io" && c.registry == "index.docker.io");
     let mut found: Vec<oci::Credentials> = credentials
         .iter()
         .filter(same)

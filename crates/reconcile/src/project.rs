@@ -376,8 +376,8 @@ fn touches(commit: &Commit, path: &str) -> bool {
 /// The highest number that a build of the component ever had: in the records, or in a pin that was admitted.
 fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
     let built = facts.builds.iter().map(|b| &b.spec.build);
-    let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted).filter_map(|e| e.commit.as_ref());
-    let states = admitted.filter_map(|commit| facts.states.get(commit)).flat_map(BTreeMap::values).flatten();
+    let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted);
+    let states = admitted.filter_map(|e| facts.state(e.commit.as_ref()?, e.environment.as_ref()?)?.as_ref().ok());
     let pins = states.flat_map(|state| state.pins.values()).map(|pin| &pin.build);
     built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
 }

@@ -96,9 +96,7 @@ impl Control {
         api.set_kubelet(node.kubelet());
         let options = controllers::Options { node_name: NODE.into(), root_ca: Some(tls::authority(&layout)?) };
         let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
-        tasks.spawn(async move {
-            Ok(controllers::run(client, options, stop).await?)
-        });
+        tasks.spawn(async move { Ok(controllers::run(client, options, stop).await?) });
 
         // Git, traffic, the data plane, builds.
         let source = source::Source::open(source::Options {
@@ -160,9 +158,8 @@ impl Control {
         let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
-        let router = web::router(Arc::new(app), tokens.clone(), sessions)
-            .merge(source.router(tokens))
-            .fallback_service(registry);
+        let router =
+            web::router(Arc::new(app), tokens.clone(), sessions).merge(source.router(tokens)).fallback_service(registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
             axum::serve(control, router)
@@ -244,7 +241,13 @@ async fn builder(
         instance: instance.short().to_owned(),
         cgroup_parent: format!("trimtab-{}", instance.short()),
     })?;
-    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), credentials: Default::default(), memory_bytes: build::MEMORY_BYTES })?;
+    let builder = build::Builder::new(build::Options {
+        images,
+        containers,
+        cache: layout.builds(),
+        credentials: Default::default(),
+        memory_bytes: build::MEMORY_BYTES,
+    })?;
     builder.recover().await?;
     Ok(builder)
 }

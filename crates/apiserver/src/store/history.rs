@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// about a thousand events of one resource.
 const EVENTS_MAX: usize = 4096;
 /// Superseded objects beyond this are let go, though fewer than [`EVENTS_MAX`].
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 8 << 20;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -186,9 +186,13 @@ impl Store {
         state.graph.dangling().filter_map(|key| state.get(key).cloned()).collect()
     }
 
-    /// Takes an object off the work list of garbage collection: its owners are as they should be.
-    pub fn settle(&self, key: &Key) {
-        self.state.write().unwrap_or_else(PoisonError::into_inner).graph.settle(key);
+    /// Takes an object off the work list of garbage collection: its owners were as they should be at
+    /// `revision`. Nothing happens if another write came since; it wakes the collector again.
+    pub fn settle(&self, key: &Key, revision: u64) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.revision == revision {
+            state.graph.settle(key);
+        }
     }
 
     /// Objects that are being deleted and still stand.

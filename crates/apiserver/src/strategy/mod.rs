@@ -16,6 +16,9 @@ use object::meta;
 use object::meta::meta_mut;
 use serde_json::{Map, Value, json};
 
+/// Namespaces that always exist.
+pub const PERMANENT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 /// Which part of an object an endpoint writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -25,7 +28,7 @@ pub enum Scope {
     Status,
     /// `spec.finalizers` of a namespace.
     Finalize,
-    /// What the subresource makes of it.
+    /// A part that is neither: where a Pod runs.
     Subresource,
 }
 
@@ -48,13 +51,13 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
     }
     let mut warnings = Vec::new();
     match &*resource.id {
-        "pods" => object["status"] = json!({"phase": "Pending", "qosClass": pod::qos_class(object)}),
+        "pods" => pod::prepare(object),
         "namespaces" => prepare_namespace(object),
         "services" => {
             object["status"] = json!({"loadBalancer": {}});
             warnings.extend(headless(object));
         }
-        crd::ID => hold_definition(object),
+        crd::ID => warnings.extend(crd::warnings(object)),
         "persistentvolumeclaims" => object["status"] = json!({"phase": "Pending"}),
         "deployments.apps" | "jobs.batch" | "cronjobs.batch" => object["status"] = json!({}),
         "replicasets.apps" => object["status"] = json!({"replicas": 0}),
@@ -81,17 +84,6 @@ pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> V
 fn prepare_namespace(object: &mut Value) {
     object["spec"]["finalizers"] = json!(["kubernetes"]);
     object["status"] = json!({"phase": "Active"});
-}
-
-/// A definition goes after its objects.
-fn hold_definition(object: &mut Value) {
-    let mut finalizers: Vec<Value> = meta(object).finalizers().map(Value::from).collect();
-    if !finalizers.iter().any(|name| name == crd::CLEANUP) {
-        finalizers.push(crd::CLEANUP.into());
-    }
-    if let Some(metadata) = meta_mut(object) {
-        metadata.insert("finalizers".into(), finalizers.into());
-    }
 }
 
 fn label_namespace(object: &mut Value) {
@@ -233,11 +225,21 @@ pub fn content_finalizers(resource: &str, object: &Value) -> bool {
         && object.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty())
 }
 
+/// A finalizer that a deletion begins with: a definition goes after its objects.
+pub fn own_finalizer(resource: &str) -> Option<&'static str> {
+    (resource == crd::ID).then_some(crd::CLEANUP)
+}
+
 /// Shows in the status that the deletion has begun.
 pub fn mark_deleting(resource: &str, object: &mut Value) {
     if resource == "namespaces" {
         object["status"]["phase"] = "Terminating".into();
     }
+}
+
+/// Why an object must stay; `None` if it may go.
+pub fn undeletable(resource: &str, name: &str) -> Option<&'static str> {
+    (resource == "namespaces" && PERMANENT_NAMESPACES.contains(&name)).then_some("this namespace may not be deleted")
 }
 
 /// Kinds whose deletion answers with the object, not with a Status.

@@ -23,6 +23,21 @@ pub fn default_template(template: Option<&mut Value>) {
     }
 }
 
+/// What Kubernetes' admission adds to a new Pod, and its first status.
+pub fn prepare(pod: &mut Value) {
+    let qos = qos_class(pod);
+    pod["status"] = json!({"phase": "Pending", "qosClass": qos});
+    let Some(spec) = pod.get_mut("spec") else { return };
+    fill(spec, &json!({"priority": 0, "preemptionPolicy": "PreemptLowerPriority", "tolerations": []}));
+    let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) else { return };
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        if !tolerations.iter().any(|known| known["key"] == key || known["key"].is_null()) {
+            let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+            tolerations.push(toleration);
+        }
+    }
+}
+
 fn default_spec(spec: &mut Value) {
     fill(
         spec,
@@ -111,9 +126,7 @@ fn default_volume(volume: &mut Value) {
     each(volume.pointer_mut("/projected/sources"), |source| {
         fill_in(source, "serviceAccountToken", &json!({"expirationSeconds": 3600}));
     });
-    for items in ["/downwardAPI/items"] {
-        each(volume.pointer_mut(items), |item| fill_in(item, "fieldRef", &json!({"apiVersion": "v1"})));
-    }
+    each(volume.pointer_mut("/downwardAPI/items"), |item| fill_in(item, "fieldRef", &json!({"apiVersion": "v1"})));
 }
 
 /// What is limited is asked for, unless less is asked for.

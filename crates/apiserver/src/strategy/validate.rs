@@ -5,6 +5,7 @@ use super::Scope;
 use super::rules::{Shape, duplicate, forbidden, invalid, name_error, not_found, required, too_long, unsupported};
 use crate::delete::{FOREGROUND, ORPHAN};
 use crate::resource::Resource;
+use object::schema::ErrorKind;
 use object::selector::{self, LabelSelector};
 use object::{FieldError, meta};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use std::collections::HashSet;
 
 const ANNOTATION_BYTES_MAX: usize = 256 << 10;
 const CONFIG_BYTES_MAX: usize = 1 << 20;
+const UNMATCHED: &str = "`selector` does not match template `labels`";
 const IMMUTABLE: &str = "field is immutable";
 
 /// Every rule that the new state breaks.
@@ -20,10 +22,14 @@ pub fn validate(resource: &Resource, scope: Scope, object: &Value, old: Option<&
     metadata(resource, object, &mut errors);
     finalizers(object, old, &mut errors);
     if resource.custom.is_some() || scope != Scope::Status {
-        errors.0.extend(resource.schema.validate(object));
+        let found = resource.schema.validate(object).into_iter();
+        // Keyed lists of built-in kinds may hold a key twice, unless a rule below says otherwise.
+        errors.0.extend(found.filter(|error| resource.custom.is_some() || error.kind != ErrorKind::Duplicate));
     }
-    if resource.custom.is_none() && scope == Scope::Main {
-        of_kind(&resource.id, object, old, &mut errors);
+    match &resource.custom {
+        Some(custom) => errors.0.extend(crate::crd::scale_error(custom, object)),
+        None if scope == Scope::Main => of_kind(&resource.id, object, old, &mut errors),
+        None => {}
     }
     errors.distinct()
 }
@@ -156,16 +162,17 @@ fn workload(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Er
     let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
     match LabelSelector::from_value(selector) {
         Err(error) => errors.push(invalid("spec.selector", selector, error.to_string())),
-        Ok(_) if selector.is_null() => errors.push(required("spec.selector", "")),
+        Ok(_) if selector.is_null() => {
+            errors.push(required("spec.selector", ""));
+            if labels.is_null() {
+                errors.push(invalid("spec.template.metadata.labels", labels, UNMATCHED));
+            }
+        }
         Ok(parsed) if parsed.is_empty() => {
             errors.push(invalid("spec.selector", selector, "empty selector is invalid for deployment"));
         }
         Ok(parsed) if !parsed.matches_labels(labels) => {
-            errors.push(invalid(
-                "spec.template.metadata.labels",
-                labels,
-                "`selector` does not match template `labels`",
-            ));
+            errors.push(invalid("spec.template.metadata.labels", labels, UNMATCHED));
         }
         Ok(_) => {}
     }
@@ -281,6 +288,7 @@ fn check_container(container: &Value, path: &str, volumes: &HashSet<String>, err
     }
     for (at, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
         port_number(&port["containerPort"], &format!("{path}.ports[{at}].containerPort"), errors);
+        protocol(port, &format!("{path}.ports[{at}]"), errors);
     }
     for (at, variable) in container["env"].as_array().into_iter().flatten().enumerate() {
         if variable["name"].as_str().unwrap_or_default().is_empty() {
@@ -311,6 +319,13 @@ fn port_number(value: &Value, path: &str, errors: &mut Errors) {
     }
 }
 
+fn protocol(port: &Value, path: &str, errors: &mut Errors) {
+    let choices = ["SCTP", "TCP", "UDP"];
+    if port["protocol"].as_str().is_some_and(|protocol| !choices.contains(&protocol)) {
+        errors.push(unsupported(format!("{path}.protocol"), &port["protocol"], &choices));
+    }
+}
+
 fn service(object: &Value, errors: &mut Errors) {
     let spec = &object["spec"];
     let ports = spec["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -333,6 +348,7 @@ fn service(object: &Value, errors: &mut Errors) {
                 "must be between 1 and 65535, inclusive",
             )),
         }
+        protocol(port, &path, errors);
         match port["name"].as_str() {
             None | Some("") if ports.len() > 1 => errors.push(required(format!("{path}.name"), "")),
             Some(name) if !name.is_empty() && !names.insert(name) => {
@@ -362,6 +378,9 @@ fn config(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Erro
     if size > CONFIG_BYTES_MAX {
         errors.push(too_long(if resource == "secrets" { "data" } else { "" }, CONFIG_BYTES_MAX));
     }
+    if resource == "secrets" {
+        secret_keys(object, errors);
+    }
     let Some(old) = old else { return };
     if resource == "secrets" {
         unchanged(object, Some(old), "/type", "type", IMMUTABLE, errors);
@@ -375,5 +394,19 @@ fn config(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Erro
                 errors.push(forbidden(field, "field is immutable when `immutable` is set"));
             }
         }
+    }
+}
+
+/// The keys that a type of Secret promises.
+fn secret_keys(secret: &Value, errors: &mut Errors) {
+    let wanted: &[&str] = match secret["type"].as_str().unwrap_or_default() {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        _ => &[],
+    };
+    for key in wanted.iter().filter(|key| secret["data"][**key].is_null()) {
+        errors.push(required(format!("data[{key}]"), ""));
     }
 }

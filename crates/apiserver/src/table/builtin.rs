@@ -1,6 +1,7 @@
 //! The columns of built-in kinds, as data.
 
 use super::{Column, age, ago, column, name, number, wide};
+use crate::expiry::last_seen;
 use object::meta;
 use serde_json::Value;
 
@@ -79,7 +80,7 @@ const SECRETS: &[Column] = &[
 ];
 
 const EVENTS: &[Column] = &[
-    column("Last Seen", |event| ago(event_time(event)).into()),
+    column("Last Seen", |event| ago(last_seen(event)).into()),
     column("Type", |event| text(event, "/type").into()),
     column("Reason", |event| text(event, "/reason").into()),
     column("Object", |event| {
@@ -89,7 +90,7 @@ const EVENTS: &[Column] = &[
     wide("Subobject", |event| text(event, "/involvedObject/fieldPath").into()),
     wide("Source", |event| or(text(event, "/source/component"), text(event, "/reportingComponent"))),
     column("Message", |event| text(event, "/message").trim().into()),
-    wide("First Seen", |event| ago(or_str(text(event, "/firstTimestamp"), event_time(event))).into()),
+    wide("First Seen", |event| ago(or_str(text(event, "/firstTimestamp"), last_seen(event))).into()),
     wide("Count", |event| count(event, "/count").max(1).into()),
     wide("Name", name),
 ];
@@ -284,11 +285,6 @@ fn service_ports(service: &Value) -> Value {
     let shown: Vec<String> =
         ports.map(|port| format!("{}/{}", shown(&port["port"]), text(port, "/protocol"))).collect();
     or(&shown.join(","), "<none>")
-}
-
-fn event_time(event: &Value) -> &str {
-    let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
-    times.into_iter().map(|path| text(event, path)).find(|time| !time.is_empty()).unwrap_or_default()
 }
 
 fn node_status(node: &Value) -> Value {

@@ -155,3 +155,19 @@ async fn a_definition_takes_its_objects_along() {
     let list = ask(&server.api, http::Request::get("/apis/example.com/v1/things"), "").await.json();
     assert_eq!(list["items"], json!([]), "{list}");
 }
+
+#[tokio::test]
+async fn old_events_go() {
+    let server = server().await;
+    let path = format!("{BASE}/default/events");
+    let event = |name: &str, time: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, "lastTimestamp": time,
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "Test",
+        })
+    };
+    create(&server, &path, event("old", "2020-01-01T00:00:00Z")).await;
+    gone(&server, &format!("{path}/old")).await;
+    create(&server, &path, event("new", "2999-01-01T00:00:00Z")).await;
+    assert_eq!(code(&server, &format!("{path}/new")).await, 200);
+}

@@ -63,7 +63,7 @@ async fn acknowledged_writes_survive() {
             let stands: u64 =
                 found["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect(name);
             assert!(stands >= *revision, "round {round}: {name} was acknowledged at {revision} and stands at {stands}");
-            assert!(stands > *revision || found["data"]["turn"] == turn.to_string(), "round {round}: {found}");
+            assert!(stands > *revision || found["data"]["turn"] == *turn.to_string(), "round {round}: {found}");
             assert!(stands <= api.revision());
         }
         api.shutdown().await;

@@ -5,5 +5,7 @@ mod collect;
 mod golden;
 mod kill;
 mod kubectl;
+mod rights;
 mod support;
+mod surface;
 mod watch;

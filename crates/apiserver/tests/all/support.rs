@@ -43,8 +43,18 @@ pub async fn open(store: &Path) -> ApiServer {
 
 /// Asks as somebody who may do everything.
 pub async fn ask(api: &ApiServer, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
+    ask_as(api, Identity::master("admin"), request, body).await
+}
+
+/// Asks as somebody.
+pub async fn ask_as(
+    api: &ApiServer,
+    identity: Identity,
+    request: http::request::Builder,
+    body: impl Into<Bytes>,
+) -> Answer {
     let request: Request<Full<Bytes>> = request.body(Full::new(body.into())).expect("a request");
-    let answered = api.service(Identity::master("admin")).call(request).await;
+    let answered = api.service(identity).call(request).await;
     let response = answered.unwrap_or_else(|never| match never {});
     let warnings = response.headers().get_all(http::header::WARNING).iter();
     Answer {

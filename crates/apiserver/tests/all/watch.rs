@@ -106,9 +106,16 @@ async fn a_watch_ends_and_an_old_one_starts_over() {
     let mut lines = Lines::open(&server.api, "timeoutSeconds=1&resourceVersion=0").await;
     assert_eq!(lines.names(1).await, ["ADDED a"]);
     assert_eq!(lines.next().await, None);
-    for turn in 0..4200 {
-        put(&server, "b", json!({"turn": turn.to_string()})).await;
-    }
+    // More than the window holds, many to a commit.
+    let write = |writer: usize| {
+        let server = &server;
+        async move {
+            for turn in 0..70 {
+                put(server, &format!("b{writer}"), json!({"turn": turn.to_string()})).await;
+            }
+        }
+    };
+    futures::future::join_all((0..60).map(write)).await;
     let mut lines = Lines::open(&server.api, &format!("resourceVersion={first}")).await;
     let event = lines.next().await.expect("an error");
     assert_eq!((event["type"].as_str(), event["object"]["code"].as_u64()), (Some("ERROR"), Some(410)), "{event}");

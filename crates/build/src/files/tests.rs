@@ -214,6 +214,9 @@ fn dockerignore_hides_files() {
     assert_eq!(Ignore::parse("ok\n[a").unwrap_err(), (2, "the pattern \"[a\" has a [ without ]".into()));
 }
 
+/// Numbers of user and group, further groups, home.
+type Found<'a> = (u32, u32, &'a [u32], &'a str);
+
 #[test]
 fn users_are_looked_up_in_the_image() {
     let root = tempfile::tempdir().unwrap();
@@ -222,7 +225,7 @@ fn users_are_looked_up_in_the_image() {
         .unwrap();
     fs::write(root.path().join("etc/group"), "root:x:0:\nwww:x:34:\nextra:x:50:a,web\n").unwrap();
     let tree = Layers(vec![root.path().to_owned()]);
-    let cases: &[(&str, Result<(u32, u32, &[u32], &str), &str>)] = &[
+    let cases: &[(&str, Result<Found<'_>, &str>)] = &[
         ("", Ok((0, 0, &[], "/root"))),
         ("web", Ok((33, 34, &[50], "/srv"))),
         ("33", Ok((33, 34, &[50], "/srv"))),

@@ -134,3 +134,19 @@ async fn dropping_a_build_or_its_timeout_kills_its_container() {
     world.builder.recover().await.unwrap();
     world.end().await;
 }
+
+#[tokio::test]
+#[ignore = "root: runs containers"]
+async fn a_build_may_be_dropped_at_any_point() {
+    let world = World::new();
+    let Some(()) = world.base().await else { return };
+    let files = [("Dockerfile", "FROM registry.trimtab.internal/tests/base:1\nRUN sleep 600\n")];
+    // From before its container is begun until after that runs.
+    for milliseconds in (0..120).step_by(4) {
+        let build = world.build(&files);
+        assert!(tokio::time::timeout(Duration::from_millis(milliseconds), build).await.is_err(), "it cannot end");
+        drop(world.builder.turn().await);
+        assert_eq!(world.containers.list().await.unwrap(), [], "after {milliseconds} ms");
+    }
+    world.end().await;
+}

@@ -18,8 +18,13 @@ fn table(instance: &str) -> String {
 pub(super) fn install(instance: &str, subnet: Ipv4Addr) -> Result<bool, Error> {
     let leaving = vec![Match::Source(subnet, PREFIX), Match::DestinationNot(subnet, PREFIX)];
     let rule = Rule { when: leaving, then: Verdict::Masquerade };
-    let chain =
-        Chain { name: "postrouting".into(), hook: Hook::Postrouting, priority: 100, kind: Kind::Nat, rules: vec![rule] };
+    let chain = Chain {
+        name: "postrouting".into(),
+        hook: Hook::Postrouting,
+        priority: 100,
+        kind: Kind::Nat,
+        rules: vec![rule],
+    };
     match nftables::replace(&Table { name: table(instance), chains: vec![chain] }) {
         Ok(()) => Ok(true),
         Err(error) if absent(&error) => Ok(false),

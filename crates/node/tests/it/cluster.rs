@@ -9,12 +9,19 @@ use kube::{Api, Client};
 use node::{Mode, Node, Options};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Generous: a busy machine is no failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const NODE: &str = "local";
+
+/// A name that no other test of this machine has.
+fn instance() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    format!("{:04x}{:04x}", std::process::id() as u16, NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
 pub struct Cluster {
     pub directory: tempfile::TempDir,
@@ -38,7 +45,7 @@ impl Cluster {
         let options = Options {
             node_name: NODE.into(),
             data: directory.path().join("node"),
-            instance: format!("{:08x}", std::process::id()),
+            instance: instance(),
             exe,
             images: oci::Store::open(directory.path().join("oci")).unwrap(),
             registry: "registry.test.internal".into(),
@@ -52,6 +59,10 @@ impl Cluster {
 
     pub fn data(&self) -> &Path {
         &self.options.data
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.options.instance
     }
 
     pub fn images(&self) -> &oci::Store {

@@ -9,7 +9,9 @@ pub struct Projections;
 
 impl Admission for Projections {
     fn review(&self, request: &AdmissionRequest<'_>) -> Result<(), String> {
-        let ours = request.gvk.group == model::GROUP && request.subresource.is_empty() && request.identity.user != super::TRIMTAB;
+        let ours = request.gvk.group == model::GROUP
+            && request.subresource.is_empty()
+            && request.identity.user != super::TRIMTAB;
         let projection = Kind::ALL.iter().any(|kind| kind.is_projection() && kind.name() == request.gvk.kind);
         if !ours || !projection || unchanged(request.old, request.new) {
             return Ok(());
