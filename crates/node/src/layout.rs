@@ -103,6 +103,14 @@ impl Layout {
     }
 }
 
+/// Runs what takes the disk's time without holding up other work.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
 /// Log of one attempt, in the directory of its Pod.
 pub(crate) fn log_in(pod_directory: &Path, container: &str, attempt: u32) -> PathBuf {
     pod_directory.join(container).join(format!("{attempt}.log"))

@@ -44,11 +44,7 @@ impl Missing {
 }
 
 /// The data of a required or optional object.
-pub(crate) fn required<'a>(
-    lookup: &'a Lookup,
-    reference: Reference,
-    optional: bool,
-) -> Result<Option<&'a Data>, Missing> {
+pub(crate) fn required(lookup: &Lookup, reference: Reference, optional: bool) -> Result<Option<&Data>, Missing> {
     match lookup.get(&reference).and_then(Option::as_ref) {
         Some(data) => Ok(Some(data)),
         None if optional => Ok(None),

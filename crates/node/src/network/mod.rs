@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use tokio::sync::Mutex;
 
 /// The network of one node.
@@ -35,7 +36,7 @@ impl Network {
     pub(crate) async fn open(layout: Layout, instance: &str) -> Result<Self, Error> {
         let handle = netns::connect()?;
         let path = layout.network_record();
-        let mut record = match Record::read(&path)? {
+        let record = match Record::read(&path)? {
             Some(record) => record,
             None => {
                 let record = Record::choose(instance, &links::networks(&handle).await?)?;
@@ -46,14 +47,7 @@ impl Network {
         let gateway = record.gateway();
         let bridge = links::ensure_bridge(&handle, &bridge_name(instance), gateway).await?;
         match nat::install(instance, record.subnet) {
-            Ok(true) => {
-                // Recorded before it is done: a crash in between must not forget to undo it.
-                if !record.forwarding_was_off && nat::forwarding_is_off()? {
-                    record.forwarding_was_off = true;
-                    record.write(&path)?;
-                }
-                nat::enable_forwarding()?;
-            }
+            Ok(true) => nat::enable_forwarding()?,
             Ok(false) => tracing::info!("this kernel has no nftables: Pods reach this machine only"),
             Err(error) => tracing::warn!(error = error.line(), "Pods reach this machine only"),
         }
@@ -80,7 +74,7 @@ impl Network {
         let address = {
             let mut record = self.record.lock().await;
             let address = record.lease(uid)?;
-            record.write(&self.layout.network_record())?;
+            self.save(&record).await?;
             address
         };
         let (path, name) = (self.layout.netns(uid), self.link_name(address));
@@ -104,7 +98,7 @@ impl Network {
         let mut record = self.record.lock().await;
         // Last, so that a failure leaves the record to try again with.
         match record.leases.remove(uid) {
-            Some(_) => record.write(&self.layout.network_record()),
+            Some(_) => self.save(&record).await,
             None => Ok(()),
         }
     }
@@ -128,14 +122,21 @@ impl Network {
         Ok(())
     }
 
+    async fn save(&self, record: &Record) -> Result<(), Error> {
+        let (record, path) = (record.clone(), self.layout.network_record());
+        layout::blocking(move || record.write(&path)).await
+    }
+
     /// One name for one address: it is free when the address is.
     fn link_name(&self, address: Ipv4Addr) -> String {
         format!("{}{:02x}", link_prefix(&self.instance), address.octets()[3])
     }
 }
 
-/// Removes the whole network of an instance. The record of addresses stays, so that the subnet is the same next time.
+/// Removes the whole network of an instance. The subnet stays on record, so that it is the same next time.
 pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error> {
+    // The record is the first thing that is made: without it there is nothing.
+    let Some(mut record) = Record::read(&layout.network_record())? else { return Ok(()) };
     let handle = netns::connect()?;
     for entry in layout::list(&layout.netns_directory())? {
         netns::remove(&entry.path())?;
@@ -148,20 +149,29 @@ pub(crate) async fn remove(layout: &Layout, instance: &str) -> Result<(), Error>
         links::remove(&handle, &bridge).await?;
     }
     nat::remove(instance)?;
-    if let Some(mut record) = Record::read(&layout.network_record())? {
-        if record.forwarding_was_off {
-            nat::disable_forwarding()?;
-        }
-        record.forwarding_was_off = false;
-        record.leases.clear();
-        record.write(&layout.network_record())?;
+    if !another_instance()? {
+        nat::restore_forwarding()?;
     }
-    Ok(())
+    record.leases.clear();
+    record.write(&layout.network_record())
 }
+
+/// Whether the bridge of any instance is there.
+fn another_instance() -> Result<bool, Error> {
+    let links = layout::list(Path::new("/sys/class/net"))?;
+    let is_bridge = |name: &str| {
+        let digits = name.strip_prefix(BRIDGE).unwrap_or_default();
+        digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    Ok(links.iter().any(|link| is_bridge(&link.file_name().to_string_lossy())))
+}
+
+/// Before the instance in the name of its bridge.
+const BRIDGE: &str = "tt";
 
 /// A link's name has at most 15 characters.
 fn bridge_name(instance: &str) -> String {
-    format!("tt{instance}")
+    format!("{BRIDGE}{instance}")
 }
 
 fn link_prefix(instance: &str) -> String {

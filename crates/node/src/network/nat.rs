@@ -4,10 +4,13 @@ use crate::error::Error;
 use crate::nftables::{self, Chain, Hook, Kind, Match, Rule, Table, Verdict};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Of the subnet of Pods.
 const PREFIX: u8 = 24;
+/// Says that forwarding was off before the first instance came.
+const NOTE: &str = "/run/trimtab-forwarding-was-off";
 
 /// Name of this instance's table; nothing else of the packet filter is touched.
 fn table(instance: &str) -> String {
@@ -47,18 +50,23 @@ fn absent(error: &std::io::Error) -> bool {
     codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
-/// Whether this machine forwards nothing between its links.
-pub(super) fn forwarding_is_off() -> Result<bool, Error> {
-    Ok(fs::read_to_string(FORWARD).map_err(Error::file("reading", FORWARD))?.trim() == "0")
-}
-
-/// Turns forwarding on.
+/// Turns forwarding on, and leaves a note for whoever is the last to need it. The note lives as long as the setting
+/// does: until the machine stops.
 pub(super) fn enable_forwarding() -> Result<(), Error> {
+    let was_off = fs::read_to_string(FORWARD).map_err(Error::file("reading", FORWARD))?.trim() == "0";
     // Writing 1 over 1 would not be without effect: the kernel then resets settings of every link.
-    if forwarding_is_off()? { fs::write(FORWARD, "1").map_err(Error::file("writing", FORWARD)) } else { Ok(()) }
+    if was_off {
+        fs::write(NOTE, b"").map_err(Error::file("writing", NOTE))?;
+        fs::write(FORWARD, "1").map_err(Error::file("writing", FORWARD))?;
+    }
+    Ok(())
 }
 
-/// As it was before.
-pub(super) fn disable_forwarding() -> Result<(), Error> {
-    fs::write(FORWARD, "0").map_err(Error::file("writing", FORWARD))
+/// Turns forwarding off if one of us turned it on.
+pub(super) fn restore_forwarding() -> Result<(), Error> {
+    if !Path::new(NOTE).exists() {
+        return Ok(());
+    }
+    fs::write(FORWARD, "0").map_err(Error::file("writing", FORWARD))?;
+    fs::remove_file(NOTE).map_err(Error::file("removing", NOTE))
 }

@@ -16,12 +16,10 @@ const LAST_HOST: u8 = 254;
 
 /// The record, as it stands in `network.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
     /// Network address of a /24.
     pub subnet: Ipv4Addr,
-    /// Forwarding was off before this instance turned it on.
-    pub forwarding_was_off: bool,
     /// Last byte of the address given last: an address rests before it is given again, because others may still
     /// believe that it is the old Pod's.
     last_given: u8,
@@ -58,7 +56,7 @@ impl Record {
         let subnet = free.ok_or_else(|| {
             Error::Exhausted("no free /24 in 10.0.0.0/8: every one overlaps a route of this machine".into())
         })?;
-        Ok(Self { subnet, forwarding_was_off: false, last_given: FIRST_HOST - 1, leases: BTreeMap::new() })
+        Ok(Self { subnet, last_given: FIRST_HOST - 1, leases: BTreeMap::new() })
     }
 
     /// Address of the bridge: the Pods' gateway.
@@ -183,5 +181,33 @@ mod tests {
         assert_eq!(Record::read(&path).unwrap(), Some(record));
         fs::write(&path, "{").unwrap();
         assert!(Record::read(&path).unwrap_err().to_string().contains("damaged"));
+    }
+
+    /// The process that `a_crash_leaves_the_old_or_the_new_record` kills; by itself it does nothing.
+    #[test]
+    fn child_writes() {
+        let Some(path) = std::env::var_os("TRIMTAB_TEST_RECORD") else { return };
+        let mut record = Record::read(path.as_ref()).unwrap().unwrap();
+        record.lease("new").unwrap();
+        record.write(path.as_ref()).unwrap();
+    }
+
+    #[test]
+    fn a_crash_leaves_the_old_or_the_new_record() {
+        for (failpoint, written) in crate::FAILPOINTS.iter().zip([false, true]) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("network.json");
+            Record::choose("0a1b2c3d", &[]).unwrap().write(&path).unwrap();
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "network::record::tests::child_writes"])
+                .env("TRIMTAB_TEST_RECORD", &path)
+                .env("TRIMTAB_FAILPOINT", failpoint)
+                .output()
+                .unwrap();
+            use std::os::unix::process::ExitStatusExt;
+            assert_eq!(child.status.signal(), Some(6), "{failpoint}: {child:?}");
+            let record = Record::read(&path).unwrap().unwrap();
+            assert_eq!(record.leases.contains_key("new"), written, "{failpoint}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::backoff::Backoff;
 use super::{PodExt, RestartPolicy};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use std::net::IpAddr;
 
 /// Reason of an end that nobody saw.
@@ -72,6 +72,9 @@ pub(crate) struct Tracked {
     pub attempted: bool,
     pub started: bool,
     pub ready: bool,
+    /// Without a probe the verdict is given as soon as it runs.
+    startup_probe: bool,
+    readiness_probe: bool,
     pub restart: Backoff,
     pub pull: Backoff,
     /// Why it must be stopped although its Pod goes on.
@@ -114,7 +117,7 @@ pub(crate) struct Termination {
     pub finished_at: Timestamp,
 }
 
-/// A probe's verdict: the container is stopped and, by policy, restarted.
+/// The container is stopped and, by policy, restarted: a probe's verdict, or a new image.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Kill {
     pub message: String,
@@ -146,7 +149,7 @@ pub(crate) enum News {
         index: usize,
         end: Termination,
     },
-    /// The startup probe succeeded, or there is none.
+    /// The startup probe succeeded.
     StartupDone {
         index: usize,
     },
@@ -174,11 +177,11 @@ pub(crate) enum NotStarted {
 }
 
 impl Tracked {
-    fn new(name: &str, image: &str, init: bool) -> Self {
+    fn new(container: &Container, init: bool) -> Self {
         Self {
-            name: name.to_owned(),
+            name: container.name.clone(),
             init,
-            image: image.to_owned(),
+            image: container.image.clone().unwrap_or_default(),
             image_id: String::new(),
             life: Life::Waiting(Waiting::initial(init)),
             last: None,
@@ -186,6 +189,8 @@ impl Tracked {
             attempted: false,
             started: false,
             ready: false,
+            startup_probe: container.startup_probe.is_some(),
+            readiness_probe: container.readiness_probe.is_some(),
             restart: Backoff::default(),
             pull: Backoff::default(),
             kill: None,
@@ -223,6 +228,15 @@ impl Tracked {
             RestartPolicy::OnFailure => end.exit_code != 0,
             RestartPolicy::Never => false,
         }
+    }
+
+    /// An attempt runs now.
+    pub(crate) fn run(&mut self, attempt: u32, running: Running) {
+        self.restarts = attempt;
+        self.attempted = true;
+        self.started = !self.startup_probe;
+        self.ready = self.started && !self.readiness_probe;
+        self.life = Life::Running(running);
     }
 
     fn end(&mut self, end: Termination) {
@@ -264,7 +278,7 @@ impl Machine {
             .all_containers()
             .enumerate()
             .map(|(index, c)| {
-                let mut tracked = Tracked::new(&c.name, c.image.as_deref().unwrap_or_default(), index < inits);
+                let mut tracked = Tracked::new(c, index < inits);
                 if inits > 0 {
                     tracked.life = Life::Waiting(Waiting::initial(true));
                 }
@@ -282,6 +296,21 @@ impl Machine {
             start_time,
             drain: Drain::Needless,
             gone: false,
+        }
+    }
+
+    /// Takes in the spec as it is now: of containers, only the image can change.
+    pub(crate) fn take_spec(&mut self, pod: &Pod) {
+        for (tracked, container) in self.containers.iter_mut().zip(pod.all_containers()) {
+            let image = container.image.as_deref().unwrap_or_default();
+            if tracked.image == image {
+                continue;
+            }
+            tracked.image = image.to_owned();
+            if tracked.running().is_some() {
+                let message = format!("Container {} definition changed, will be restarted", tracked.name);
+                tracked.kill = Some(Kill { message, grace: None });
+            }
         }
     }
 
@@ -323,7 +352,11 @@ impl Machine {
                     tracked.end(end);
                 }
             }
-            News::StartupDone { index } => self.containers[index].started = self.containers[index].running().is_some(),
+            News::StartupDone { index } => {
+                let tracked = &mut self.containers[index];
+                tracked.started = tracked.running().is_some();
+                tracked.ready = tracked.started && !tracked.readiness_probe;
+            }
             News::Ready { index, ready } => {
                 let tracked = &mut self.containers[index];
                 tracked.ready = ready && tracked.running().is_some();
@@ -336,11 +369,9 @@ impl Machine {
 
     fn started(&mut self, index: usize, id: String, image_id: String, at: Timestamp) {
         let tracked = &mut self.containers[index];
-        tracked.restarts = tracked.next_attempt();
-        tracked.attempted = true;
         tracked.image_id = image_id;
         tracked.pull = Backoff::default();
-        tracked.life = Life::Running(Running { id, started_at: at, stopping: None });
+        tracked.run(tracked.next_attempt(), Running { id, started_at: at, stopping: None });
     }
 
     fn not_started(&mut self, index: usize, why: NotStarted, now: Timestamp) {

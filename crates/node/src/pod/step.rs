@@ -217,47 +217,45 @@ impl Machine {
         }
     }
 
-    /// Phase as kubelet's `getPhase` has it.
+    /// Phase as kubelet's `getPhase` has it. A Pod that is being deleted gets its last word when nothing of it runs.
     pub(crate) fn phase(&self, pod: &Pod) -> &'static str {
         if self.failure.is_some() {
             return "Failed";
         }
-        let policy = pod.restart_policy();
-        let (inits, mains) = self.containers.split_at(self.inits);
-        let init_pending = inits.iter().any(|c| c.ended().is_none_or(|end| end.exit_code != 0));
-        if init_pending {
-            let failed =
-                policy == RestartPolicy::Never && inits.iter().any(|c| c.ended().is_some_and(|e| e.exit_code != 0));
-            let over = (pod.terminating() || self.gone) && !self.containers.iter().any(|c| c.busy());
-            return if failed || (over && self.sandbox_is_over()) { "Failed" } else { "Pending" };
-        }
-        let waiting = mains.iter().any(|c| matches!(c.life, Life::Waiting(_) | Life::Starting(_)) && c.last.is_none());
-        if waiting {
-            let over = pod.terminating() && !self.containers.iter().any(|c| c.busy()) && self.sandbox_is_over();
-            return if over { "Failed" } else { "Pending" };
-        }
-        if mains.iter().any(|c| c.running().is_some()) {
-            return "Running";
-        }
-        let ends = || mains.iter().filter_map(|c| c.ended().or(c.last.as_ref()));
-        let succeeded = ends().all(|end| end.exit_code == 0);
-        let final_word = pod.terminating() && !self.containers.iter().any(|c| c.busy());
-        match policy {
-            _ if final_word => {
-                if succeeded {
+        let last_word = matches!(self.sandbox, Sandbox::Removing | Sandbox::Removed);
+        match self.phase_by_containers(pod.restart_policy()) {
+            "Pending" if last_word => "Failed",
+            "Running" if last_word => {
+                if self.all_succeeded() {
                     "Succeeded"
                 } else {
                     "Failed"
                 }
             }
+            phase => phase,
+        }
+    }
+
+    fn phase_by_containers(&self, policy: RestartPolicy) -> &'static str {
+        let (inits, mains) = self.containers.split_at(self.inits);
+        if inits.iter().any(|c| c.ended().is_none_or(|end| end.exit_code != 0)) {
+            let failed = inits.iter().any(|c| c.ended().is_some_and(|end| end.exit_code != 0));
+            return if failed && policy == RestartPolicy::Never { "Failed" } else { "Pending" };
+        }
+        if mains.iter().any(|c| c.running().is_none() && c.ended().is_none() && c.last.is_none()) {
+            return "Pending";
+        }
+        match policy {
+            _ if mains.iter().any(|c| c.running().is_some()) => "Running",
             RestartPolicy::Always => "Running",
-            _ if succeeded => "Succeeded",
+            _ if self.all_succeeded() => "Succeeded",
             RestartPolicy::Never => "Failed",
             RestartPolicy::OnFailure => "Running",
         }
     }
 
-    fn sandbox_is_over(&self) -> bool {
-        matches!(self.sandbox, Sandbox::Removed | Sandbox::Removing)
+    fn all_succeeded(&self) -> bool {
+        let mains = &self.containers[self.inits..];
+        mains.iter().all(|c| c.ended().or(c.last.as_ref()).is_some_and(|end| end.exit_code == 0))
     }
 }

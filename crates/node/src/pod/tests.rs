@@ -15,7 +15,9 @@ struct Driven {
 }
 
 fn pod(policy: &str, inits: &[&str], mains: &[&str]) -> Pod {
-    let containers = |names: &[&str]| names.iter().map(|n| json!({"name": n, "image": "img"})).collect::<Vec<_>>();
+    let probe = json!({"tcpSocket": {"port": 1}});
+    let container = |n: &&str| json!({"name": n, "image": "img", "startupProbe": probe, "readinessProbe": probe});
+    let containers = |names: &[&str]| names.iter().map(container).collect::<Vec<_>>();
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "generation": 3},
         "spec": {"restartPolicy": policy, "initContainers": containers(inits), "containers": containers(mains)}
@@ -117,6 +119,20 @@ fn a_pod_comes_up_in_order() {
     assert_eq!(pod.condition("Ready")["status"], "True");
     assert_eq!(pod.status()["containerStatuses"][0]["containerID"], "trimtab://c3-0");
     assert_eq!(pod.status()["observedGeneration"], 3);
+}
+
+#[test]
+fn without_probes_running_is_ready() {
+    let mut spec = pod("Always", &[], &["plain"]);
+    let container = &mut spec.spec.as_mut().unwrap().containers[0];
+    (container.startup_probe, container.readiness_probe) = (None, None);
+    let mut pod = Driven::new(spec);
+    pod.sandbox();
+    pod.started(0);
+    assert_eq!(pod.condition("Ready")["status"], "True");
+    assert_eq!(pod.status()["containerStatuses"][0]["started"], true);
+    pod.exited(0, 1);
+    assert_eq!(pod.condition("Ready")["status"], "False");
 }
 
 #[test]
@@ -270,6 +286,20 @@ fn an_unhealthy_container_is_stopped_and_restarted() {
         [Action::Stop { index: 0, deadline, message: "failed liveness".into() }]
     );
     assert_eq!(pod.exited(0, 137), [start(0, 1)]);
+}
+
+#[test]
+fn a_new_image_restarts_its_container_only() {
+    let mut pod = Driven::new(pod("Always", &[], &["a", "b"]));
+    pod.sandbox();
+    pod.started(0);
+    pod.started(1);
+    pod.pod.spec.as_mut().unwrap().containers[1].image = Some("new".into());
+    pod.machine.take_spec(&pod.pod);
+    assert!(matches!(pod.step()[..], [Action::Stop { index: 1, .. }]));
+    assert_eq!(pod.exited(1, 0), [start(1, 1)]);
+    pod.machine.take_spec(&pod.pod);
+    assert_eq!(pod.step(), []);
 }
 
 #[test]

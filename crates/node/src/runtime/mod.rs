@@ -41,7 +41,7 @@ pub(crate) trait Runtime: Send + Sync + 'static {
     /// Runs a command in a container.
     async fn exec(&self, id: &str, command: &[String], limit: Duration) -> Result<Outcome, Error>;
     /// What of this Pod has outlived the previous process.
-    async fn recover(&self, pod: &Pod) -> Recovered;
+    async fn recover(&self, pod: &Pod) -> Result<Recovered, Error>;
     /// Removes everything of Pods that are not in this set of uids.
     async fn retain(&self, uids: &HashSet<String>) -> Result<(), Error>;
 }

@@ -5,7 +5,7 @@ use super::{Credentials, Exit, Found, Image, ImageError, Launch, Outcome, Pull, 
 use super::{etc, spec, volume_files};
 use crate::error::Error;
 use crate::images::Images;
-use crate::layout::{Layout, make_directory, write_private};
+use crate::layout::{Layout, blocking, list, make_directory, write_private};
 use crate::network::{self, Network};
 use crate::pod::PodExt;
 use crate::volumes::Volume;
@@ -17,9 +17,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Of a container that says nothing: for `down`, which has no Pod to ask.
 const DEFAULT_GRACE_SECONDS: u64 = 30;
+
+/// Containers that start at the same time: more only wait for each other in the kernel.
+const STARTS: usize = 8;
 
 /// The container part, the image store and the network, joined.
 pub(crate) struct Real {
@@ -28,6 +32,7 @@ pub(crate) struct Real {
     images: Images,
     network: Network,
     memory_bytes: u64,
+    starts: Semaphore,
 }
 
 impl Real {
@@ -41,7 +46,7 @@ impl Real {
     ) -> Result<Self, Error> {
         let containers = containers(&layout, instance, exe)?;
         let network = Network::open(layout.clone(), instance).await?;
-        Ok(Self { layout, containers, images, network, memory_bytes })
+        Ok(Self { layout, containers, images, network, memory_bytes, starts: Semaphore::new(STARTS) })
     }
 
     /// The machine's address on the Pod network.
@@ -49,14 +54,16 @@ impl Real {
         IpAddr::V4(self.network.gateway())
     }
 
-    async fn of_pod(&self, uid: &str) -> Result<Vec<Info>, Error> {
-        let all = self.containers.list().await.map_err(failed("listing containers"))?;
-        Ok(all.into_iter().filter(|info| info.labels.get(label::POD_UID).is_some_and(|found| found == uid)).collect())
+    /// Ids of the containers of a Pod: they begin with its uid.
+    fn of_pod(&self, uid: &str) -> Result<Vec<String>, Error> {
+        let entries = list(&self.layout.containers())?;
+        let names = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names.filter(|name| name.strip_prefix(uid).is_some_and(|rest| rest.starts_with('-'))).collect())
     }
 
-    async fn delete_all(&self, containers: impl IntoIterator<Item = Info>) -> Result<(), Error> {
-        for info in containers {
-            self.delete(&info.id).await?;
+    async fn delete_all(&self, ids: impl IntoIterator<Item = String>) -> Result<(), Error> {
+        for id in ids {
+            self.delete(&id).await?;
         }
         Ok(())
     }
@@ -107,8 +114,12 @@ impl Runtime for Real {
     }
 
     async fn sandbox(&self, pod: &Pod, volumes: &BTreeMap<String, Volume>) -> Result<IpAddr, Error> {
-        make_directory(&self.layout.pod(pod))?;
-        volume_files::materialise(&self.layout, pod, volumes)?;
+        let (layout, owned, volumes) = (self.layout.clone(), pod.clone(), volumes.clone());
+        blocking(move || {
+            make_directory(&layout.pod(&owned))?;
+            volume_files::materialise(&layout, &owned, &volumes)
+        })
+        .await?;
         let address = match pod.host_network() {
             true => self.host_address(),
             false => IpAddr::V4(self.network.attach(pod.uid_str()).await?),
@@ -118,9 +129,10 @@ impl Runtime for Real {
     }
 
     async fn remove_sandbox(&self, pod: &Pod) -> Result<(), Error> {
-        self.delete_all(self.of_pod(pod.uid_str()).await?).await?;
+        self.delete_all(self.of_pod(pod.uid_str())?).await?;
         self.network.detach(pod.uid_str()).await?;
-        self.layout.remove_pod(pod)
+        let (layout, pod) = (self.layout.clone(), pod.clone());
+        blocking(move || layout.remove_pod(&pod)).await
     }
 
     async fn start(&self, launch: Launch) -> Result<Started, Error> {
@@ -136,6 +148,7 @@ impl Runtime for Real {
         // A start that a crash cut short may have left its directory.
         let id = container_id(&pod, &name, launch.attempt);
         self.containers.delete(&id).await.map_err(failed("removing the remains of an earlier start"))?;
+        let _turn = self.starts.acquire().await.map_err(|_| Error::Invalid("the node is stopping".into()))?;
         let started = self.containers.start(&spec).await.map_err(failed("failed to start container"))?;
         for warning in &started.warnings {
             tracing::info!(container = id, warning, "started with less than asked for");
@@ -173,24 +186,26 @@ impl Runtime for Real {
         Ok(Outcome { code: result.code, output: String::from_utf8_lossy(&output).into_owned() })
     }
 
-    async fn recover(&self, pod: &Pod) -> Recovered {
+    async fn recover(&self, pod: &Pod) -> Result<Recovered, Error> {
         let address = match pod.host_network() {
             true => self.layout.etc(pod, "hosts").exists().then(|| self.host_address()),
             false => self.network.find(pod.uid_str()).await.map(IpAddr::V4),
         };
-        let found = self.of_pod(pod.uid_str()).await.unwrap_or_else(|error| {
-            tracing::warn!(error = error.line(), "containers could not be listed");
-            Vec::new()
-        });
-        Recovered { address, containers: found.into_iter().filter_map(found_container).collect() }
+        let mut containers = Vec::new();
+        for id in self.of_pod(pod.uid_str())? {
+            let info = self.containers.state(&id).await.map_err(failed("looking for a container"))?;
+            containers.extend(info.and_then(found_container));
+        }
+        Ok(Recovered { address, containers })
     }
 
     async fn retain(&self, uids: &HashSet<String>) -> Result<(), Error> {
         let all = self.containers.list().await.map_err(failed("listing containers"))?;
         let of_others = |info: &Info| info.labels.get(label::POD_UID).is_none_or(|uid| !uids.contains(uid));
-        self.delete_all(all.into_iter().filter(of_others)).await?;
+        self.delete_all(all.into_iter().filter(of_others).map(|info| info.id)).await?;
         self.network.retain(uids).await?;
-        self.layout.retain_pods(uids)
+        let (layout, uids) = (self.layout.clone(), uids.clone());
+        blocking(move || layout.retain_pods(&uids)).await
     }
 }
 

@@ -97,8 +97,8 @@ impl Runtime for Simulated {
     }
 
     /// What the API says runs, runs.
-    async fn recover(&self, pod: &Pod) -> Recovered {
-        let Some(status) = &pod.status else { return Recovered::default() };
+    async fn recover(&self, pod: &Pod) -> Result<Recovered, Error> {
+        let Some(status) = &pod.status else { return Ok(Recovered::default()) };
         let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
         let containers = all
             .filter_map(|c| {
@@ -113,7 +113,7 @@ impl Runtime for Simulated {
             })
             .inspect(|found| self.remember(&found.id))
             .collect();
-        Recovered { address: status.pod_ip.as_ref().and_then(|ip| ip.parse().ok()), containers }
+        Ok(Recovered { address: status.pod_ip.as_ref().and_then(|ip| ip.parse().ok()), containers })
     }
 
     async fn retain(&self, uids: &HashSet<String>) -> Result<(), Error> {

@@ -239,3 +239,141 @@ pub(super) fn signal_number(name: Option<&str>) -> i32 {
     };
     known.or(realtime.filter(|n| (34..=64).contains(n))).unwrap_or(TERM)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Image;
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+
+    fn image() -> FromImage {
+        FromImage {
+            layers: vec!["/layers/a".into()],
+            environment: vec!["PATH=/bin".into(), "LEVEL=image".into()],
+            entrypoint: vec!["/entry".into()],
+            command: vec!["cmd".into()],
+            directory: "/work".into(),
+            user: "app".into(),
+        }
+    }
+
+    /// Fields of the container over those of the Pod.
+    fn spec(container: Value, pod: Value) -> Result<Spec, Error> {
+        let mut main = json!({"name": "main", "image": "x"});
+        main.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+        let mut spec = json!({"containers": [main]});
+        spec.as_object_mut().unwrap().extend(pod.as_object().unwrap().clone());
+        let pod: Pod = serde_json::from_value(
+            json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u1"}, "spec": spec}),
+        )
+        .unwrap();
+        let launch = Launch {
+            container: pod.spec_ref().containers[0].clone(),
+            pod: Arc::new(pod),
+            attempt: 2,
+            image: Image {
+                id: "x@sha256:1".into(),
+                digest: "sha256:1".into(),
+                fetched: None,
+                stop_signal: Some("SIGINT".into()),
+            },
+            environment: vec![("LEVEL".into(), "debug".into()), ("NAME".into(), "web".into())],
+        };
+        build(&Layout::new("/data".into()), &launch, image(), 1 << 30)
+    }
+
+    #[test]
+    fn command_and_arguments() {
+        for (container, expected) in [
+            (json!({}), vec!["/entry", "cmd"]),
+            (json!({"args": ["$(NAME)"]}), vec!["/entry", "web"]),
+            (json!({"command": ["/own", "$(NAME)"]}), vec!["/own", "web"]),
+            (json!({"command": ["/own"], "args": ["$$(NAME)"]}), vec!["/own", "$(NAME)"]),
+        ] {
+            assert_eq!(spec(container.clone(), json!({})).unwrap().args, expected, "{container}");
+        }
+    }
+
+    #[test]
+    fn who_it_runs_as() {
+        let non_root = json!({"securityContext": {"runAsNonRoot": true}});
+        for (container, pod, expected) in [
+            (json!({}), json!({}), Ok("app")),
+            (json!({"securityContext": {"runAsUser": 5}}), json!({}), Ok("5")),
+            (json!({"securityContext": {"runAsGroup": 6}}), json!({"securityContext": {"runAsUser": 5}}), Ok("5:6")),
+            (json!({"securityContext": {"runAsGroup": 6}}), json!({}), Ok("app:6")),
+            (json!({}), non_root.clone(), Err("non-numeric user (app)")),
+            (json!({"securityContext": {"runAsUser": 0}}), non_root.clone(), Err("will run as root")),
+            (json!({"securityContext": {"runAsUser": 7}}), non_root, Ok("7")),
+        ] {
+            match (spec(container.clone(), pod), expected) {
+                (Ok(spec), Ok(expected)) => assert_eq!(spec.user.name, expected, "{container}"),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (result, expected) => panic!("{container}: {result:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn environment_mounts_and_limits() {
+        let container = json!({
+            "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}, "requests": {"cpu": "100m"}},
+            "securityContext": {"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}, "allowPrivilegeEscalation": false},
+            "volumeMounts": [
+                {"name": "config", "mountPath": "/a/b/c"},
+                {"name": "host", "mountPath": "/a", "readOnly": true},
+                {"name": "config", "mountPath": "/etc/hosts"}
+            ]
+        });
+        let pod = json!({"volumes": [{"name": "config", "configMap": {"name": "c"}}, {"name": "host", "hostPath": {"path": "/srv"}}]});
+        let spec = spec(container, pod).unwrap();
+        assert_eq!(spec.env, ["PATH=/bin", "HOSTNAME=web", "LEVEL=debug", "NAME=web"]);
+        let mounts: Vec<String> = spec
+            .mounts
+            .iter()
+            .map(|m| format!("{}→{}{}", m.source.display(), m.target.display(), if m.read_only { " ro" } else { "" }))
+            .collect();
+        let own = "/data/pods/shop_web_u1";
+        assert_eq!(
+            mounts,
+            [
+                "/srv→/a ro".to_owned(),
+                format!("{own}/etc/resolv.conf→/etc/resolv.conf"),
+                format!("{own}/main/2.termination→/dev/termination-log"),
+                format!("{own}/volumes/config→/etc/hosts ro"),
+                format!("{own}/volumes/config→/a/b/c ro"),
+            ]
+        );
+        let expected = Resources {
+            cpu_millis: Some(250),
+            cpu_shares: Some(102),
+            memory_bytes: Some(64 << 20),
+            pids: None,
+            oom_score_adj: Some(938),
+        };
+        assert_eq!(spec.resources, expected);
+        assert_eq!(spec.capabilities.0.iter().collect::<Vec<_>>(), ["NET_BIND_SERVICE"]);
+        assert!(spec.no_new_privileges && !spec.privileged && !spec.read_only_rootfs);
+        assert_eq!((spec.id.as_str(), spec.cwd.as_str()), ("u1-main-2", "/work"));
+        assert_eq!(spec.network, Network::Namespace("/data/netns/u1".into()));
+        assert_eq!(spec.labels[label::STOP_SIGNAL], "SIGINT");
+    }
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (name, number) in [
+            (None, 15),
+            (Some("SIGTERM"), 15),
+            (Some("int"), 2),
+            (Some("9"), 9),
+            (Some("SIGRTMIN+3"), 37),
+            (Some("SIGRTMAX-1"), 63),
+            (Some("SIGWINCH"), 28),
+            (Some("nonsense"), 15),
+            (Some("999"), 15),
+        ] {
+            assert_eq!(signal_number(name), number, "{name:?}");
+        }
+    }
+}

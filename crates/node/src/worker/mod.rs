@@ -16,6 +16,7 @@ use crate::pod::{PodExt, refusal};
 use crate::runtime::Exit;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::ResourceExt;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 /// News that wait for the worker. Its tasks wait when it is full.
 const NEWS: usize = 64;
-/// The next attempt after the API refused a status.
-const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// The next attempt after the API or the machine did not answer.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The latest state of a Pod's object.
 #[derive(Clone)]
@@ -42,7 +43,13 @@ pub(crate) async fn run(context: Arc<Context>, mut latest: watch::Receiver<Lates
     let Latest::Is(pod) = latest.borrow_and_update().clone() else { return };
     let (sender, mut news) = mpsc::channel(NEWS);
     let mut worker = Worker::new(context, pod, sender, shutdown.child_token());
-    worker.recover().await;
+    while let Err(error) = worker.recover().await {
+        tracing::warn!(pod = worker.pod.name_any(), error = error.line(), "what runs of a Pod is not known");
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
     loop {
         let wake = match worker.look().await {
             Looked::Finished => return,
@@ -118,6 +125,7 @@ impl Worker {
         match latest {
             Latest::Is(pod) => {
                 if !report::older(&pod, &self.pod) {
+                    self.machine.take_spec(&pod);
                     self.pod = pod;
                 }
             }
@@ -215,7 +223,7 @@ impl Worker {
         if finish && self.finish().await {
             return Looked::Finished;
         }
-        let again = (!reported || finish).then(|| Timestamp::now() + REPORT_AGAIN);
+        let again = (!reported || finish).then(|| Timestamp::now() + AGAIN);
         Looked::WakeAt([step.wake, again].into_iter().flatten().min())
     }
 

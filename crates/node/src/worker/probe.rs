@@ -30,18 +30,15 @@ pub(super) struct Probes {
 impl Probes {
     /// Probes until it is aborted or has decided that the container must be stopped.
     pub(super) async fn run(self) {
-        if !self.started {
-            if let Some(probe) = &self.container.startup_probe
-                && !self.startup(probe).await
-            {
+        if let (false, Some(probe)) = (self.started, &self.container.startup_probe) {
+            if !self.startup(probe).await {
                 return;
             }
             self.tell(News::StartupDone { index: self.index }).await;
         }
         let readiness = async {
-            match &self.container.readiness_probe {
-                Some(probe) => self.readiness(probe).await,
-                None => self.tell(News::Ready { index: self.index, ready: true }).await,
+            if let Some(probe) = &self.container.readiness_probe {
+                self.readiness(probe).await;
             }
         };
         let liveness = async {

@@ -1,6 +1,7 @@
 //! Taking over a Pod from an earlier process: from what the API says and from what lives on this machine.
 
 use super::Worker;
+use crate::error::Error;
 use crate::pod::PodExt;
 use crate::pod::backoff::Backoff;
 use crate::pod::machine::{Failure, LOST, Life, Running, Sandbox, Termination, Tracked, Waiting};
@@ -11,9 +12,11 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 impl Worker {
-    /// Finds again what is there of this Pod, and examines one that is new.
-    pub(super) async fn recover(&mut self) {
-        let found = self.context.runtime.recover(&self.pod).await;
+    /// Finds again what is there of this Pod, and examines what its spec asks for.
+    ///
+    /// Without the certain knowledge of what runs nothing may be started: something would run twice.
+    pub(super) async fn recover(&mut self) -> Result<(), Error> {
+        let found = self.context.runtime.recover(&self.pod).await?;
         let status = self.pod.status.clone().unwrap_or_default();
         self.restore(&status);
         let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
@@ -33,6 +36,7 @@ impl Worker {
         if !over && !self.pod.terminating() {
             self.examine();
         }
+        Ok(())
     }
 
     /// What the API knows.
@@ -72,14 +76,16 @@ impl Worker {
         if reported || remains {
             return self.ended.push(found.id);
         }
-        if let Some(end) = tracked.ended().filter(|end| !is_found(end)) {
-            tracked.last = Some(end.clone());
+        let running = Running { id: found.id.clone(), started_at: found.started_at, stopping: None };
+        match tracked.ended().cloned() {
+            // The API knows that it runs: the verdicts of its probes hold.
+            Some(end) if is_found(&end) => tracked.life = Life::Running(running.clone()),
+            end => {
+                tracked.last = end.or(tracked.last.take());
+                tracked.image_id = found.image_id;
+                tracked.run(found.attempt, running.clone());
+            }
         }
-        tracked.restarts = found.attempt;
-        tracked.attempted = true;
-        tracked.image_id = found.image_id;
-        let running = Running { id: found.id, started_at: found.started_at, stopping: None };
-        tracked.life = Life::Running(running.clone());
         self.attend(index, &running);
     }
 }

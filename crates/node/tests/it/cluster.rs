@@ -24,7 +24,8 @@ fn instance() -> String {
 }
 
 pub struct Cluster {
-    pub directory: tempfile::TempDir,
+    /// Deleted with the cluster.
+    _directory: tempfile::TempDir,
     pub api: ApiServer,
     pub client: Client,
     pub node: Option<Node>,
@@ -52,7 +53,8 @@ impl Cluster {
             mode,
             before_stop: None,
         };
-        let mut cluster = Self { directory, api, client, node: None, shutdown: CancellationToken::new(), options };
+        let mut cluster =
+            Self { _directory: directory, api, client, node: None, shutdown: CancellationToken::new(), options };
         cluster.start_node().await;
         cluster
     }

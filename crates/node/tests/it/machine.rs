@@ -3,13 +3,12 @@
 use crate::cluster::Cluster;
 use node::Mode;
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The test program, compiled once.
 fn program() -> &'static Path {
@@ -28,12 +27,10 @@ fn program() -> &'static Path {
 pub struct Machine {
     pub cluster: Cluster,
     pub image: String,
-    before: Traces,
 }
 
 impl Machine {
     pub async fn start() -> Self {
-        let before = Traces::now("");
         let cluster = Cluster::start(Mode::Real, env!("CARGO_BIN_EXE_node-shim").into()).await;
         let mut tar = tar::Builder::new(Vec::new());
         tar.append_path_with_name(program(), "server").unwrap();
@@ -44,7 +41,7 @@ impl Machine {
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}
         });
         let digest = cluster.images().put_image(&serde_json::to_vec(&config).unwrap(), &[layer]).unwrap();
-        Self { cluster, image: format!("registry.test.internal/server@{digest}"), before }
+        Self { cluster, image: format!("registry.test.internal/server@{digest}") }
     }
 
     /// A Pod of one container with the image.
@@ -57,15 +54,15 @@ impl Machine {
     /// Ends everything and checks that nothing is left on the machine.
     pub async fn end(self) {
         self.cluster.node.as_ref().unwrap().stop_all().await.unwrap();
-        let marker = self.cluster.data().to_str().unwrap().to_owned();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut after = Traces::now(&marker);
+        let data = self.cluster.data().to_str().unwrap().to_owned();
+        let began = Instant::now();
+        let mut left = traces(self.cluster.instance(), &data);
         // A process is gone a moment after its container is.
-        while after != self.before && Instant::now() < deadline {
+        while !left.is_empty() && began.elapsed() < crate::cluster::PATIENCE {
             tokio::task::yield_now().await;
-            after = Traces::now(&marker);
+            left = traces(self.cluster.instance(), &data);
         }
-        assert_eq!(after, self.before);
+        assert_eq!(left, [""; 0]);
     }
 }
 
@@ -87,44 +84,21 @@ impl Drop for Machine {
     }
 }
 
-/// What of this machine must be the same before and after.
-#[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    links: BTreeSet<String>,
-    mounts: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    processes: BTreeSet<String>,
-    forwarding: String,
-    tables: String,
-}
-
-impl Traces {
-    /// Those that name this directory, and all links and our cgroups.
-    fn now(data: &str) -> Self {
-        let named = |text: &str| !data.is_empty() && text.contains(data);
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let entries = |path: &str| {
-            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-            entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
-        };
-        let own = format!("{:04x}", std::process::id() as u16);
-        let ours = |name: &String| name.contains(&own);
-        let hierarchies = entries("/sys/fs/cgroup").into_iter();
-        let cgroups = hierarchies
-            .flat_map(|h| entries(&format!("/sys/fs/cgroup/{h}")))
-            .filter(|c| c.starts_with("trimtab-") && ours(c));
-        let processes = entries("/proc").into_iter().filter(|p| p.parse::<u32>().is_ok());
-        Self {
-            links: entries("/sys/class/net").into_iter().filter(ours).collect(),
-            mounts: read("/proc/self/mountinfo").lines().filter(|l| named(l)).map(str::to_owned).collect(),
-            cgroups: cgroups.collect(),
-            processes: processes.map(|p| read(&format!("/proc/{p}/cmdline"))).filter(|c| named(c)).collect(),
-            forwarding: read("/proc/sys/net/ipv4/ip_forward"),
-            tables: Command::new("nft").args(["list", "tables"]).output().map_or(String::new(), |o| {
-                String::from_utf8_lossy(&o.stdout).lines().filter(|l| l.contains(&own)).collect()
-            }),
-        }
-    }
+/// What is there of one instance, told by its name and its directory.
+fn traces(instance: &str, data: &str) -> Vec<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let entries = |path: &str| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let tables = Command::new("nft").args(["list", "tables"]).output().map(|o| o.stdout).unwrap_or_default();
+    let tables = String::from_utf8_lossy(&tables).into_owned();
+    let cgroups = entries("/sys/fs/cgroup").into_iter().flat_map(|h| entries(&format!("/sys/fs/cgroup/{h}")));
+    let of_instance = entries("/sys/class/net").into_iter().chain(cgroups).chain(tables.lines().map(str::to_owned));
+    let processes = entries("/proc").into_iter().map(|p| read(&format!("/proc/{p}/cmdline")));
+    let mounts = read("/proc/self/mountinfo");
+    let of_directory = processes.chain(mounts.lines().map(str::to_owned));
+    of_instance.filter(|t| t.contains(instance)).chain(of_directory.filter(|t| t.contains(data))).collect()
 }
 
 /// GET over a connection of its own; status and body.

@@ -227,3 +227,25 @@ async fn down_and_up_again_runs_the_same_pods() {
     assert!(get(&address(&after), "/").is_ok());
     machine.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "root: containers, links, cgroups"]
+async fn many_pods_come_and_go_at_once() {
+    let machine = Machine::start().await;
+    let cluster = &machine.cluster;
+    let names: Vec<String> = (0..12).map(|n| format!("web-{n}")).collect();
+    let began = Instant::now();
+    futures::future::join_all(names.iter().map(|name| cluster.create(machine.pod(name, json!({}))))).await;
+    let pods = futures::future::join_all(names.iter().map(|name| cluster.until_ready(name))).await;
+    eprintln!("{} Pods ready after {:?}", pods.len(), began.elapsed());
+    let addresses: std::collections::HashSet<String> = pods.iter().map(address).collect();
+    assert_eq!(addresses.len(), names.len());
+    for address in &addresses {
+        assert_eq!(get(address, "/").unwrap().1, "hello from pid 1");
+    }
+    let began = Instant::now();
+    futures::future::join_all(names.iter().map(|name| cluster.delete(name))).await;
+    futures::future::join_all(names.iter().map(|name| cluster.until_gone(name))).await;
+    eprintln!("gone after {:?}", began.elapsed());
+    machine.end().await;
+}

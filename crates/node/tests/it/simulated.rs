@@ -2,8 +2,9 @@
 
 use crate::cluster::{Cluster, NODE, condition, pod, waiting_reason};
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 #[tokio::test]
@@ -102,4 +103,47 @@ async fn a_restarted_node_takes_its_pods_over() {
         "nothing was restarted"
     );
     assert_eq!(condition(&cluster.until_ready("comes").await, "Initialized"), Some("True".into()));
+}
+
+#[tokio::test]
+async fn a_pod_leaves_its_endpoints_before_it_is_stopped() {
+    let cluster = Cluster::simulated().await;
+    cluster.create(pod("web", json!({}))).await;
+    let ready = cluster.until_ready("web").await;
+    let slices: Api<EndpointSlice> = Api::namespaced(cluster.client.clone(), "default");
+    let slice = serde_json::from_value(json!({
+        "metadata": {"name": "web"}, "addressType": "IPv4",
+        "endpoints": [{
+            "addresses": [ready.status.unwrap().pod_ip.unwrap()],
+            "conditions": {"ready": true},
+            "targetRef": {"kind": "Pod", "name": "web", "namespace": "default", "uid": ready.metadata.uid}
+        }]
+    }));
+    slices.create(&Default::default(), &slice.unwrap()).await.unwrap();
+    cluster.delete("web").await;
+    cluster.until("web", "leaving", |pod| condition(pod, "Ready") == Some("False".into())).await;
+    assert!(!cluster.events("web").await.iter().any(|e| e.starts_with("Killing")), "it still has traffic");
+    let unready = json!([{"op": "replace", "path": "/endpoints/0/conditions/ready", "value": false}]);
+    let patch = Patch::<()>::Json(serde_json::from_value(unready).unwrap());
+    slices.patch("web", &PatchParams::default(), &patch).await.unwrap();
+    cluster.until_gone("web").await;
+    cluster.until_event("web", "Killing: Stopping container main").await;
+}
+
+#[tokio::test]
+async fn logs_of_what_is_not_there_say_why() {
+    let cluster = Cluster::simulated().await;
+    let missing = json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}]});
+    cluster.create(pod("waits", missing)).await;
+    cluster.until("waits", "waiting", |pod| waiting_reason(pod).as_deref() == Some("CreateContainerConfigError")).await;
+    cluster.create(pod("runs", json!({}))).await;
+    cluster.until_ready("runs").await;
+    for (name, previous, expected) in [
+        ("waits", false, "container \"main\" in pod \"waits\" is waiting to start: CreateContainerConfigError"),
+        ("runs", true, "previous terminated container \"main\" in pod \"runs\" not found"),
+    ] {
+        let params = kube::api::LogParams { previous, ..Default::default() };
+        let error = cluster.pods().logs(name, &params).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
