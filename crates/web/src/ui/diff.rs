@@ -36,18 +36,19 @@ pub fn main(plan: &Plan) -> Markup {
         p.quiet { "What applying commit " code title=(plan.commit) { (plan.commit.short()) } " would do now." }
         @if changing.is_empty() {
             p.notice { (sign("In sync", Tone::Good)) " The cluster is as described." }
-        }
-        ol.steps {
-            @for step in changing {
-                li.card {
-                    h2 { (badge(step.action)) " " (object(step)) }
-                    @if !step.reason.is_empty() { p { (step.reason) } }
-                    @if !step.changes.is_empty() { (changes(&step.changes)) }
+        } @else {
+            ol.steps {
+                @for step in changing {
+                    li.card {
+                        h2 { (badge(step.action)) " " (object(step)) }
+                        @if !step.reason.is_empty() { p { (step.reason) } }
+                        @if !step.changes.is_empty() { (changes(&step.changes)) }
+                    }
                 }
             }
         }
         @if plan.steps.iter().any(|step| step.action == Action::Unchanged) {
-            section {
+            section.panel {
                 h2 { "Unchanged" }
                 ul.plain { @for step in unchanged { li { (object(step)) } } }
             }

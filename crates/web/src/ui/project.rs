@@ -127,8 +127,8 @@ impl Board {
                 @if let Some(held) = &environment.held {
                     p.notice {
                         (sign("Held", Tone::Warn)) " "
-                        strong { (environment.name) } ": " (held.change) " by " (held.author) " ("
-                        code title=(held.commit) { (held.commit.short()) } ") waits: " (held.reason)
+                        strong { (environment.name) } ": " (held.change) ", by " (held.author) " in "
+                        code title=(held.commit) { (held.commit.short()) } ": " (held.reason)
                     }
                 }
                 @if let Some(error) = &environment.error {

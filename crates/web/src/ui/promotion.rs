@@ -48,11 +48,11 @@ pub fn main(promotion: &Promotion) -> Markup {
             @if let Some(component) = &spec.component {
                 div { dt { "Component" } dd { a href=(component_path(project, component, Some(&spec.environment))) { (component) " in " (spec.environment) } } }
             }
+            @if let Some(finished) = status.finished { div { dt { "Took" } dd { (duration(spec.created, finished)) } } }
             div.row {
                 dt { "Commit" }
                 dd { @match &status.commit { Some(commit) => code.long { (commit) }, None => span.quiet { "none yet" } } }
             }
-            @if let Some(finished) = status.finished { div { dt { "Took" } dd { (duration(spec.created, finished)) } } }
         }
         section.panel {
             h2 { "Gates" }

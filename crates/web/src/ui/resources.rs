@@ -66,12 +66,13 @@ fn state(object: &Value) -> (String, Tone) {
     match text(object, "/kind") {
         "Deployment" | "ReplicaSet" => {
             let (want, ready) = (number(object, "/spec/replicas"), number(object, "/status/readyReplicas"));
-            let tone = match (want, ready >= want) {
-                (0, _) => Tone::Quiet,
+            let settled = number(object, "/status/replicas") == want;
+            let tone = match (want, ready >= want && settled) {
+                (0, true) => Tone::Quiet,
                 (_, true) => Tone::Good,
                 (_, false) => Tone::Busy,
             };
-            (format!("{ready} of {want} ready"), tone)
+            (format!("{ready} of {want} ready{}", if settled { "" } else { ", changing" }), tone)
         }
         "Pod" => pod(object),
         "Service" => {
