@@ -11,6 +11,7 @@ pub mod names;
 pub mod ports;
 pub mod records;
 pub mod routes;
+pub mod views;
 
 pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};

@@ -120,6 +120,13 @@ pub enum BuildPhase {
     Superseded,
 }
 
+impl BuildPhase {
+    /// True when nothing will change any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Superseded)
+    }
+}
+
 /// A Promotion: one movement of a build into an environment, through gates. Its object lies in namespace `<project>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {

@@ -10,6 +10,7 @@ use crate::text::{changes_text, message, pin_path, pin_text};
 use model::journal::{Entry, EntryKind};
 use model::ports::{Commit, Write};
 use model::records::{Class, Gate, PromotionPhase, PromotionSpec, PromotionStatus};
+use model::views::Held;
 use model::{BuildId, CommitId, Component, Environment, Promotion};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,24 +63,6 @@ pub struct Report {
     /// Builds that were rolled back here.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub quarantined: BTreeSet<BuildId>,
-}
-
-/// A commit on main that the gates hold back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Held {
-    /// Which.
-    pub commit: CommitId,
-    /// Whose.
-    pub author: String,
-    /// What it would change: `hello-1 → hello-2`.
-    pub change: String,
-    /// Which components it would move.
-    pub components: BTreeSet<Component>,
-    /// What it waits for.
-    pub gates: Vec<Gate>,
-    /// The same for people.
-    pub reason: String,
 }
 
 /// What to do next.

@@ -15,7 +15,7 @@ mod movement;
 mod phase;
 mod text;
 
-pub use decide::{Action, Decision, Held, Report, decide};
+pub use decide::{Action, Decision, Report, decide};
 pub use facts::{Facts, Reading, State, needs};
 pub use gates::prospect;
 pub use text::{change_text, pin_path, pin_text};

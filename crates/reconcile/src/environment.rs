@@ -1,6 +1,5 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
-use crate::views::ComponentStatus;
 use crate::{Inner, project, projections, wake_of};
 use model::config::ComponentFile;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
@@ -8,6 +7,7 @@ use model::journal::{Entry, EntryKind};
 use model::ports::{PortError, Scope};
 use model::records::Kind;
 use model::routes::{Backend, Route};
+use model::views::ComponentStatus;
 use model::{BuildId, CommitId, Component, Digest, Environment, Pin, Project};
 use promote::{Facts, Report, State};
 use serde_json::Value;

@@ -15,11 +15,11 @@ mod receive;
 mod requests;
 mod routes;
 mod settle;
-mod views;
+mod suspend;
+mod watching;
 
 pub use kinds::kinds;
 pub use requests::Refusal;
-pub use views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 
 use jiff::Timestamp;
 use model::Project;
@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The places, as reconcile knows them.
@@ -70,13 +70,22 @@ pub(crate) struct Inner {
     pub routes: routes::Routes,
     projects: Mutex<BTreeMap<Project, Arc<project::Handle>>>,
     wake: Arc<Notify>,
+    /// Counts changes of anything that people look at, in any project.
+    tick: watch::Sender<u64>,
 }
 
 impl Reconciler {
     /// Nothing runs yet.
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let routes = routes::Routes::new(ports.gateway.clone());
-        Self(Arc::new(Inner { ports, settings, routes, projects: Mutex::default(), wake: Arc::new(Notify::new()) }))
+        Self(Arc::new(Inner {
+            ports,
+            settings,
+            routes,
+            projects: Mutex::default(),
+            wake: Arc::new(Notify::new()),
+            tick: watch::Sender::new(0),
+        }))
     }
 
     /// Something in a repository may have changed.
@@ -108,7 +117,7 @@ impl Reconciler {
             }
             let mut projects = self.0.projects.lock().unwrap_or_else(PoisonError::into_inner);
             if let std::collections::btree_map::Entry::Vacant(place) = projects.entry(repository.project.clone()) {
-                let handle = Arc::new(project::Handle::new(repository.project));
+                let handle = Arc::new(project::Handle::new(repository.project, self.0.tick.clone()));
                 place.insert(handle.clone());
                 tokio::spawn(project::run(self.0.clone(), handle, shutdown.clone()));
             }

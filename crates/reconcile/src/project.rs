@@ -56,13 +56,15 @@ pub struct Handle {
     view: watch::Sender<Option<View>>,
     /// Counts changes of anything that people look at.
     tick: watch::Sender<u64>,
+    /// The same, of all projects together.
+    ticks: watch::Sender<u64>,
     environments: Mutex<BTreeMap<Environment, Arc<environment::Handle>>>,
     reader: OnceLock<Reader>,
     logs: OnceLock<Logs>,
 }
 
 impl Handle {
-    pub fn new(name: Project) -> Self {
+    pub fn new(name: Project, ticks: watch::Sender<u64>) -> Self {
         Self {
             config: Repository::config(&name),
             name,
@@ -70,6 +72,7 @@ impl Handle {
             builds: Arc::new(Notify::new()),
             view: watch::Sender::new(None),
             tick: watch::Sender::new(0),
+            ticks,
             environments: Mutex::default(),
             reader: OnceLock::new(),
             logs: OnceLock::new(),
@@ -91,6 +94,7 @@ impl Handle {
     /// Something that people look at has changed.
     pub fn tick(&self) {
         self.tick.send_modify(|count| *count += 1);
+        self.ticks.send_modify(|count| *count += 1);
     }
     pub fn environment(&self, name: &Environment) -> Option<Arc<environment::Handle>> {
         self.environments.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()

@@ -1,10 +1,10 @@
 //! Objects of the control API out of values, and back.
 
 use crate::config::COMPONENT_FILE;
-use crate::views::ComponentStatus;
 use model::config::{ComponentFile, Pin, ProjectFile};
 use model::flow::{Health, Repository};
 use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
+use model::views::ComponentStatus;
 use model::{Build, CommitId, Environment, Project, Promotion};
 use promote::{Report, State};
 use serde::Serialize;

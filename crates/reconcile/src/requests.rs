@@ -4,13 +4,13 @@ use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::projections::promotion as object;
 use crate::settle::until;
-use crate::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use futures::Stream;
 use model::config::{EnvironmentFile, Strategy};
 use model::flow::{Health, Plan, Repository};
 use model::journal::Entry;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
+use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use model::{BuildId, Component, Environment, Project, Promotion};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ pub enum Refusal {
     /// It names something that is not there; the message lists what is.
     #[error("{0}")]
     NotFound(String),
+    /// It cannot be done; the message says what to do instead.
+    #[error("{0}")]
+    Refused(String),
     /// A place does not answer, or refuses.
     #[error("{0}")]
     Place(#[from] PortError),
@@ -270,7 +273,7 @@ impl Reconciler {
         self.0.routes.gone(address).await;
     }
 
-    async fn look(&self, project: &Project) -> Result<(Arc<Handle>, View), Refusal> {
+    pub(crate) async fn look(&self, project: &Project) -> Result<(Arc<Handle>, View), Refusal> {
         let handle = self.project(project).ok_or_else(|| {
             let known: Vec<String> = self.names().iter().map(ToString::to_string).collect();
             let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
@@ -282,7 +285,7 @@ impl Reconciler {
     }
 }
 
-fn known_environment(view: &View, name: &Environment) -> Result<(), Refusal> {
+pub(crate) fn known_environment(view: &View, name: &Environment) -> Result<(), Refusal> {
     if view.facts.environments.contains(name) {
         return Ok(());
     }
@@ -290,7 +293,7 @@ fn known_environment(view: &View, name: &Environment) -> Result<(), Refusal> {
     Err(Refusal::NotFound(format!("there is no environment {name}; there is: {}", known.join(", "))))
 }
 
-fn known_component(view: &View, name: &Component) -> Result<(), Refusal> {
+pub(crate) fn known_component(view: &View, name: &Component) -> Result<(), Refusal> {
     let mut known: Vec<&str> = view.facts.builds.iter().map(|b| b.spec.build.component.as_str()).collect();
     known.sort_unstable();
     known.dedup();

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Control {
     instance: Instance,
     layout: Layout,
+    /// Signs in to the UI, once.
+    sign_in: String,
     tasks: JoinSet<Result<()>>,
     shutdown: CancellationToken,
     /// Cancelled by `down`, after everything was stopped.
@@ -154,7 +156,10 @@ impl Control {
             down: down.clone(),
         };
         let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
-        let router = web::router(Arc::new(app), tokens.clone()).merge(source.router(tokens)).fallback_service(registry);
+        let sessions = Arc::new(web::Sessions::new(instance.short()));
+        let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
+        let router =
+            web::router(Arc::new(app), tokens.clone(), sessions).merge(source.router(tokens)).fallback_service(registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
             axum::serve(control, router)
@@ -162,7 +167,7 @@ impl Control {
                 .await
                 .context("the control listener")
         });
-        Ok(Self { instance, layout, tasks, shutdown, down, simulated, started, _lock: lock })
+        Ok(Self { instance, layout, sign_in, tasks, shutdown, down, simulated, started, _lock: lock })
     }
 
     /// What a person needs next.
@@ -170,10 +175,11 @@ impl Control {
         let Instance { gateway, control, kubernetes, .. } = &self.instance;
         let data = self.layout.root().display();
         let value =
-            json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "simulated": self.simulated });
+            json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "browser": self.sign_in, "simulated": self.simulated });
         output.print(&value, |_| {
             let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
             text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  Kubernetes   https://{kubernetes}\n  data         {data}\n"));
+            text.push_str(&format!("  browser      {}\n               (once, within 15 minutes; `trimtab ui` prints another)\n", self.sign_in));
             if let Some(reason) = &self.simulated {
                 text.push_str(&format!("  PODS ARE SIMULATED, no container runs: {reason}\n"));
             }

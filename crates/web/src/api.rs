@@ -1,6 +1,7 @@
 //! Routes of `/api/v1`.
 
 use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
+use crate::sessions::Sessions;
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -9,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures::{StreamExt, TryStreamExt};
-use model::{Component, Environment, Project};
+use model::journal::Entry;
+use model::views::{Explanation, ProjectStatus};
+use model::{Component, Environment, Plan, Project};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,7 +25,7 @@ struct Actor(String);
 type App = State<Arc<dyn Delivery>>;
 
 /// All routes, each behind a bearer token.
-pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>) -> Router {
+pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Arc<Sessions>) -> Router {
     Router::new()
         .route("/api/v1/projects", get(projects).post(init))
         .route("/api/v1/projects/{project}/status", get(status))
@@ -37,6 +40,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>) -> Router {
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
+        .merge(Router::new().route("/api/v1/sign-in-links", post(sign_in_link)).with_state(sessions))
         .layer(middleware::from_fn_with_state(people, authenticate))
 }
 
@@ -111,24 +115,24 @@ async fn init(State(app): App, Extension(actor): Extension<Actor>, Input(request
     Ok(Json(app.init(request, &actor.0).await?).into_response())
 }
 
-async fn status(State(app): App, Path(project): Path<String>) -> Result<Json<Value>> {
+async fn status(State(app): App, Path(project): Path<String>) -> Result<Json<ProjectStatus>> {
     Ok(Json(app.status(&name(&project)?).await?))
 }
 
-async fn explain(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+async fn explain(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Explanation>> {
     Ok(Json(app.explain(&name(&project)?, &at.component()?, &at.environment()?).await?))
 }
 
 /// Entries of the journal that one answer holds at most.
 const HISTORY_MAX: usize = 10_000;
 
-async fn history(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+async fn history(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Vec<Entry>>> {
     let environment = at.env.as_deref().map(name::<Environment>).transpose()?;
     let limit = at.limit.unwrap_or(100).min(HISTORY_MAX);
     Ok(Json(app.history(&name(&project)?, environment.as_ref(), limit).await?))
 }
 
-async fn diff(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Value>> {
+async fn diff(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Plan>> {
     Ok(Json(app.diff(&name(&project)?, &at.environment()?).await?))
 }
 
@@ -161,7 +165,7 @@ async fn rollback(
 
 async fn promotion(State(app): App, Path((project, promotion)): Path<(String, String)>) -> Result<Response> {
     let updates = app.promotion(&name(&project)?, &promotion).await?;
-    let lines = updates.map(|value| Ok::<_, std::io::Error>(format!("{value}\n")));
+    let lines = updates.map(|promotion| Ok::<_, std::io::Error>(format!("{}\n", json!(promotion))));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
@@ -173,4 +177,9 @@ async fn import_image(State(app): App, request: Request) -> Result<Json<Value>> 
 async fn down(State(app): App) -> Result<Json<Value>> {
     app.down().await?;
     Ok(Json(json!({ "down": true })))
+}
+
+/// A one-time link to the UI for whoever holds the token.
+async fn sign_in_link(State(sessions): State<Arc<Sessions>>, Extension(actor): Extension<Actor>) -> Json<Value> {
+    Json(json!({ "path": sessions.link(&actor.0) }))
 }

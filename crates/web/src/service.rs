@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use model::{BuildId, Component, Environment, Project};
+use model::journal::Entry;
+use model::views::{Explanation, ProjectStatus, Resources};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Why a request was not done. The kind decides the HTTP status and the CLI's exit code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +28,10 @@ pub enum Error {
 /// Of a service.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Values as they change, until the last.
-pub type Updates = BoxStream<'static, Value>;
+/// A promotion as it changes, until it is final.
+pub type Updates = BoxStream<'static, Promotion>;
+/// Something has changed: read again.
+pub type Changes = BoxStream<'static, ()>;
 /// Text as it comes.
 pub type Text = BoxStream<'static, std::io::Result<Bytes>>;
 
@@ -105,7 +108,7 @@ pub struct LogRequest {
     pub previous: bool,
 }
 
-/// Delivery, as the CLI sees it.
+/// Delivery, as the CLI and the UI see it.
 #[async_trait]
 pub trait Delivery: Send + Sync {
     /// Names of all projects.
@@ -113,17 +116,36 @@ pub trait Delivery: Send + Sync {
     /// Creates or joins a project.
     async fn init(&self, request: Init, actor: &str) -> Result<InitDone>;
     /// Environments × components.
-    async fn status(&self, project: &Project) -> Result<Value>;
+    async fn status(&self, project: &Project) -> Result<ProjectStatus>;
     /// Why a component is or is not where it should be.
-    async fn explain(&self, project: &Project, component: &Component, environment: &Environment) -> Result<Value>;
+    async fn explain(&self, project: &Project, component: &Component, environment: &Environment)
+    -> Result<Explanation>;
     /// The journal, newest first.
-    async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Value>;
+    async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>>;
     /// What applying would do now.
-    async fn diff(&self, project: &Project, environment: &Environment) -> Result<Value>;
+    async fn diff(&self, project: &Project, environment: &Environment) -> Result<Plan>;
     /// Asks for a promotion; answers with its name.
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> Result<String>;
     /// Asks for a rollback; answers with the promotion's name.
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> Result<String>;
+    /// Stops all movement in an environment, or lifts that. Answers with the commit; `None`: it stood so already.
+    async fn suspend(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        suspend: bool,
+        actor: &str,
+    ) -> Result<Option<CommitId>>;
+    /// All builds, newest first.
+    async fn builds(&self, project: &Project) -> Result<Vec<Build>>;
+    /// A build's log: what is there and, with `follow`, what comes until it ends.
+    async fn build_log(&self, project: &Project, build: &BuildId, follow: bool) -> Result<Text>;
+    /// All promotions, newest first.
+    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>>;
+    /// What stands in the cluster for an environment.
+    async fn resources(&self, project: &Project, environment: &Environment) -> Result<Resources>;
+    /// Something whenever a page about this project, or about all, may look different.
+    async fn changes(&self, project: Option<&Project>) -> Result<Changes>;
     /// A promotion as it changes, until it is final.
     async fn promotion(&self, project: &Project, name: &str) -> Result<Updates>;
     /// A component's log.

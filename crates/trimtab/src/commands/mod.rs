@@ -13,6 +13,7 @@ mod promote;
 mod render;
 mod rollback;
 mod status;
+mod ui;
 mod up;
 mod url;
 
@@ -64,6 +65,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Logs(logs::LogsArgs),
     Url(url::UrlArgs),
+    Ui(ui::UiArgs),
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
@@ -106,6 +108,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Diff(args) => diff::run(common, args).await,
         Command::Logs(args) => logs::run(common, args).await,
         Command::Url(args) => url::run(common, args).await,
+        Command::Ui(args) => ui::run(common, args).await,
         Command::Render(args) => render::run(common, args),
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,

@@ -2,17 +2,21 @@
 
 use async_trait::async_trait;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams, LogParams};
 use model::flow::Repository;
+use model::journal::Entry;
 use model::names::workload_namespace;
-use model::{Component, Environment, Project};
+use model::views::{Explanation, ProjectStatus, Resources};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
 use reconcile::{Reconciler, Refusal};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
-use web::{Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
+use web::{Changes, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
 
 /// The parts that answer.
 pub struct Delivery {
@@ -31,6 +35,7 @@ pub struct Delivery {
 fn refusal(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotFound(text) => Error::NotFound(text),
+        Refusal::Refused(text) => Error::Refused(text),
         Refusal::Place(error) => Error::Unavailable(error.to_string()),
     }
 }
@@ -39,8 +44,14 @@ fn unavailable(error: impl std::fmt::Display) -> Error {
     Error::Unavailable(error.to_string())
 }
 
-fn json_of(value: impl serde::Serialize) -> web::Result<Value> {
-    serde_json::to_value(value).map_err(unavailable)
+/// All objects of a kind in a namespace.
+async fn objects<K>(client: &kube::Client, namespace: &str) -> web::Result<Vec<Value>>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
+{
+    let found = Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await;
+    found.map_err(unavailable)?.items.into_iter().map(|object| serde_json::to_value(object).map_err(unavailable)).collect()
 }
 
 #[async_trait]
@@ -64,20 +75,30 @@ impl web::Delivery for Delivery {
         Ok(InitDone { repository: url(&application), config: url(&config), created })
     }
 
-    async fn status(&self, project: &Project) -> web::Result<Value> {
-        json_of(self.reconciler.status(project).await.map_err(refusal)?)
+    async fn status(&self, project: &Project) -> web::Result<ProjectStatus> {
+        self.reconciler.status(project).await.map_err(refusal)
     }
 
-    async fn explain(&self, project: &Project, component: &Component, environment: &Environment) -> web::Result<Value> {
-        json_of(self.reconciler.explain(project, component, environment).await.map_err(refusal)?)
+    async fn explain(
+        &self,
+        project: &Project,
+        component: &Component,
+        environment: &Environment,
+    ) -> web::Result<Explanation> {
+        self.reconciler.explain(project, component, environment).await.map_err(refusal)
     }
 
-    async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> web::Result<Value> {
-        json_of(self.reconciler.history(project, environment, limit).await.map_err(refusal)?)
+    async fn history(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+        limit: usize,
+    ) -> web::Result<Vec<Entry>> {
+        self.reconciler.history(project, environment, limit).await.map_err(refusal)
     }
 
-    async fn diff(&self, project: &Project, environment: &Environment) -> web::Result<Value> {
-        json_of(self.reconciler.diff(project, environment).await.map_err(refusal)?)
+    async fn diff(&self, project: &Project, environment: &Environment) -> web::Result<Plan> {
+        self.reconciler.diff(project, environment).await.map_err(refusal)
     }
 
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> web::Result<String> {
@@ -92,7 +113,45 @@ impl web::Delivery for Delivery {
 
     async fn promotion(&self, project: &Project, name: &str) -> web::Result<Updates> {
         let updates = self.reconciler.promotion(project, name).await.map_err(refusal)?;
-        Ok(updates.map(|promotion| json!(promotion)).boxed())
+        Ok(updates.boxed())
+    }
+
+    async fn suspend(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        suspend: bool,
+        actor: &str,
+    ) -> web::Result<Option<CommitId>> {
+        self.reconciler.suspend(project, environment, suspend, actor).await.map_err(refusal)
+    }
+
+    async fn builds(&self, project: &Project) -> web::Result<Vec<Build>> {
+        self.reconciler.builds(project).await.map_err(refusal)
+    }
+
+    async fn build_log(&self, project: &Project, build: &BuildId, follow: bool) -> web::Result<Text> {
+        let parts = self.reconciler.build_log(project, build, follow).await.map_err(refusal)?;
+        Ok(parts.map(|text| Ok(text.into())).boxed())
+    }
+
+    async fn promotions(&self, project: &Project) -> web::Result<Vec<Promotion>> {
+        self.reconciler.promotions(project).await.map_err(refusal)
+    }
+
+    async fn resources(&self, project: &Project, environment: &Environment) -> web::Result<Resources> {
+        let (client, namespace) = (&self.client, workload_namespace(project, environment));
+        let mut found = objects::<Deployment>(client, &namespace).await?;
+        found.extend(objects::<ReplicaSet>(client, &namespace).await?);
+        found.extend(objects::<Pod>(client, &namespace).await?);
+        found.extend(objects::<Service>(client, &namespace).await?);
+        found.extend(objects::<EndpointSlice>(client, &namespace).await?);
+        found.extend(objects::<ConfigMap>(client, &namespace).await?);
+        Ok(Resources { objects: found, events: objects::<Event>(client, &namespace).await? })
+    }
+
+    async fn changes(&self, project: Option<&Project>) -> web::Result<Changes> {
+        Ok(self.reconciler.changes(project).map_err(refusal)?.boxed())
     }
 
     async fn logs(&self, project: &Project, request: LogRequest) -> web::Result<Text> {

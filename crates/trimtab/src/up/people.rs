@@ -12,7 +12,7 @@ pub struct Tokens {
 }
 
 /// The person behind the administrator's token.
-const ADMIN: &str = "admin";
+pub const ADMIN: &str = "admin";
 
 impl Tokens {
     /// Reads, or makes, what the data directory holds.

@@ -1,0 +1,122 @@
+//! How things stand, for people and machines: what `status` and `explain` show, on the command line and in the UI.
+
+use crate::config::Strategy;
+use crate::flow::Health;
+use crate::names::{BuildId, CommitId, Component, Environment, Project};
+use crate::records::Gate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// A project: environments × components.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectStatus {
+    /// Which.
+    pub project: Project,
+    /// Where main of the config repository stands.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config: Option<CommitId>,
+    /// What is wrong with its files; the last good state stays.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub problems: Vec<String>,
+    /// In the order of `project.yaml`.
+    pub environments: Vec<EnvironmentStatus>,
+}
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentStatus {
+    /// Which.
+    pub name: Environment,
+    /// Shown with care.
+    pub production: bool,
+    /// Who moves builds here.
+    pub strategy: Strategy,
+    /// Nothing moves.
+    pub suspended: bool,
+    /// The commit whose state is the desired one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub admitted: Option<CommitId>,
+    /// What stands on main and may not come here yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held: Option<Held>,
+    /// Why it cannot be made what was admitted, if so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// What was admitted, by component.
+    pub components: Vec<ComponentStatus>,
+}
+
+/// A component in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// Which.
+    pub component: Component,
+    /// The build that is admitted.
+    pub build: BuildId,
+    /// How it is doing.
+    pub health: Health,
+    /// CamelCase.
+    pub reason: String,
+    /// For people, with the last log lines where they explain it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub message: String,
+    /// Public address, if an endpoint is public.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub url: Option<String>,
+    /// The cluster differs from what is admitted and is not being repaired.
+    pub drifted: bool,
+}
+
+/// Why a component is, or is not, where it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Which.
+    pub component: Component,
+    /// Where.
+    pub environment: Environment,
+    /// What runs there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub running: Option<ComponentStatus>,
+    /// Says in sentences what holds.
+    pub sentences: Vec<String>,
+    /// The build that could come next.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub candidate: Option<BuildId>,
+    /// What stands between.
+    pub gates: Vec<Gate>,
+    /// What stands on main and is held.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held: Option<Held>,
+}
+
+/// A commit on main that the gates hold back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Which.
+    pub commit: CommitId,
+    /// Whose.
+    pub author: String,
+    /// What it would change: `hello-1 → hello-2`.
+    pub change: String,
+    /// Which components it would move.
+    pub components: BTreeSet<Component>,
+    /// What it waits for.
+    pub gates: Vec<Gate>,
+    /// The same for people.
+    pub reason: String,
+}
+
+/// What stands in the cluster for one component in one environment: complete objects, in no order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resources {
+    /// Workloads, what they own, Services, EndpointSlices, configuration. Never a Secret.
+    pub objects: Vec<Value>,
+    /// `v1` Events of the environment's namespace.
+    pub events: Vec<Value>,
+}

@@ -1,0 +1,20 @@
+use super::Common;
+use crate::instance::Instance;
+use anyhow::Result;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Print a link that signs a browser in to the UI
+///
+/// It is good once, within 15 minutes.
+#[derive(Debug, clap::Args)]
+pub struct UiArgs {}
+
+pub async fn run(common: &Common, _args: UiArgs) -> Result<ExitCode> {
+    let api = common.api()?;
+    let answer = api.post("/sign-in-links", &json!({})).await?;
+    let control = Instance::require(&common.layout()?)?.control;
+    let link = format!("http://{control}{}", answer["path"].as_str().unwrap_or_default());
+    common.output.print(&json!({ "link": link }), |_| format!("{link}\n"));
+    Ok(ExitCode::SUCCESS)
+}

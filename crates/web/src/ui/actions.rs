@@ -1,0 +1,84 @@
+//! What people do here: the same requests as on the command line. Each ends in a commit or a Promotion, and shows it.
+
+use super::layout::{project_path, promotion_path};
+use super::{Refusal, Result, Ui, name};
+use crate::service::{Error, Promote, Rollback};
+use crate::sessions::Session;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::response::Redirect;
+use axum::{Form, RequestExt};
+use model::Project;
+use model::names::NameError;
+use serde::Deserialize;
+use std::str::FromStr;
+
+/// A form that was sent from a page of this session. There is no other way to its fields.
+pub struct Asked {
+    session: Session,
+    fields: Fields,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    csrf: String,
+    component: String,
+    build: String,
+    environment: String,
+    reason: String,
+    suspend: bool,
+}
+
+impl FromRequest<Ui> for Asked {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, ui: &Ui) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let session = Session::from_request_parts(&mut parts, ui).await?;
+        let form: std::result::Result<Form<Fields>, _> = Request::from_parts(parts, body).extract().await;
+        let Form(fields) = form.map_err(|error| Refusal::Service(Error::Invalid(format!("the form: {error}"))))?;
+        match session.sent(&fields.csrf) {
+            true => Ok(Self { session, fields }),
+            false => Err(Refusal::Csrf),
+        }
+    }
+}
+
+/// An absent field and an empty one are the same.
+fn optional<T: FromStr<Err = NameError>>(text: &str) -> Result<Option<T>> {
+    (!text.is_empty()).then(|| name(text)).transpose()
+}
+
+/// `POST /p/{project}/promote`.
+pub async fn promote(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
+    let (project, fields): (Project, _) = (name(&project)?, asked.fields);
+    let request = Promote {
+        component: name(&fields.component)?,
+        build: optional(&fields.build)?,
+        to: name(&fields.environment)?,
+        reason: fields.reason.trim().to_owned(),
+    };
+    let promotion = ui.delivery.promote(&project, request, &asked.session.actor).await?;
+    Ok(Redirect::to(&promotion_path(&project, &promotion)))
+}
+
+/// `POST /p/{project}/rollback`.
+pub async fn rollback(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
+    let (project, fields): (Project, _) = (name(&project)?, asked.fields);
+    let request = Rollback {
+        environment: name(&fields.environment)?,
+        component: optional(&fields.component)?,
+        to: optional(&fields.build)?,
+        reason: fields.reason.trim().to_owned(),
+    };
+    let promotion = ui.delivery.rollback(&project, request, &asked.session.actor).await?;
+    Ok(Redirect::to(&promotion_path(&project, &promotion)))
+}
+
+/// `POST /p/{project}/suspend`.
+pub async fn suspend(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
+    let (project, fields): (Project, _) = (name(&project)?, asked.fields);
+    let environment = name(&fields.environment)?;
+    let commit = ui.delivery.suspend(&project, &environment, fields.suspend, &asked.session.actor).await?;
+    let commit = commit.map_or(String::new(), |commit| format!("&commit={commit}"));
+    Ok(Redirect::to(&format!("{}?env={environment}&suspended={}{commit}", project_path(&project), fields.suspend)))
+}

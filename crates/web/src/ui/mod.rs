@@ -1,0 +1,179 @@
+//! The pages: rendered here from values, current by server-sent events, usable without the script.
+
+mod actions;
+mod assets;
+mod build;
+mod component;
+mod diff;
+mod history;
+mod layout;
+mod live;
+mod overview;
+mod project;
+mod promotion;
+mod resources;
+mod sign_in;
+mod words;
+
+use crate::service::{Delivery, Error};
+use crate::sessions::{Session, Sessions};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use layout::Page;
+use maud::{Markup, html};
+use std::sync::Arc;
+
+/// What the pages need.
+#[derive(Clone)]
+struct Ui {
+    delivery: Arc<dyn Delivery>,
+    sessions: Arc<Sessions>,
+}
+
+/// Bytes of a form; the longest holds a reason.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+
+/// All pages.
+pub fn router(delivery: Arc<dyn Delivery>, sessions: Arc<Sessions>) -> Router {
+    Router::new()
+        .route("/", get(overview::handle))
+        .route("/events", get(live::all))
+        .route("/p/{project}", get(project::handle))
+        .route("/p/{project}/events", get(live::project))
+        .route("/p/{project}/history", get(history::handle))
+        .route("/p/{project}/c/{component}", get(component::handle))
+        .route("/p/{project}/c/{component}/log", get(live::component_log))
+        .route("/p/{project}/b/{build}", get(build::handle))
+        .route("/p/{project}/b/{build}/log", get(live::build_log))
+        .route("/p/{project}/e/{environment}/diff", get(diff::handle))
+        .route("/p/{project}/promotions/{name}", get(promotion::handle))
+        .route("/p/{project}/promote", post(actions::promote))
+        .route("/p/{project}/rollback", post(actions::rollback))
+        .route("/p/{project}/suspend", post(actions::suspend))
+        .route("/sign-in", get(sign_in::form).post(sign_in::redeem))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/assets/{file}", get(assets::serve))
+        .route_layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .route_layer(middleware::from_fn(protect))
+        .with_state(Ui { delivery, sessions })
+}
+
+/// Nothing but our own script, stylesheet and pictures; no other site may frame a page, post to it, or learn its address.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+async fn protect(request: Request, next: Next) -> Response {
+    let reads = request.method().is_safe();
+    if !reads && !same_origin(request.headers()) {
+        return Refusal::CrossOrigin.into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Not `no-referrer`: with that, browsers send `Origin: null` from our own forms.
+        (header::REFERRER_POLICY, "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// True if the request comes from one of our own pages. Browsers send `Origin` with every POST; what sends neither it
+/// nor `Sec-Fetch-Site` is no browser that we know.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match text(header::ORIGIN) {
+        Some(origin) => {
+            let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            authority.is_some() && authority == text(header::HOST)
+        }
+        None => text(header::HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
+    }
+}
+
+/// Why there is no page.
+enum Refusal {
+    /// Nobody is signed in.
+    SignedOut,
+    /// Another site sent the form.
+    CrossOrigin,
+    /// The form is not of this session.
+    Csrf,
+    /// Delivery says no.
+    Service(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Service(error)
+    }
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (code, title, text) = match self {
+            Self::SignedOut => return sign_in::signed_out().into_response(),
+            Self::CrossOrigin => (
+                StatusCode::FORBIDDEN,
+                "Refused",
+                "This request was sent by another site. Nothing was done.".to_owned(),
+            ),
+            Self::Csrf => (
+                StatusCode::FORBIDDEN,
+                "Refused",
+                "This form belongs to a session that has ended. Nothing was done: go back, reload the page, and try again."
+                    .to_owned(),
+            ),
+            Self::Service(error) => match &error {
+                Error::NotFound(_) => (StatusCode::NOT_FOUND, "Not found", error.to_string()),
+                Error::Invalid(_) => (StatusCode::BAD_REQUEST, "That makes no sense", error.to_string()),
+                Error::Refused(_) => (StatusCode::CONFLICT, "Refused", error.to_string()),
+                Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "No answer", error.to_string()),
+            },
+        };
+        let main = html! {
+            div.narrow {
+                h1 { (title) }
+                p.pre { (text) }
+                p { a href="/" { "All projects" } }
+            }
+        };
+        let page = Page { title: title.into(), session: None, crumbs: Vec::new(), events: None, project: None };
+        (code, shown(page.render(main))).into_response()
+    }
+}
+
+/// A page as an answer.
+fn shown(markup: Markup) -> Html<String> {
+    Html(markup.into_string())
+}
+
+/// A name out of a path or a form.
+fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
+    text.parse().map_err(|error: model::names::NameError| Refusal::Service(Error::Invalid(error.to_string())))
+}
+
+/// The secret in the session cookie.
+fn secret<'a>(headers: &'a HeaderMap, sessions: &Sessions) -> Option<&'a str> {
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == sessions.cookie()).map(|(_, value)| value)
+}
+
+impl FromRequestParts<Ui> for Session {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, ui: &Ui) -> Result<Self> {
+        secret(&parts.headers, &ui.sessions).and_then(|secret| ui.sessions.session(secret)).ok_or(Refusal::SignedOut)
+    }
+}

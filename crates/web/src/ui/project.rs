@@ -1,0 +1,312 @@
+//! `/p/{project}`: environments × components, and what may be done about them.
+
+use super::layout::{Page, build_path, component_path, csrf, entries, project_path};
+use super::words::{self, Tone, badge, duration, sign, time};
+use super::{Result, Ui, name, shown};
+use crate::sessions::Session;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use model::config::Strategy;
+use model::journal::{Entry, EntryKind};
+use model::records::GateState;
+use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
+use model::{Build, BuildId, CommitId, Component, Environment, Project};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Entries of the journal in which the last change of a component is looked for.
+const JOURNAL_MAX: usize = 1000;
+/// Rows of the lists below the table.
+const ROWS_MAX: usize = 8;
+
+/// What the page is made of.
+pub struct Board {
+    pub status: ProjectStatus,
+    pub components: BTreeSet<Component>,
+    /// By environment and component.
+    pub explanations: BTreeMap<(Environment, Component), Explanation>,
+    pub builds: Vec<Build>,
+    pub journal: Vec<Entry>,
+    pub did: Option<Did>,
+}
+
+/// What the person who is sent here has just done.
+#[derive(Deserialize)]
+pub struct Did {
+    pub env: Environment,
+    pub suspended: bool,
+    pub commit: Option<CommitId>,
+}
+
+pub async fn handle(
+    State(ui): State<Ui>,
+    session: Session,
+    Path(project): Path<String>,
+    did: std::result::Result<Query<Did>, QueryRejection>,
+) -> Result<Response> {
+    let project: Project = name(&project)?;
+    let status = ui.delivery.status(&project).await?;
+    let builds = ui.delivery.builds(&project).await?;
+    let components: BTreeSet<Component> = builds.iter().map(|build| build.spec.build.component.clone()).collect();
+    let mut explanations = BTreeMap::new();
+    for environment in &status.environments {
+        for component in &components {
+            let explanation = ui.delivery.explain(&project, component, &environment.name).await?;
+            explanations.insert((environment.name.clone(), component.clone()), explanation);
+        }
+    }
+    let journal = ui.delivery.history(&project, None, JOURNAL_MAX).await?;
+    let board = Board { status, components, explanations, builds, journal, did: did.ok().map(|Query(did)| did) };
+    let page = Page {
+        title: project.to_string(),
+        session: Some(&session),
+        crumbs: Vec::new(),
+        events: Some(format!("{}/events", project_path(&project))),
+        project: Some(&project),
+    };
+    Ok(shown(page.render(board.main(&session))).into_response())
+}
+
+impl Board {
+    pub fn main(&self, session: &Session) -> Markup {
+        let project = &self.status.project;
+        html! {
+            h1 { (project) }
+            (self.notices())
+            @if self.components.is_empty() {
+                div.empty {
+                    p { "Nothing was pushed yet. In the repository of the service:" }
+                    pre.command { "git push trimtab main" }
+                }
+            }
+            table.board {
+                caption.sr { "What runs where" }
+                thead {
+                    tr {
+                        th scope="col" { span.sr { "Component" } }
+                        @for environment in &self.status.environments { (self.column(session, environment)) }
+                    }
+                }
+                tbody {
+                    @for component in &self.components {
+                        tr {
+                            th scope="row" { a href=(component_path(project, component, None)) { (component) } }
+                            @for environment in &self.status.environments { (self.cell(session, environment, component)) }
+                        }
+                    }
+                }
+            }
+            div.columns {
+                section {
+                    h2 { "Latest builds" }
+                    (builds(project, &self.builds[..self.builds.len().min(ROWS_MAX)]))
+                }
+                section {
+                    h2 { "Latest changes" }
+                    (entries(project, self.journal.iter().filter(|entry| entry.kind != EntryKind::Healthy).take(ROWS_MAX)))
+                    p { a href={ (project_path(project)) "/history" } { "Whole history" } }
+                }
+            }
+        }
+    }
+
+    fn notices(&self) -> Markup {
+        html! {
+            @if let Some(did) = &self.did {
+                p.notice role="status" {
+                    (sign("Done", Tone::Good)) " "
+                    (did.env) @if did.suspended { " is suspended" } @else { " goes on" }
+                    @if let Some(commit) = &did.commit { ", by commit " code title=(commit) { (commit.short()) } }
+                    @else { ": it stood so already" } "."
+                }
+            }
+            @for problem in &self.status.problems { p.notice.pre { (sign("Problem", Tone::Bad)) " " (problem) } }
+            @for environment in &self.status.environments {
+                @if let Some(held) = &environment.held {
+                    p.notice {
+                        (sign("Held", Tone::Warn)) " "
+                        strong { (environment.name) } ": " (held.change) ", by " (held.author) " in "
+                        code title=(held.commit) { (held.commit.short()) } ": " (held.reason)
+                    }
+                }
+                @if let Some(error) = &environment.error {
+                    p.notice.pre { (sign("Not applied", Tone::Bad)) " " strong { (environment.name) } ": " (error) }
+                }
+            }
+        }
+    }
+
+    fn column(&self, session: &Session, environment: &EnvironmentStatus) -> Markup {
+        let project = &self.status.project;
+        let name = &environment.name;
+        html! {
+            th scope="col" {
+                span.environment { (name) }
+                @if environment.production { " " span.tag { "production" } }
+                @if environment.suspended { " " (sign("Suspended", Tone::Warn)) }
+                div.meta {
+                    span { (words::strategy(environment.strategy)) }
+                    a href={ (project_path(project)) "/e/" (name) "/diff" } { "Diff" span.sr { " of " (name) } }
+                    (suspend(session, project, environment))
+                }
+            }
+        }
+    }
+
+    fn cell(&self, session: &Session, environment: &EnvironmentStatus, component: &Component) -> Markup {
+        let project = &self.status.project;
+        let running = environment.components.iter().find(|status| status.component == *component);
+        html! {
+            td data-environment=(environment.name) {
+                @match running {
+                    Some(running) => (self.running(environment, running)),
+                    None => p.quiet { "nothing runs" },
+                }
+                @if let Some(explanation) = self.explanations.get(&(environment.name.clone(), component.clone())) {
+                    (next(session, project, environment, explanation))
+                }
+                @if let Some(before) = running.and_then(|running| self.before(&environment.name, running)) {
+                    (rollback(session, project, &environment.name, before))
+                }
+            }
+        }
+    }
+
+    fn running(&self, environment: &EnvironmentStatus, running: &ComponentStatus) -> Markup {
+        let project = &self.status.project;
+        let subject =
+            self.builds.iter().find(|build| build.spec.build == running.build).map(|b| b.spec.message.as_str());
+        let change = last_change(&self.journal, &environment.name, &running.component);
+        html! {
+            p.now {
+                a.build href=(component_path(project, &running.component, Some(&environment.name))) { (running.build) }
+                " " (badge(running.health))
+                @if running.drifted { " " (sign("Drifted", Tone::Warn)) }
+            }
+            @if let Some(subject) = subject { p.subject { (subject) } }
+            @if running.health != model::flow::Health::Healthy && !running.message.is_empty() {
+                p.problem.pre { (running.message) }
+            }
+            p.meta {
+                @if let Some(change) = change { span { (change.actor) } (time(change.at)) }
+                @if let Some(url) = &running.url { a href=(url) rel="noreferrer" { "Open" span.sr { " " (running.component) " in " (environment.name) } } }
+            }
+        }
+    }
+
+    /// The build that ran there before the one that runs now.
+    fn before(&self, environment: &Environment, running: &ComponentStatus) -> Option<&BuildId> {
+        let of_it =
+            |entry: &&Entry| entry.kind == EntryKind::Admitted && entry.environment.as_ref() == Some(environment);
+        let builds = self.journal.iter().filter(of_it).filter_map(|entry| entry.build.as_ref());
+        builds.into_iter().find(|build| build.component == running.component && **build != running.build)
+    }
+}
+
+/// Who changed last what runs there.
+pub fn last_change<'a>(journal: &'a [Entry], environment: &Environment, component: &Component) -> Option<&'a Entry> {
+    journal.iter().find(|entry| {
+        entry.kind == EntryKind::Admitted
+            && entry.environment.as_ref() == Some(environment)
+            && entry.component.as_ref().is_none_or(|of| of == component)
+    })
+}
+
+/// The build that could come next: why it does not, or a way to let it.
+pub fn next(
+    session: &Session,
+    project: &Project,
+    environment: &EnvironmentStatus,
+    explanation: &Explanation,
+) -> Markup {
+    let Some(candidate) = &explanation.candidate else { return html! {} };
+    let shut: Vec<&str> = explanation
+        .gates
+        .iter()
+        .filter(|gate| gate.state != GateState::Open)
+        .map(|gate| gate.message.as_str())
+        .collect();
+    html! {
+        @if !shut.is_empty() {
+            p.next { (sign("Waits", Tone::Warn)) " " strong { (candidate) } ": " (shut.join("; ")) }
+        } @else if environment.strategy == Strategy::Auto {
+            p.next { (sign("On its way", Tone::Busy)) " " strong { (candidate) } }
+        } @else {
+            (promote(session, project, &environment.name, candidate))
+        }
+    }
+}
+
+/// A request that is confirmed with a reason. It needs no script: a disclosure, then a button.
+fn ask(session: &Session, id: &str, path: &str, fields: &[(&str, &str)], words: &str, primary: bool) -> Markup {
+    html! {
+        details.ask.primary[primary] #(id) {
+            summary { (words) "…" }
+            form method="post" action=(path) {
+                (csrf(session))
+                @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
+                label { "Reason " span.quiet { "(optional)" } input name="reason" maxlength="500" autocomplete="off"; }
+                button.primary { (words) }
+            }
+        }
+    }
+}
+
+pub fn promote(session: &Session, project: &Project, to: &Environment, build: &BuildId) -> Markup {
+    let (path, id) = (format!("{}/promote", project_path(project)), format!("promote-{build}-{to}"));
+    let (component, number) = (build.component.to_string(), build.to_string());
+    let fields = [("component", component.as_str()), ("build", &number), ("environment", to.as_str())];
+    ask(session, &id, &path, &fields, &format!("Promote {build} to {to}"), true)
+}
+
+pub fn rollback(session: &Session, project: &Project, environment: &Environment, to: &BuildId) -> Markup {
+    let (path, id) = (format!("{}/rollback", project_path(project)), format!("rollback-{to}-{environment}"));
+    let (component, number) = (to.component.to_string(), to.to_string());
+    let fields = [("component", component.as_str()), ("build", &number), ("environment", environment.as_str())];
+    ask(session, &id, &path, &fields, &format!("Roll back to {to}"), false)
+}
+
+fn suspend(session: &Session, project: &Project, environment: &EnvironmentStatus) -> Markup {
+    let name = &environment.name;
+    let (word, flag) = if environment.suspended { ("Resume", "false") } else { ("Suspend", "true") };
+    html! {
+        details.ask #{ (word) "-" (name) } {
+            summary { (word) span.sr { " " (name) } "…" }
+            form method="post" action={ (project_path(project)) "/suspend" } {
+                (csrf(session))
+                input type="hidden" name="environment" value=(name);
+                input type="hidden" name="suspend" value=(flag);
+                p.quiet { "Writes " code { "suspend: " (flag) } " to " code { "environments/" (name) ".yaml" } "." }
+                button.primary { (word) " " (name) }
+            }
+        }
+    }
+}
+
+/// Builds, newest first.
+pub fn builds(project: &Project, builds: &[Build]) -> Markup {
+    html! {
+        @if builds.is_empty() { p.quiet { "none" } } @else {
+            table.list {
+                thead { tr { th scope="col" { "Build" } th scope="col" { "Phase" } th scope="col" { "Commit" } th scope="col" { "When" } } }
+                tbody {
+                    @for build in builds {
+                        tr {
+                            th scope="row" { a href=(build_path(project, &build.spec.build)) { (build.spec.build) } }
+                            td { (badge(build.status.phase)) }
+                            td.wide { (build.spec.message) " " span.quiet { "by " (build.spec.pushed_by) } }
+                            td {
+                                (time(build.spec.created))
+                                @if let (Some(started), Some(finished)) = (build.status.started, build.status.finished) {
+                                    " " span.quiet { "in " (duration(started, finished)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

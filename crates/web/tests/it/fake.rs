@@ -1,0 +1,367 @@
+//! A delivery made of values: one project with all that a page can show. What is asked of it is recorded.
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use model::flow::Health;
+use model::journal::Entry;
+use model::views::{Explanation, ProjectStatus, Resources};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+use tower::ServiceExt;
+use web::{
+    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Sessions, Text, Updates,
+};
+
+pub const COMMIT: &str = "0123456789012345678901234567890123456789";
+
+/// The project.
+pub struct World {
+    pub status: Mutex<ProjectStatus>,
+    pub changed: watch::Sender<u64>,
+    /// In words, in order.
+    pub asked: Mutex<Vec<String>>,
+}
+
+fn of<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a value of this type")
+}
+
+impl World {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { status: Mutex::new(of(status())), changed: watch::Sender::new(0), asked: Mutex::default() })
+    }
+
+    /// dev becomes this, and every page is told.
+    pub fn becomes(&self, health: Health) {
+        self.status.lock().unwrap().environments[0].components[0].health = health;
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn ask(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+fn gates() -> Value {
+    json!([
+        { "name": "built", "state": "Open", "message": "shop-3 was built" },
+        { "name": "healthyIn", "state": "Waiting", "message": "shop-3 has not been healthy in staging" },
+        { "name": "strategy", "state": "Closed", "message": "<b>only</b> a commit by hand" },
+    ])
+}
+
+fn status() -> Value {
+    let held = json!({
+        "commit": COMMIT, "author": "Eve <script>", "change": "shop-9", "components": ["shop"], "gates": gates(),
+        "reason": "there is no build shop-9",
+    });
+    let running = |build: &str, health: &str| {
+        json!({
+            "component": "shop", "build": build, "health": health, "reason": "Current",
+            "message": if health == "Healthy" { "" } else { "Pod shop-x exits with 3:\n<script>alert(1)</script>" },
+            "url": "http://shop.dev.demo.localhost:7180/", "drifted": health != "Healthy",
+        })
+    };
+    json!({
+        "project": "demo",
+        "environments": [
+            { "name": "dev", "production": false, "strategy": "Auto", "suspended": false, "components": [running("shop-3", "Healthy")] },
+            { "name": "staging", "production": false, "strategy": "Manual", "suspended": true, "components": [running("shop-2", "Degraded")] },
+            { "name": "prod", "production": true, "strategy": "Manual", "suspended": false, "components": [], "held": held },
+        ],
+    })
+}
+
+fn build(number: u64, phase: &str, message: &str) -> Value {
+    json!({
+        "spec": {
+            "project": "demo", "build": format!("shop-{number}"), "repository": { "project": "demo", "name": "shop" },
+            "commit": COMMIT, "pushedBy": "Ada", "message": message, "created": "2026-11-21T09:00:00Z",
+        },
+        "status": {
+            "phase": phase, "started": "2026-11-21T09:00:01Z", "finished": "2026-11-21T09:00:09.100Z",
+            "message": if phase == "Failed" { "Dockerfile:3: RUN exits with 2" } else { "" },
+        },
+    })
+}
+
+fn journal() -> Value {
+    let entry = |id: u32, build: &str, environment: &str, reason: &str| {
+        json!({
+            "id": id.to_string(), "kind": "admitted", "at": "2026-11-21T09:00:00Z", "actor": "ada", "environment": environment,
+            "component": "shop", "build": build, "commit": COMMIT, "promotion": format!("{environment}-{build}"),
+            "summary": format!("{environment}: {build}"), "reason": reason,
+        })
+    };
+    json!([
+        entry(3, "shop-3", "dev", ""),
+        entry(2, "shop-2", "staging", "<i>because</i>"),
+        entry(1, "shop-1", "staging", "")
+    ])
+}
+
+fn promotion(name: &str, phase: &str) -> Value {
+    json!({
+        "name": name,
+        "spec": {
+            "project": "demo", "environment": "staging", "class": "Promote", "component": "shop", "build": "shop-3",
+            "requestedBy": "ada", "reason": "Friday", "created": "2026-11-21T09:00:00Z",
+        },
+        "status": { "phase": phase, "gates": gates(), "change": "shop-2 → shop-3", "commit": COMMIT },
+    })
+}
+
+fn resources() -> Resources {
+    let object = |kind: &str, name: &str, uid: &str, owner: Option<&str>, more: Value| {
+        let owners: Vec<Value> = owner.iter().map(|uid| json!({ "uid": uid })).collect();
+        let mut object = json!({
+            "kind": kind,
+            "metadata": { "name": name, "uid": uid, "ownerReferences": owners, "labels": { model::LABEL_COMPONENT: "shop" } },
+        });
+        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        object
+    };
+    let crashing = json!({ "status": { "containerStatuses": [
+        { "ready": false, "restartCount": 4, "state": { "waiting": { "reason": "CrashLoopBackOff" } } } ] } });
+    Resources {
+        objects: vec![
+            object("Pod", "shop-1-a", "3", Some("2"), crashing),
+            object("ReplicaSet", "shop-1", "2", Some("1"), json!({ "spec": { "replicas": 1 }, "status": {} })),
+            object(
+                "Deployment",
+                "shop",
+                "1",
+                None,
+                json!({ "spec": { "replicas": 1 }, "status": { "readyReplicas": 0 } }),
+            ),
+            object("Service", "shop", "4", None, json!({ "spec": { "ports": [{ "port": 8080 }] } })),
+        ],
+        events: vec![json!({
+            "type": "Warning", "reason": "BackOff", "message": "Back-off restarting failed container",
+            "involvedObject": { "kind": "Pod", "name": "shop-1-a" }, "lastTimestamp": "2026-11-21T09:00:00Z",
+        })],
+    }
+}
+
+fn plan(environment: &Environment) -> Value {
+    let object = json!({ "group": "apps", "kind": "Deployment", "namespace": "demo-dev", "name": "shop" });
+    json!({
+        "project": "demo", "environment": environment, "commit": COMMIT,
+        "steps": [{
+            "action": "configure", "object": object, "reason": "changed by kubectl",
+            "changes": [{ "path": "spec.replicas", "before": 5, "after": 1 }],
+        }],
+    })
+}
+
+fn only<T>(project: &Project, value: T) -> Result<T> {
+    match project.as_str() {
+        "demo" => Ok(value),
+        other => Err(Error::NotFound(format!("there is no project {other}; there is: demo"))),
+    }
+}
+
+fn lines(text: &'static str) -> Text {
+    futures::stream::iter([Ok(text.into())]).boxed()
+}
+
+#[async_trait]
+impl Delivery for World {
+    async fn projects(&self) -> Result<Vec<Project>> {
+        Ok(vec![of(json!("demo"))])
+    }
+    async fn init(&self, _: Init, _: &str) -> Result<InitDone> {
+        Err(Error::Refused("not here".into()))
+    }
+    async fn status(&self, project: &Project) -> Result<ProjectStatus> {
+        only(project, self.status.lock().unwrap().clone())
+    }
+    async fn explain(
+        &self,
+        project: &Project,
+        component: &Component,
+        environment: &Environment,
+    ) -> Result<Explanation> {
+        let status = self.status(project).await?;
+        let found = status.environments.into_iter().find(|e| e.name == *environment);
+        let found = found.ok_or_else(|| Error::NotFound(format!("there is no environment {environment}")))?;
+        let (candidate, gates) = match environment.as_str() {
+            "dev" => (json!(null), json!([])),
+            "staging" => (json!("shop-3"), json!([])),
+            _ => (json!("shop-3"), gates()),
+        };
+        Ok(Explanation {
+            component: component.clone(),
+            environment: environment.clone(),
+            running: found.components.first().cloned(),
+            sentences: vec![format!("{component} in {environment} is explained here")],
+            candidate: of(candidate),
+            gates: of(gates),
+            held: found.held,
+        })
+    }
+    async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>> {
+        let mut entries: Vec<Entry> = of(journal());
+        entries.retain(|entry| environment.is_none() || entry.environment.as_ref() == environment);
+        entries.truncate(limit);
+        only(project, entries)
+    }
+    async fn diff(&self, project: &Project, environment: &Environment) -> Result<Plan> {
+        only(project, of(plan(environment)))
+    }
+    async fn promote(&self, project: &Project, request: Promote, actor: &str) -> Result<String> {
+        let build = request.build.map(|build| build.to_string()).unwrap_or_default();
+        self.ask(format!("{actor} promotes {build} to {}: {}", request.to, request.reason));
+        only(project, "staging-shop-1".into())
+    }
+    async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> Result<String> {
+        let build = request.to.map(|build| build.to_string()).unwrap_or_default();
+        self.ask(format!("{actor} rolls {} back to {build}: {}", request.environment, request.reason));
+        only(project, "staging-rollback-1".into())
+    }
+    async fn suspend(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        suspend: bool,
+        actor: &str,
+    ) -> Result<Option<CommitId>> {
+        self.ask(format!("{actor} sets suspend of {environment} to {suspend}"));
+        only(project, Some(of(json!(COMMIT))))
+    }
+    async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
+        let builds = json!([
+            build(3, "Succeeded", "Third & last"),
+            build(2, "Failed", "Second"),
+            build(1, "Succeeded", "First")
+        ]);
+        only(project, of(builds))
+    }
+    async fn build_log(&self, project: &Project, _: &BuildId, _: bool) -> Result<Text> {
+        only(project, lines("step 1/2 FROM trimtab/static\nstep 2/2 COPY <public> /srv\n"))
+    }
+    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>> {
+        only(project, Vec::new())
+    }
+    async fn resources(&self, project: &Project, _: &Environment) -> Result<Resources> {
+        only(project, resources())
+    }
+    async fn changes(&self, _: Option<&Project>) -> Result<Changes> {
+        let ticks = self.changed.subscribe();
+        let changes = futures::stream::unfold(ticks, |mut ticks| async {
+            ticks.changed().await.ok()?;
+            Some(((), ticks))
+        });
+        Ok(changes.boxed())
+    }
+    async fn promotion(&self, project: &Project, name: &str) -> Result<Updates> {
+        only(project, futures::stream::iter([of(promotion(name, "Waiting"))]).boxed())
+    }
+    async fn logs(&self, project: &Project, _: LogRequest) -> Result<Text> {
+        only(project, lines("listening on 8080 <not markup>\n"))
+    }
+    async fn url(&self, _: &Project, _: &Component, _: &Environment) -> Result<String> {
+        Err(Error::NotFound("no".into()))
+    }
+    async fn import_image(&self, _: Text) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+    async fn down(&self) -> Result<()> {
+        self.ask("down".into());
+        Ok(())
+    }
+}
+
+/// The token of `admin`.
+pub const TOKEN: &str = "the-token";
+
+struct Anybody;
+
+impl People for Anybody {
+    fn who(&self, token: &str) -> Option<String> {
+        (token == TOKEN).then(|| "admin".into())
+    }
+}
+
+/// The router over a world, and a browser without a screen.
+pub struct Site {
+    pub world: Arc<World>,
+    pub sessions: Arc<Sessions>,
+    pub router: Router,
+}
+
+/// An answer that was read whole.
+pub struct Answer {
+    pub status: StatusCode,
+    pub head: Response<()>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: header::HeaderName) -> &str {
+        self.head.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+    /// The token that the page's forms carry.
+    pub fn csrf(&self) -> String {
+        let rest = self.body.split_once("name=\"csrf\" value=\"").expect("a form with a token").1;
+        rest.split_once('"').unwrap().0.to_owned()
+    }
+}
+
+pub const HOST: &str = "127.0.0.1:7181";
+
+impl Site {
+    pub fn new() -> Self {
+        let (world, sessions) = (World::new(), Arc::new(Sessions::new("test")));
+        let router = web::router(world.clone(), Arc::new(Anybody), sessions.clone());
+        Self { world, sessions, router }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status: parts.status, head: Response::from_parts(parts, ()), body }
+    }
+
+    pub async fn get(&self, path: &str, cookie: &str) -> Answer {
+        let request = Request::get(path).header(header::HOST, HOST).header(header::COOKIE, cookie);
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, cookie: &str, origin: &str, form: &str) -> Answer {
+        let request = Request::post(path)
+            .header(header::HOST, HOST)
+            .header(header::ORIGIN, origin)
+            .header(header::COOKIE, cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(form.to_owned())).unwrap()).await
+    }
+
+    /// Uses a link; the cookie that comes back.
+    pub async fn sign_in(&self) -> String {
+        let link = self.sessions.link("ada");
+        let code = link.strip_prefix("/sign-in?").unwrap();
+        let answer = self.post("/sign-in", "", &origin(), code).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+        let cookie = answer.header(header::SET_COOKIE);
+        cookie.split_once(';').unwrap().0.to_owned()
+    }
+}
+
+/// Of our own pages.
+pub fn origin() -> String {
+    format!("http://{HOST}")
+}

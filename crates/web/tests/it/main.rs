@@ -1,0 +1,7 @@
+//! The pages through the router, with a delivery made of values.
+
+mod browser;
+mod cdp;
+mod fake;
+mod pages;
+mod security;

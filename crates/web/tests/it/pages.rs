@@ -1,0 +1,152 @@
+//! What the pages say.
+
+use crate::fake::{COMMIT, Site, origin};
+use axum::http::{StatusCode, header};
+
+#[tokio::test]
+async fn every_page_says_what_it_is_for() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    let short = &COMMIT[..8];
+    let cases: [(&str, &[&str]); 9] = [
+        ("/", &["Projects", "href=\"/p/demo\"", "Degraded", "Held", "Suspended"]),
+        (
+            "/p/demo",
+            &[
+                "production",
+                "shop-3",
+                "Healthy",
+                "Degraded",
+                "Drifted",
+                "Third &amp; last",
+                "Promote shop-3 to staging",
+                "Roll back to shop-1",
+                "nothing runs",
+                "shop-3 has not been healthy in staging",
+                "Held",
+                "there is no build shop-9",
+                short,
+                "Resume",
+                "ada",
+                "data-events=\"/p/demo/events\"",
+            ],
+        ),
+        (
+            "/p/demo/c/shop?env=staging",
+            &[
+                "shop in staging is explained here",
+                "aria-current=\"page\"",
+                "0 of 1 ready",
+                "CrashLoopBackOff, 4 restarts",
+                "port 8080",
+                "BackOff",
+                "listening on 8080 &lt;not markup&gt;",
+                "Pod shop-x exits with 3",
+                "data-stream=\"/p/demo/c/shop/log?env=staging\"",
+            ],
+        ),
+        ("/p/demo/c/shop?env=prod", &["It does not run in prod", "Healthy before", "Closed", "Waiting", "Open"]),
+        (
+            "/p/demo/b/shop-2",
+            &[
+                "Failed",
+                "Dockerfile:3: RUN exits with 2",
+                "8.1 s",
+                "COPY &lt;public&gt; /srv",
+                "href=\"/p/demo/c/shop?env=staging\"",
+            ],
+        ),
+        ("/p/demo/e/dev/diff", &["Configure", "changed by kubectl", "spec.replicas", "<del>", "<ins>", short]),
+        ("/p/demo/history", &["staging: shop-2", "dev: shop-3", "&lt;i&gt;because&lt;/i&gt;", "staging-shop-2"]),
+        ("/p/demo/history?env=dev", &["dev: shop-3", "value=\"dev\" selected"]),
+        ("/p/demo/promotions/staging-shop-1", &["Waiting", "shop-2 → shop-3", "Friday", COMMIT, "Healthy before"]),
+    ];
+    for (path, words) in cases {
+        let answer = site.get(path, &cookie).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        for word in words {
+            assert!(answer.body.contains(word), "{path} does not say {word:?}: {}", answer.body);
+        }
+        for markup in ["<script>alert", "<b>only", "<i>because", "Eve <script"] {
+            assert!(!answer.body.contains(markup), "{path} lets {markup:?} through");
+        }
+    }
+    assert!(!site.get("/p/demo/history?env=dev", &cookie).await.body.contains("staging: shop-2"));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    for (path, status, word) in [
+        ("/p/nobody", StatusCode::NOT_FOUND, "there is: demo"),
+        ("/p/demo/b/shop-77", StatusCode::NOT_FOUND, "there is no build shop-77"),
+        ("/p/demo/c/shop?env=moon", StatusCode::NOT_FOUND, "there is no environment moon"),
+        ("/p/Nonsense!", StatusCode::BAD_REQUEST, "may hold only"),
+        ("/assets/other.js", StatusCode::NOT_FOUND, "no asset"),
+    ] {
+        let answer = site.get(path, &cookie).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.body.contains(word), "{path}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_action_asks_delivery_and_shows_what_came_of_it() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    let csrf = site.get("/p/demo", &cookie).await.csrf();
+    let (suspended, resumed) = (
+        format!("/p/demo?env=staging&suspended=true&commit={COMMIT}"),
+        format!("/p/demo?env=staging&suspended=false&commit={COMMIT}"),
+    );
+    for (action, fields, shown, asked) in [
+        (
+            "promote",
+            "component=shop&build=shop-3&environment=staging&reason=+it+is+time+",
+            "/p/demo/promotions/staging-shop-1",
+            "ada promotes shop-3 to staging: it is time",
+        ),
+        (
+            "promote",
+            "component=shop&build=&environment=prod",
+            "/p/demo/promotions/staging-shop-1",
+            "ada promotes  to prod: ",
+        ),
+        (
+            "rollback",
+            "component=shop&build=shop-1&environment=staging",
+            "/p/demo/promotions/staging-rollback-1",
+            "ada rolls staging back to shop-1: ",
+        ),
+        ("suspend", "environment=staging&suspend=true", &suspended, "ada sets suspend of staging to true"),
+        ("suspend", "environment=staging&suspend=false", &resumed, "ada sets suspend of staging to false"),
+    ] {
+        let answer =
+            site.post(&format!("/p/demo/{action}"), &cookie, &origin(), &format!("csrf={csrf}&{fields}")).await;
+        assert_eq!((answer.status, answer.header(header::LOCATION)), (StatusCode::SEE_OTHER, shown), "{}", answer.body);
+        assert_eq!(site.world.asked().last().map(String::as_str), Some(asked));
+        assert_eq!(site.get(shown, &cookie).await.status, StatusCode::OK);
+    }
+    assert!(site.get(&suspended, &cookie).await.body.contains("staging is suspended, by commit"));
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_under_the_hash_of_their_content() {
+    let site = Site::new();
+    let page = site.get("/sign-in", "").await.body;
+    for (before, media_type) in [
+        ("rel=\"stylesheet\" href=\"", "text/css"),
+        ("<script src=\"", "text/javascript"),
+        ("rel=\"icon\" href=\"", "image/svg+xml"),
+    ] {
+        let address = page.split_once(before).unwrap().1.split_once('"').unwrap().0;
+        let asset = site.get(address, "").await;
+        assert_eq!(asset.status, StatusCode::OK, "{address}");
+        assert!(asset.header(header::CONTENT_TYPE).starts_with(media_type));
+        assert!(asset.header(header::CACHE_CONTROL).contains("immutable"));
+    }
+    for foreign in ["http://", "https://", "style=\"", "onclick"] {
+        assert!(!page.contains(foreign), "{foreign} stands in {page}");
+    }
+}
