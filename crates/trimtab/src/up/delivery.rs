@@ -51,7 +51,12 @@ where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
 {
     let found = Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await;
-    found.map_err(unavailable)?.items.into_iter().map(|object| serde_json::to_value(object).map_err(unavailable)).collect()
+    found
+        .map_err(unavailable)?
+        .items
+        .into_iter()
+        .map(|object| serde_json::to_value(object).map_err(unavailable))
+        .collect()
 }
 
 #[async_trait]
