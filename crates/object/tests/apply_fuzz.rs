@@ -19,7 +19,7 @@ fn sequences_end_as_in_the_original() {
 
 #[test]
 #[ignore = "by hand: needs a file made by the original, named by APPLY_SEQUENCES"]
-fn many_sequences_end_as_in_the_original() {
+fn by_hand_many_sequences_end_as_in_the_original() {
     let file = std::env::var("APPLY_SEQUENCES").expect("APPLY_SEQUENCES names a file");
     check(std::fs::read_to_string(file).expect("it can be read").lines());
 }

@@ -28,7 +28,7 @@ fn writes_as_go_does() {
 /// More cases than are committed: a file of lines of the same form.
 #[test]
 #[ignore = "by hand: needs a file made by the original, named by YAML_CASES"]
-fn writes_as_go_does_at_length() {
+fn by_hand_writes_as_go_does_at_length() {
     let file = std::env::var("YAML_CASES").expect("YAML_CASES names a file");
     check_written(&std::fs::read_to_string(file).expect("it can be read"));
 }
