@@ -127,8 +127,8 @@ impl Board {
                 @if let Some(held) = &environment.held {
                     p.notice {
                         (sign("Held", Tone::Warn)) " "
-                        strong { (environment.name) } ": " (held.change) ", by " (held.author) " in "
-                        code title=(held.commit) { (held.commit.short()) } ": " (held.reason)
+                        strong { (environment.name) } ": " (held.change) ", by " (held.author) ": " (held.reason) " "
+                        code title=(held.commit) { (held.commit.short()) }
                     }
                 }
                 @if let Some(error) = &environment.error {
@@ -205,12 +205,12 @@ impl Board {
     }
 }
 
-/// Who changed last what runs there.
+/// Who changed last what runs there. A movement without a component is of all of them; without a promotion it moved none.
 pub fn last_change<'a>(journal: &'a [Entry], environment: &Environment, component: &Component) -> Option<&'a Entry> {
     journal.iter().find(|entry| {
         entry.kind == EntryKind::Admitted
             && entry.environment.as_ref() == Some(environment)
-            && entry.component.as_ref().is_none_or(|of| of == component)
+            && entry.component.as_ref().map_or(entry.promotion.is_some(), |of| of == component)
     })
 }
 
