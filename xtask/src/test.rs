@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", "busybox"),
     ("openssh-client", "ssh-keygen"),
     ("debootstrap", "debootstrap"),
+    ("chromium", "chromium"),
 ];
 
 /// What may be left out without failing, by the name of the step.

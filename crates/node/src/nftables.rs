@@ -5,7 +5,7 @@
 
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 /// A table of the `ip` family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,31 +16,20 @@ pub struct Table {
     pub chains: Vec<Chain>,
 }
 
-/// A base chain.
+/// A base chain that translates addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     pub name: String,
     pub hook: Hook,
     /// Lower runs first; -100 is where destinations are translated, 100 where sources are.
     pub priority: i32,
-    pub kind: Kind,
     pub rules: Vec<Rule>,
 }
 
-/// Where the kernel asks a chain.
+/// Where the kernel asks a chain; the numbers are its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
-    Prerouting = 0,
-    Forward = 2,
-    Output = 3,
     Postrouting = 4,
-}
-
-/// What a chain may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Nat,
-    Filter,
 }
 
 /// All conditions hold: the verdict applies.
@@ -55,14 +44,8 @@ pub struct Rule {
 pub enum Match {
     /// Source address within a network, given as address and prefix length.
     Source(Ipv4Addr, u8),
-    /// Destination address within a network.
-    Destination(Ipv4Addr, u8),
     /// Destination address outside of a network.
     DestinationNot(Ipv4Addr, u8),
-    /// Protocol (6 TCP, 17 UDP) and destination port.
-    Port(u8, u16),
-    /// True for one of so many new connections, at random.
-    OneOf(u32),
 }
 
 /// What happens to a packet.
@@ -70,12 +53,6 @@ pub enum Match {
 pub enum Verdict {
     /// Its source becomes the address of the link that it leaves by.
     Masquerade,
-    /// Its destination becomes this.
-    Destination(SocketAddrV4),
-    /// It is refused with "port unreachable".
-    Reject,
-    /// It passes this chain.
-    Accept,
 }
 
 /// Replaces the table of this name, or creates it, in one step.
@@ -116,9 +93,8 @@ const REQUEST: u16 = 0x1;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
-/// First 16-byte register, and a second one for ports.
+/// The first 16-byte register.
 const REGISTER: u32 = 1;
-const REGISTER_PORT: u32 = 2;
 
 /// Attributes of netlink messages: length, type, payload, padded to four bytes.
 #[derive(Default)]
@@ -163,44 +139,18 @@ impl Attributes {
         let data = data.nest(4, Attributes::default().put(1, &mask)).nest(5, Attributes::default().put(1, &[0; 4]));
         self.payload(1, offset, 4).expression("bitwise", data).compare(operation, &value)
     }
-    fn immediate(self, register: u32, value: &[u8]) -> Self {
-        let data = Attributes::default().number(1, register).nest(2, Attributes::default().put(1, value));
-        self.expression("immediate", data)
-    }
 }
 
 fn condition(attributes: Attributes, condition: &Match) -> Attributes {
     match condition {
         Match::Source(address, prefix) => attributes.network(12, 0, *address, *prefix),
-        Match::Destination(address, prefix) => attributes.network(16, 0, *address, *prefix),
         Match::DestinationNot(address, prefix) => attributes.network(16, 1, *address, *prefix),
-        Match::Port(protocol, port) => {
-            let l4proto = Attributes::default().number(2, 16).number(1, REGISTER);
-            let attributes = attributes.expression("meta", l4proto).compare(0, &[*protocol]);
-            attributes.payload(2, 2, 2).compare(0, &port.to_be_bytes())
-        }
-        Match::OneOf(count) => {
-            let data = Attributes::default().number(1, REGISTER).number(2, (*count).max(1)).number(3, 1).number(4, 0);
-            attributes.expression("numgen", data).compare(0, &0u32.to_ne_bytes())
-        }
     }
 }
 
 fn verdict(attributes: Attributes, verdict: &Verdict) -> Attributes {
     match verdict {
         Verdict::Masquerade => attributes.expression("masq", Attributes::default()),
-        Verdict::Destination(to) => {
-            let nat = Attributes::default().number(1, 1).number(2, u32::from(FAMILY_IPV4));
-            let nat = nat.number(3, REGISTER).number(5, REGISTER_PORT);
-            let attributes = attributes.immediate(REGISTER, &to.ip().octets());
-            attributes.immediate(REGISTER_PORT, &to.port().to_be_bytes()).expression("nat", nat)
-        }
-        Verdict::Reject => attributes.expression("reject", Attributes::default().number(1, 0).put(2, &[3])),
-        Verdict::Accept => {
-            let code = Attributes::default().number(1, 1);
-            let data = Attributes::default().number(1, 0).nest(2, Attributes::default().nest(2, code));
-            attributes.expression("immediate", data)
-        }
     }
 }
 
@@ -240,12 +190,8 @@ impl Batch {
     }
 
     fn chain(&mut self, table: &str, chain: &Chain) {
-        let kind = match chain.kind {
-            Kind::Nat => "nat",
-            Kind::Filter => "filter",
-        };
         let hook = Attributes::default().number(1, chain.hook as u32).put(2, &chain.priority.to_be_bytes());
-        let attributes = Attributes::default().text(1, table).text(3, &chain.name).nest(4, hook).text(7, kind);
+        let attributes = Attributes::default().text(1, table).text(3, &chain.name).nest(4, hook).text(7, "nat");
         self.nftables(NEW_CHAIN, CREATE, &attributes);
     }
 

@@ -1,7 +1,7 @@
 //! The way out of the machine for Pods: forwarding and masquerade.
 
 use crate::error::Error;
-use crate::nftables::{self, Chain, Hook, Kind, Match, Rule, Table, Verdict};
+use crate::nftables::{self, Chain, Hook, Match, Rule, Table, Verdict};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -21,13 +21,7 @@ fn table(instance: &str) -> String {
 pub(super) fn install(instance: &str, subnet: Ipv4Addr) -> Result<bool, Error> {
     let leaving = vec![Match::Source(subnet, PREFIX), Match::DestinationNot(subnet, PREFIX)];
     let rule = Rule { when: leaving, then: Verdict::Masquerade };
-    let chain = Chain {
-        name: "postrouting".into(),
-        hook: Hook::Postrouting,
-        priority: 100,
-        kind: Kind::Nat,
-        rules: vec![rule],
-    };
+    let chain = Chain { name: "postrouting".into(), hook: Hook::Postrouting, priority: 100, rules: vec![rule] };
     match nftables::replace(&Table { name: table(instance), chains: vec![chain] }) {
         Ok(()) => Ok(true),
         Err(error) if absent(&error) => Ok(false),

@@ -44,6 +44,10 @@ pub(crate) trait Runtime: Send + Sync + 'static {
     async fn recover(&self, pod: &Pod) -> Result<Recovered, Error>;
     /// Removes everything of Pods that are not in this set of uids.
     async fn retain(&self, uids: &HashSet<String>) -> Result<(), Error>;
+    /// True if nothing listens on the addresses of Pods: asking them over the network would be pointless.
+    fn is_simulated(&self) -> bool {
+        false
+    }
 }
 
 /// When to fetch an image.

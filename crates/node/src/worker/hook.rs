@@ -25,6 +25,9 @@ pub(super) async fn run(
     id: &str,
     address: Option<IpAddr>,
 ) -> Result<(), String> {
+    if context.runtime.is_simulated() {
+        return Ok(());
+    }
     if let Some(exec) = &handler.exec {
         return self::exec(context, id, exec.command.as_deref().unwrap_or_default(), HOOK_LIMIT).await;
     }

@@ -204,8 +204,9 @@ impl web::Delivery for Delivery {
     }
 
     async fn down(&self) -> web::Result<()> {
-        self.node.stop_all().await.map_err(unavailable)?;
+        // The gateway first: an address of a Pod that is gone could lead off this machine.
         self.gateway.stop().await.map_err(unavailable)?;
+        self.node.stop_all().await.map_err(unavailable)?;
         self.down.cancel();
         Ok(())
     }

@@ -1,75 +1,118 @@
 //! A crash before or after any durable write loses nothing that was acknowledged, and does nothing twice.
 
 use crate::harness::Home;
-use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// One push, one promotion, one rollback; the control process may die at any time in between and is started again.
-fn journey(home: &mut Home, mut step: impl FnMut(&mut Home, &str)) {
-    let page = home.path().join("hello/public/index.html");
-    step(home, "trimtab init && git config user.name Ada && git config user.email ada@example.com");
-    step(home, "git push -q trimtab main");
-    home.eventually("hello-1 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-1"));
-    step(home, "trimtab promote hello --to staging");
-    home.eventually("hello-1 is healthy in staging", || home.healthy("staging").as_deref() == Some("hello-1"));
-    fs::write(page, "two").unwrap();
-    step(home, "git commit -qam two || true; git push -q trimtab main");
-    home.eventually("hello-2 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-2"));
-    step(home, "trimtab promote hello --build hello-2 --to staging");
-    home.eventually("hello-2 is healthy in staging", || home.healthy("staging").as_deref() == Some("hello-2"));
+/// A home whose control process dies once, at a failpoint, and is started again by whoever notices.
+struct Fragile {
+    home: Home,
+    died: bool,
+}
+
+impl Fragile {
+    fn open(failpoint: &str) -> Self {
+        let mut fragile = Self { home: Home::empty(), died: false };
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello");
+        fragile.home.sh("", &format!("cp -r {} hello", example.display())).ok();
+        fragile.home.start(&[("TRIMTAB_FAILPOINT", failpoint)]);
+        fragile.revive();
+        fragile
+    }
+
+    fn revive(&mut self) {
+        if self.home.has_ended() {
+            self.died = true;
+            self.home.start(&[]);
+        }
+    }
+
+    /// A command that a crash interrupts is given again, as a person would.
+    fn step(&mut self, script: &str) {
+        for _ in 0..5 {
+            let said = self.home.sh("hello", script);
+            self.revive();
+            if said.code == 0 {
+                return;
+            }
+        }
+        panic!("{script} does not succeed: {}\n{}", self.home.sh("hello", script).text, self.home.log());
+    }
+
+    fn healthy(&mut self, environment: &str, build: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.home.healthy(environment).as_deref() != Some(build) {
+            self.revive();
+            assert!(
+                Instant::now() < deadline,
+                "{build} in {environment}: {}\n{}",
+                self.home.trimtab(&["status"]).text,
+                self.home.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Two pushes and two promotions.
+fn journey(failpoint: &str) -> Fragile {
+    let mut one = Fragile::open(failpoint);
+    one.step("trimtab init && git config user.name Ada && git config user.email ada@example.com");
+    one.step("git push -q trimtab main");
+    one.healthy("dev", "hello-1");
+    one.step("trimtab promote hello --build hello-1 --to staging");
+    one.healthy("staging", "hello-1");
+    one.step("echo two > public/index.html; git commit -qam two || true; git push -q trimtab main");
+    one.healthy("dev", "hello-2");
+    one.step("trimtab promote hello --build hello-2 --to staging");
+    one.healthy("staging", "hello-2");
+    one
 }
 
 /// Every movement is one commit, whatever happened on the way.
-fn one_commit_per_movement(home: &Home) {
+fn one_commit_per_movement(home: &Home, failpoint: &str) {
     home.config();
-    for (path, expect) in [("environments/dev/hello.yaml", "2"), ("environments/staging/hello.yaml", "2")] {
-        let count = home.sh("config", &format!("git log --oneline -- {path} | wc -l")).ok();
+    for environment in ["dev", "staging"] {
+        let log = home.sh("config", &format!("git log --format=%s -- environments/{environment}/hello.yaml")).ok();
+        assert_eq!(log.lines().count(), 2, "{failpoint}: {environment}: {log}\n{}", home.trimtab(&["history"]).text);
+        let admitted = |e: &&serde_json::Value| {
+            e["kind"] == "admitted" && e["environment"] == environment && !e["build"].is_null()
+        };
+        let history = home.history();
         assert_eq!(
-            count.trim(),
-            expect,
-            "{path}: {}\n{}",
-            home.sh("config", "git log --stat").text,
+            history.iter().filter(admitted).count(),
+            2,
+            "{failpoint}: {environment}: {}",
             home.trimtab(&["history"]).text
         );
     }
-    let admitted = home.history().iter().filter(|e| e["kind"] == "admitted" && e["environment"] == "staging").count();
-    // The empty state of the new environment may have an admission of its own.
-    assert!((2..=3).contains(&admitted), "{}", home.trimtab(&["history"]).text);
+    assert_eq!(
+        home.history().iter().filter(|e| e["kind"] == "repaired").count(),
+        0,
+        "{failpoint}: a crash is no drift: {}",
+        home.trimtab(&["history"]).text
+    );
+}
+
+/// Unpacking is for containers, which a simulated node does not run: the crate's own tests hit these.
+fn needs_containers(failpoint: &str) -> bool {
+    failpoint.starts_with("oci.layer.") || failpoint.starts_with("oci.unpack.")
 }
 
 #[test]
 fn every_failpoint_is_recovered() {
-    let failpoints: Vec<&str> = [apiserver::FAILPOINTS, source::FAILPOINTS, oci::FAILPOINTS].concat();
-    assert!(failpoints.len() >= 6, "{failpoints:?}");
+    let all = [apiserver::FAILPOINTS, source::FAILPOINTS, oci::FAILPOINTS].concat();
+    let all: Vec<&str> = all.into_iter().filter(|f| !needs_containers(f)).collect();
+    assert!(all.len() >= 10, "{all:?}");
     let mut never_hit = Vec::new();
-    for failpoint in failpoints {
-        let mut home = Home::empty();
-        let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello");
-        home.sh("", &format!("cp -r {} hello", example.display())).ok();
-        home.start(&[("TRIMTAB_FAILPOINT", failpoint)]);
-        let mut hit = false;
-        if home.has_ended() {
-            (hit, _) = (true, home.start(&[]));
-        }
-        journey(&mut home, |home, script| {
-            // A command that a crash interrupted is given again, as a person would.
-            for _ in 0..3 {
-                let said = home.sh("hello", script);
-                if home.has_ended() {
-                    hit = true;
-                    home.start(&[]);
-                }
-                if said.code == 0 {
-                    return;
-                }
-            }
-            panic!("{failpoint}: {script} does not succeed: {}\n{}", home.sh("hello", script).text, home.log());
-        });
-        one_commit_per_movement(&home);
-        if !hit {
+    for failpoint in all {
+        let one = journey(failpoint);
+        one_commit_per_movement(&one.home, failpoint);
+        if !one.died {
             never_hit.push(failpoint);
         }
     }
-    assert!(never_hit.is_empty(), "these failpoints are not on the way of the story: {never_hit:?}");
+    assert!(never_hit.is_empty(), "not on the way of a push and a promotion: {never_hit:?}");
 }
 
 #[test]

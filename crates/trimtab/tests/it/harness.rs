@@ -57,6 +57,13 @@ impl Home {
         home
     }
 
+    /// With a running instance that runs containers. Needs root.
+    pub fn up_with_containers() -> Self {
+        let mut home = Self::empty();
+        home.spawn(&["up", "--listen", "127.0.0.1:0"], &[]);
+        home
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -91,15 +98,23 @@ impl Home {
         self.command("bash").current_dir(self.path().join(directory)).args(["-c", script]).output().unwrap().into()
     }
 
-    /// Starts the control process and waits until it answers, or has ended (a failpoint).
+    /// Starts the control process, with simulated Pods, and waits until it answers, or has ended (a failpoint).
     pub fn start(&mut self, environment: &[(&str, &str)]) {
+        self.spawn(&["up", "--simulate", "--listen", "127.0.0.1:0"], environment);
+    }
+
+    fn spawn(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.path().join("up.log")).unwrap();
         let mut command = self.command("trimtab");
-        command.args(["up", "--simulate", "--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
+        command.args(arguments).envs(environment.iter().copied());
         self.process = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
-        while !self.has_ended() && self.trimtab(&["status", "--project", "none"]).code == 5 {
+        let answers = |home: &Self| {
+            home.data().join("instance.json").exists() && home.trimtab(&["status", "--project", "none"]).code == 3
+        };
+        while !self.has_ended() && !answers(self) {
             assert!(Instant::now() < deadline, "up does not answer: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
