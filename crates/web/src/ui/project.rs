@@ -81,19 +81,21 @@ impl Board {
                     pre.command { "git push trimtab main" }
                 }
             }
-            table.board {
-                caption.sr { "What runs where" }
-                thead {
-                    tr {
-                        th scope="col" { span.sr { "Component" } }
-                        @for environment in &self.status.environments { (self.column(session, environment)) }
-                    }
-                }
-                tbody {
-                    @for component in &self.components {
+            div.boards {
+                table.board {
+                    caption.sr { "What runs where" }
+                    thead {
                         tr {
-                            th scope="row" { a href=(component_path(project, component, None)) { (component) } }
-                            @for environment in &self.status.environments { (self.cell(session, environment, component)) }
+                            th scope="col" { span.sr { "Component" } }
+                            @for environment in &self.status.environments { (self.column(session, environment)) }
+                        }
+                    }
+                    tbody {
+                        @for component in &self.components {
+                            tr {
+                                th scope="row" { a href=(component_path(project, component, None)) { (component) } }
+                                @for environment in &self.status.environments { (self.cell(session, environment, component)) }
+                            }
                         }
                     }
                 }

@@ -73,14 +73,21 @@ fn status() -> Value {
             "url": "http://shop.dev.demo.localhost:7180/", "drifted": health != "Healthy",
         })
     };
-    json!({
+    // More than a screen is wide.
+    let regions = (1..=5).map(|number| {
+        let name = format!("region-{number}");
+        json!({ "name": name, "production": true, "strategy": "Manual", "suspended": false, "components": [] })
+    });
+    let mut status = json!({
         "project": "demo",
         "environments": [
             { "name": "dev", "production": false, "strategy": "Auto", "suspended": false, "components": [running("shop-3", "Healthy")] },
             { "name": "staging", "production": false, "strategy": "Manual", "suspended": true, "components": [running("shop-2", "Degraded")] },
             { "name": "prod", "production": true, "strategy": "Manual", "suspended": false, "components": [], "held": held },
         ],
-    })
+    });
+    status["environments"].as_array_mut().unwrap().extend(regions);
+    status
 }
 
 fn build(number: u64, phase: &str, message: &str) -> Value {
