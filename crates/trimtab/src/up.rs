@@ -158,8 +158,9 @@ impl Control {
         let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
-        let router =
-            web::router(Arc::new(app), tokens.clone(), sessions).merge(source.router(tokens)).fallback_service(registry);
+        let router = web::router(Arc::new(app), tokens.clone(), sessions)
+            .merge(source.router(tokens))
+            .fallback_service(registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
             axum::serve(control, router)
@@ -174,8 +175,7 @@ impl Control {
     pub fn print_addresses(&self, output: Output) {
         let Instance { gateway, control, kubernetes, .. } = &self.instance;
         let data = self.layout.root().display();
-        let value =
-            json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "browser": self.sign_in, "simulated": self.simulated });
+        let value = json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "browser": self.sign_in, "simulated": self.simulated });
         output.print(&value, |_| {
             let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
             text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  Kubernetes   https://{kubernetes}\n  data         {data}\n"));

@@ -51,7 +51,12 @@ where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
 {
     let found = Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await;
-    found.map_err(unavailable)?.items.into_iter().map(|object| serde_json::to_value(object).map_err(unavailable)).collect()
+    found
+        .map_err(unavailable)?
+        .items
+        .into_iter()
+        .map(|object| serde_json::to_value(object).map_err(unavailable))
+        .collect()
 }
 
 #[async_trait]
@@ -133,10 +138,6 @@ impl web::Delivery for Delivery {
     async fn build_log(&self, project: &Project, build: &BuildId, follow: bool) -> web::Result<Text> {
         let parts = self.reconciler.build_log(project, build, follow).await.map_err(refusal)?;
         Ok(parts.map(|text| Ok(text.into())).boxed())
-    }
-
-    async fn promotions(&self, project: &Project) -> web::Result<Vec<Promotion>> {
-        self.reconciler.promotions(project).await.map_err(refusal)
     }
 
     async fn resources(&self, project: &Project, environment: &Environment) -> web::Result<Resources> {

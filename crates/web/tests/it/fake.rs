@@ -258,9 +258,6 @@ impl Delivery for World {
     async fn build_log(&self, project: &Project, _: &BuildId, _: bool) -> Result<Text> {
         only(project, lines("step 1/2 FROM trimtab/static\nstep 2/2 COPY <public> /srv\n"))
     }
-    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>> {
-        only(project, Vec::new())
-    }
     async fn resources(&self, project: &Project, _: &Environment) -> Result<Resources> {
         only(project, resources())
     }
