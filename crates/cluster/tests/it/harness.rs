@@ -49,7 +49,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some((server, _)) = &self.embedded {
-            server.stop();
+            let server = server.clone();
+            tokio::spawn(async move { server.shutdown().await });
         }
     }
 }

@@ -157,7 +157,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Self::Embedded { server, .. } = self {
-            server.stop();
+            let server = server.clone();
+            tokio::spawn(async move { server.shutdown().await });
         }
     }
 }

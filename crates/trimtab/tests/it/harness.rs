@@ -166,9 +166,6 @@ impl Home {
         self.path().join("config")
     }
 
-    pub fn status(&self) -> Value {
-        serde_json::from_str(&self.trimtab(&["status", "--output", "json"]).ok()).unwrap()
-    }
     pub fn history(&self) -> Vec<Value> {
         serde_json::from_str(&self.trimtab(&["history", "--output", "json", "-n", "1000"]).ok()).unwrap()
     }
