@@ -10,7 +10,7 @@ use model::flow::Repository;
 use model::journal::Entry;
 use model::names::workload_namespace;
 use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
 use reconcile::{Reconciler, Refusal};
 use serde_json::Value;
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use model::flow::Health;
 use model::journal::Entry;
 use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
