@@ -5,7 +5,7 @@ use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
 use model::{CommitId, Environment};
 use promote::{Reading, State};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// So many commits are remembered, each a few KiB.
@@ -78,7 +78,41 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
             environments.insert(environment.clone(), Err(vec![missing]));
         }
     }
+    for (environment, problem) in wrong_order(&environments) {
+        environments.insert(environment, Err(vec![problem]));
+    }
     Config { project, environments }
+}
+
+/// Environments whose `promotion.from` leads nowhere, or in a circle.
+fn wrong_order(environments: &BTreeMap<Environment, Reading>) -> Vec<(Environment, String)> {
+    let before = |name: &Environment| match environments.get(name) {
+        Some(Ok(state)) => state.file.promotion.from.as_slice(),
+        _ => &[],
+    };
+    let mut wrong = Vec::new();
+    for name in environments.keys() {
+        let file = format!("environments/{name}.yaml: promotion.from");
+        if let Some(unknown) = before(name).iter().find(|other| !environments.contains_key(*other)) {
+            let known: Vec<&str> = environments.keys().map(Environment::as_str).collect();
+            wrong.push((
+                name.clone(),
+                format!("{file}: there is no environment {unknown}; there is: {}", known.join(", ")),
+            ));
+            continue;
+        }
+        let (mut seen, mut next) = (BTreeSet::new(), before(name).to_vec());
+        while let Some(other) = next.pop() {
+            if other == *name {
+                wrong.push((name.clone(), format!("{file}: {name} would have to come before itself")));
+                break;
+            }
+            if seen.insert(other.clone()) {
+                next.extend_from_slice(before(&other));
+            }
+        }
+    }
+    wrong
 }
 
 /// Name of the file that describes a component.
@@ -168,6 +202,27 @@ mod tests {
         assert!(prod[0].starts_with("environments/prod.yaml:1") && prod[0].contains("Sometimes"), "{prod:?}");
         let qa = config.environments[&"qa".parse().unwrap()].as_ref().unwrap_err();
         assert!(qa[0].contains("environments/qa.yaml is missing"), "{qa:?}");
+    }
+
+    #[test]
+    fn environments_stand_in_an_order() {
+        let file = |from: &str| format!("promotion: {{from: [{from}]}}\n");
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev, qa, staging, prod]\n"),
+            ("environments/dev.yaml", "promotion: {strategy: Auto}\n"),
+            ("environments/qa.yaml", &file("dev, nowhere")),
+            ("environments/staging.yaml", &file("dev, prod")),
+            ("environments/prod.yaml", &file("staging")),
+        ]));
+        let problems = config.problems();
+        assert_eq!(
+            problems,
+            [
+                "environments/prod.yaml: promotion.from: prod would have to come before itself",
+                "environments/qa.yaml: promotion.from: there is no environment nowhere; there is: dev, prod, qa, staging",
+                "environments/staging.yaml: promotion.from: staging would have to come before itself",
+            ]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::progress::Log;
 use crate::project::Handle;
 use crate::requests::Refusal;
 use futures::Stream;
-use model::{Build, BuildId, Project, Promotion};
+use model::{Build, BuildId, Project};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
@@ -20,14 +20,6 @@ impl Reconciler {
         let mut builds = view.facts.builds.clone();
         builds.sort_by_key(|build| std::cmp::Reverse((build.spec.created, build.spec.build.number)));
         Ok(builds)
-    }
-
-    /// All promotions of a project, newest first.
-    pub async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>, Refusal> {
-        let (_, view) = self.look(project).await?;
-        let mut promotions = view.facts.promotions.clone();
-        promotions.sort_by_key(|promotion| std::cmp::Reverse(promotion.spec.created));
-        Ok(promotions)
     }
 
     /// Something whenever anything that people look at has changed, in this project or in any.

@@ -140,8 +140,6 @@ pub trait Delivery: Send + Sync {
     async fn builds(&self, project: &Project) -> Result<Vec<Build>>;
     /// A build's log: what is there and, with `follow`, what comes until it ends.
     async fn build_log(&self, project: &Project, build: &BuildId, follow: bool) -> Result<Text>;
-    /// All promotions, newest first.
-    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>>;
     /// What stands in the cluster for an environment.
     async fn resources(&self, project: &Project, environment: &Environment) -> Result<Resources>;
     /// Something whenever a page about this project, or about all, may look different.

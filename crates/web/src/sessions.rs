@@ -88,10 +88,10 @@ impl Sessions {
         let mut state = self.state();
         let link = state.links.remove(&hash(code)).filter(|link| link.ends > now)?;
         make_room(&mut state.sessions, SESSIONS_MAX, now, |session| session.ends);
-        let secret_ = secret();
+        let token = secret();
         let session = Session { actor: link.actor, csrf: secret(), ends: now + SESSION_LIFE };
-        state.sessions.insert(hash(&secret_), session);
-        Some(secret_)
+        state.sessions.insert(hash(&token), session);
+        Some(token)
     }
 
     fn session_at(&self, secret: &str, now: Instant) -> Option<Session> {

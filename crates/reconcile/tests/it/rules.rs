@@ -370,3 +370,70 @@ async fn a_crash_between_any_two_effects_changes_nothing() {
     }
     assert!(crashes > 5, "only {crashes} effects: the fuse does not work");
 }
+
+#[tokio::test]
+async fn suspending_by_request_is_one_commit_that_keeps_the_rest_of_the_file() {
+    let shop = Shop::open().await;
+    let file = "# care is taken here\nproduction: true # really\npromotion: {from: [staging]}\n";
+    shop.edit("prod: by hand", &[("environments/prod.yaml", Some(file))]);
+    let suspended = async |wanted: bool| {
+        shop.eventually(&format!("prod is suspended: {wanted}"), async || {
+            let Ok(status) = shop.reconciler.status(&shop.project()).await else { return false };
+            status.environments.iter().any(|e| e.name.as_str() == "prod" && e.suspended == wanted)
+        })
+        .await;
+    };
+    let suspend = async |wanted: bool| shop.reconciler.suspend(&shop.project(), &name("prod"), wanted, "ada").await;
+    suspended(false).await;
+    let before = shop.world.commits(&shop.config(), "environments/prod.yaml").len();
+    assert!(suspend(true).await.unwrap().is_some());
+    suspended(true).await;
+    assert_eq!(shop.world.file(&shop.config(), "environments/prod.yaml").unwrap(), format!("{file}suspend: true\n"));
+    assert_eq!(suspend(true).await.unwrap(), None, "it stands so already");
+    assert!(suspend(false).await.unwrap().is_some());
+    suspended(false).await;
+    assert_eq!(shop.world.file(&shop.config(), "environments/prod.yaml").unwrap(), format!("{file}suspend: false\n"));
+    let commits = shop.world.commits(&shop.config(), "environments/prod.yaml");
+    assert_eq!(commits.len(), before + 2);
+    assert_eq!((commits[0].author.as_str(), commits[0].subject.as_str()), ("ada", "prod: resume"));
+    assert!(shop.reconciler.suspend(&shop.project(), &name("moon"), true, "ada").await.is_err());
+}
+
+#[tokio::test]
+async fn a_build_log_is_followed_to_its_end_and_can_be_read_after_it() {
+    let shop = Shop::open().await;
+    shop.push("HOLD");
+    let build: model::BuildId = name("web-1");
+    shop.eventually("web-1 runs", async || shop.world.record(model::records::Kind::Build, "web-1").is_some()).await;
+    shop.eventually("web-1 is known", async || {
+        shop.reconciler.builds(&shop.project()).await.is_ok_and(|builds| !builds.is_empty())
+    })
+    .await;
+    let log = async |follow: bool| shop.reconciler.build_log(&shop.project(), &build, follow).await.unwrap();
+    let mut followed = Box::pin(log(true).await);
+    assert_eq!(followed.next().await.as_deref(), Some("step 1/1 FROM scratch\n"));
+    let now: Vec<String> = log(false).await.collect().await;
+    assert_eq!(now, ["step 1/1 FROM scratch\n"]);
+    shop.world.release.notify_one();
+    let rest: Vec<String> = tokio::time::timeout(Duration::from_secs(30), followed.collect()).await.expect("it ends");
+    assert_eq!(rest, ["released\n"]);
+    shop.healthy("dev", "web-1").await;
+    for follow in [true, false] {
+        let whole: Vec<String> = log(follow).await.collect().await;
+        assert_eq!(whole, ["step 1/1 FROM scratch\nreleased\n"]);
+    }
+    assert!(shop.reconciler.build_log(&shop.project(), &name("web-9"), true).await.is_err());
+}
+
+#[tokio::test]
+async fn who_looks_is_told_of_every_change() {
+    let shop = Shop::open().await;
+    shop.eventually("the project is there", async || shop.reconciler.status(&shop.project()).await.is_ok()).await;
+    let mut of_it = Box::pin(shop.reconciler.changes(Some(&shop.project())).unwrap());
+    let mut of_all = Box::pin(shop.reconciler.changes(None).unwrap());
+    shop.push("one");
+    for changes in [&mut of_it as &mut (dyn futures::Stream<Item = ()> + Unpin), &mut of_all] {
+        tokio::time::timeout(Duration::from_secs(30), changes.next()).await.expect("a change is told");
+    }
+    assert!(shop.reconciler.changes(Some(&name("moon"))).is_err());
+}

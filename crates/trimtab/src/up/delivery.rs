@@ -10,7 +10,7 @@ use model::flow::Repository;
 use model::journal::Entry;
 use model::names::workload_namespace;
 use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
 use reconcile::{Reconciler, Refusal};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -138,10 +138,6 @@ impl web::Delivery for Delivery {
     async fn build_log(&self, project: &Project, build: &BuildId, follow: bool) -> web::Result<Text> {
         let parts = self.reconciler.build_log(project, build, follow).await.map_err(refusal)?;
         Ok(parts.map(|text| Ok(text.into())).boxed())
-    }
-
-    async fn promotions(&self, project: &Project) -> web::Result<Vec<Promotion>> {
-        self.reconciler.promotions(project).await.map_err(refusal)
     }
 
     async fn resources(&self, project: &Project, environment: &Environment) -> web::Result<Resources> {

@@ -81,19 +81,21 @@ impl Board {
                     pre.command { "git push trimtab main" }
                 }
             }
-            table.board {
-                caption.sr { "What runs where" }
-                thead {
-                    tr {
-                        th scope="col" { span.sr { "Component" } }
-                        @for environment in &self.status.environments { (self.column(session, environment)) }
-                    }
-                }
-                tbody {
-                    @for component in &self.components {
+            div.boards {
+                table.board {
+                    caption.sr { "What runs where" }
+                    thead {
                         tr {
-                            th scope="row" { a href=(component_path(project, component, None)) { (component) } }
-                            @for environment in &self.status.environments { (self.cell(session, environment, component)) }
+                            th scope="col" { span.sr { "Component" } }
+                            @for environment in &self.status.environments { (self.column(session, environment)) }
+                        }
+                    }
+                    tbody {
+                        @for component in &self.components {
+                            tr {
+                                th scope="row" { a href=(component_path(project, component, None)) { (component) } }
+                                @for environment in &self.status.environments { (self.cell(session, environment, component)) }
+                            }
                         }
                     }
                 }
@@ -127,8 +129,8 @@ impl Board {
                 @if let Some(held) = &environment.held {
                     p.notice {
                         (sign("Held", Tone::Warn)) " "
-                        strong { (environment.name) } ": " (held.change) ", by " (held.author) " in "
-                        code title=(held.commit) { (held.commit.short()) } ": " (held.reason)
+                        strong { (environment.name) } ": " (held.change) ", by " (held.author) ": " (held.reason) " "
+                        code title=(held.commit) { (held.commit.short()) }
                     }
                 }
                 @if let Some(error) = &environment.error {
@@ -205,12 +207,12 @@ impl Board {
     }
 }
 
-/// Who changed last what runs there.
+/// Who changed last what runs there. A movement without a component is of all of them; without a promotion it moved none.
 pub fn last_change<'a>(journal: &'a [Entry], environment: &Environment, component: &Component) -> Option<&'a Entry> {
     journal.iter().find(|entry| {
         entry.kind == EntryKind::Admitted
             && entry.environment.as_ref() == Some(environment)
-            && entry.component.as_ref().is_none_or(|of| of == component)
+            && entry.component.as_ref().map_or(entry.promotion.is_some(), |of| of == component)
     })
 }
 

@@ -64,6 +64,10 @@ impl Browser {
 
     /// One command; panics with what the browser answers if that is an error.
     pub async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.attempt(method, params).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn attempt(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next += 1;
         let id = self.next;
         let mut command = json!({ "id": id, "method": method, "params": params });
@@ -82,8 +86,10 @@ impl Browser {
             }
         };
         let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("no answer to {method}"));
-        assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
-        answer["result"].clone()
+        match answer.get("error") {
+            Some(error) => Err(error.clone()),
+            None => Ok(answer["result"].clone()),
+        }
     }
 
     /// The value of an expression in the page.
@@ -97,8 +103,9 @@ impl Browser {
     /// Waits until an expression is true; how long that took.
     pub async fn until(&mut self, expression: &str) -> Duration {
         let start = Instant::now();
-        // A page that is being left has no answer for a moment: ask the next one.
-        while self.eval(&format!("Boolean({expression})")).await != true {
+        let params = json!({ "expression": format!("Boolean({expression})"), "returnByValue": true });
+        // A page that is being left, or not there yet, answers with an error: ask the next one.
+        while self.attempt("Runtime.evaluate", params.clone()).await.map_or(true, |a| a["result"]["value"] != true) {
             if start.elapsed() > PATIENCE {
                 let page = self.eval("location.href + '\\n' + document.documentElement.outerHTML").await;
                 panic!("did not become true: {expression}\n{}", page.as_str().unwrap_or_default());

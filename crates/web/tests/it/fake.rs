@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use model::flow::Health;
 use model::journal::Entry;
 use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -73,14 +73,21 @@ fn status() -> Value {
             "url": "http://shop.dev.demo.localhost:7180/", "drifted": health != "Healthy",
         })
     };
-    json!({
+    // More than a screen is wide.
+    let regions = (1..=5).map(|number| {
+        let name = format!("region-{number}");
+        json!({ "name": name, "production": true, "strategy": "Manual", "suspended": false, "components": [] })
+    });
+    let mut status = json!({
         "project": "demo",
         "environments": [
             { "name": "dev", "production": false, "strategy": "Auto", "suspended": false, "components": [running("shop-3", "Healthy")] },
             { "name": "staging", "production": false, "strategy": "Manual", "suspended": true, "components": [running("shop-2", "Degraded")] },
             { "name": "prod", "production": true, "strategy": "Manual", "suspended": false, "components": [], "held": held },
         ],
-    })
+    });
+    status["environments"].as_array_mut().unwrap().extend(regions);
+    status
 }
 
 fn build(number: u64, phase: &str, message: &str) -> Value {
@@ -250,9 +257,6 @@ impl Delivery for World {
     }
     async fn build_log(&self, project: &Project, _: &BuildId, _: bool) -> Result<Text> {
         only(project, lines("step 1/2 FROM trimtab/static\nstep 2/2 COPY <public> /srv\n"))
-    }
-    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>> {
-        only(project, Vec::new())
     }
     async fn resources(&self, project: &Project, _: &Environment) -> Result<Resources> {
         only(project, resources())
