@@ -49,6 +49,9 @@ impl Chroot {
         let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
         let build = root().join("target/chroot-build");
         std::fs::create_dir_all(&build)?;
+        // Containers make a root of their own out of the present one, which must be a mount for that.
+        let itself = self.at.clone();
+        self.bind(&itself, "", false)?;
         self.bind(Path::new(sysroot.trim()), "opt/rust", true)?;
         self.bind(&cargo_home, "opt/cargo", false)?;
         self.bind(&root(), "opt/trimtab", true)?;

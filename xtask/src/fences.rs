@@ -37,8 +37,18 @@ const PURE: &[&str] = &["yaml", "object", "model", "render", "plan", "health", "
 /// Libraries that a pure crate must not reach directly.
 const IMPURE_LIBRARIES: &[&str] = &["tokio", "rand", "kube", "axum", "hyper", "reqwest", "rustix", "redb"];
 /// What a pure crate must not name.
-const IMPURE_NAMES: &[&str] =
-    &["std::fs", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "std::process", "std::env", "SystemTime::now", "Instant::now", "Timestamp::now"];
+const IMPURE_NAMES: &[&str] = &[
+    "std::fs",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "std::process",
+    "std::env",
+    "SystemTime::now",
+    "Instant::now",
+    "Timestamp::now",
+];
 /// The crates that may hold `unsafe`, for system calls.
 const UNSAFE: &[&str] = &["container", "node"];
 

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 const HELP: &str =
     "cargo xtask test    run all tests; as root on Debian installs what they need, otherwise says what is left out
 cargo xtask bench   measure, and print one table of medians and p99
+cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask fences  only the rules about who may know whom";
 
 fn main() -> ExitCode {
@@ -30,6 +31,7 @@ fn run() -> Result<bool> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["test"] => test::run(),
+        ["chroot"] => test::run_chroot(),
         ["bench"] => bench::run(),
         ["fences"] => {
             fences::check()?;

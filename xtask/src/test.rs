@@ -53,7 +53,16 @@ pub fn run() -> Result<bool> {
     let before = Machine::look()?;
     steps.run(
         "tests that need root",
-        cargo().args(["test", "--workspace", "--no-fail-fast", "--", "--ignored", "--skip", "by_hand", "--test-threads=2"]),
+        cargo().args([
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            "--skip",
+            "by_hand",
+            "--test-threads=2",
+        ]),
     );
     steps.check("tests that need root leave the machine as it was", unchanged(&before));
 
@@ -64,17 +73,30 @@ pub fn run() -> Result<bool> {
     steps.run("story", &mut story(&root().join("target/debug")));
     steps.check("the story leaves the machine as it was", unchanged(&before));
 
+    story_in_a_chroot(&mut steps)?;
+    Ok(steps.finish())
+}
+
+/// Only the story in a chroot.
+pub fn run_chroot() -> Result<bool> {
+    let mut steps = Steps::default();
+    install()?;
+    story_in_a_chroot(&mut steps)?;
+    Ok(steps.finish())
+}
+
+fn story_in_a_chroot(steps: &mut Steps) -> Result<()> {
     let before = Machine::look()?;
     match chroot::prepare() {
         Ok(chroot) => {
             steps.run("story in a chroot", &mut chroot.story());
-            steps.check("the chroot is left as it was", chroot.close().and_then(|()| unchanged(&before)));
+            steps.check("the chroot leaves the machine as it was", chroot.close().and_then(|()| unchanged(&before)));
         }
         Err(error) => {
             steps.check("story in a chroot", Err(error));
         }
     }
-    Ok(steps.finish())
+    Ok(())
 }
 
 /// The story in an empty HOME, with the binary of this directory first on PATH.
