@@ -202,7 +202,11 @@ step "trimtab down: everything stopped and removed, data kept"
 data="$HOME/.local/share/trimtab"
 trimtab down
 eventually 20 sh -c "! kill -0 $up"
-! pgrep -f "$data" >/dev/null || fail "left running: $(pgrep -af "$data")"
+left=
+for process in /proc/[0-9]*; do
+    case $(tr '\0' ' ' 2>/dev/null <"$process/cmdline" || true) in *"$data"*) left="$left $process" ;; esac
+done
+[ -z "$left" ] || fail "left running:$left"
 ! grep -q "$data" /proc/mounts || fail "left mounted: $(grep "$data" /proc/mounts)"
 [ -d "$data/git" ] || fail "the data is gone"
 
