@@ -4,12 +4,12 @@ use super::config::{self, Config, FieldSpec, Section};
 use super::file::{FileKind, GeneratorArgs, Kustomization, Labels, Var};
 use super::generate::{Generated, generate};
 use super::id::Id;
-use super::loader::Loader;
+use super::loader::{Loader, is_remote};
 use super::patch::{self, Asker};
 use super::plugin;
 use super::read;
 use super::resource::{Origin, Place, Resource};
-use super::schema::Types;
+use super::schema::{Known, Types};
 use super::set::Resources;
 use super::transform::{Affix, ImageChange, Namespace, Subjects, set_replicas, set_texts};
 use crate::error::Error;
@@ -28,10 +28,8 @@ pub(super) struct Accumulator {
 
 impl Accumulator {
     fn add_config(&mut self, other: &Rc<Config>) -> std::result::Result<(), String> {
-        self.config = Some(match &self.config {
-            Some(own) => Config::merged(own, other)?,
-            None => other.clone(),
-        });
+        let none = Rc::default();
+        self.config = Some(Config::merged(self.config.as_ref().unwrap_or(&none), other)?);
         Ok(())
     }
 
@@ -69,7 +67,7 @@ pub(super) struct Target<'s> {
     /// The kustomization file, from the top of the snapshot.
     pub file: String,
     pub kustomization: Kustomization,
-    pub types: Arc<Types>,
+    pub known: Rc<Known>,
     /// From the directory that is built, if the build is to tell where things come from.
     pub origin: Option<String>,
     name: &'static str,
@@ -80,7 +78,7 @@ pub(super) const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.y
 
 impl<'s> Target<'s> {
     /// Reads the kustomization of the loader's directory.
-    pub fn load(loader: Loader<'s>, types: &Arc<Types>, origin: Option<String>) -> Result<Self> {
+    pub fn load(loader: Loader<'s>, known: &Rc<Known>, origin: Option<String>) -> Result<Self> {
         let found: Vec<_> =
             FILE_NAMES.iter().filter_map(|name| loader.read(name).ok().map(|content| (*name, content))).collect();
         let fail = |problem: &str| {
@@ -99,15 +97,16 @@ impl<'s> Target<'s> {
                 format!("helmCharts: {chart}: charts are not rendered here; name what they render to as resources");
             return Err(Error::Kustomization { file, line: 0, problem });
         }
-        Ok(Self { loader, file, kustomization, types: types.clone(), origin, name })
+        Ok(Self { loader, file, kustomization, known: known.clone(), origin, name })
     }
 
     /// The types that `openapi` names, on top of those known.
-    pub fn read_types(&mut self, is_top: bool) -> Result<()> {
+    pub fn read_types(&self, is_top: bool) -> Result<()> {
         let open_api = &self.kustomization.open_api;
         let version = open_api.get("version").filter(|version| !version.is_empty());
         match (open_api.get("path"), version) {
             (Some(_), Some(_)) => self.fail("openapi", "path and version exclude each other"),
+            _ if self.known.is_set() => Ok(()),
             (None, Some(version)) if version != "v1.21.2" => {
                 self.fail("openapi.version", &format!("{version} is not built in; v1.21.2 is"))
             }
@@ -119,11 +118,20 @@ impl<'s> Target<'s> {
                 let Some((document, _)) = documents.first() else {
                     return self.fail("openapi.path", "the file is empty");
                 };
-                self.types = Arc::new(self.types.with_document(document, is_top));
+                self.known.set(self.known.types().with_document(document, is_top));
                 Ok(())
             }
-            _ => Ok(()),
+            (None, Some(_)) => {
+                self.known.set_builtin();
+                Ok(())
+            }
+            (None, None) => Ok(()),
         }
+    }
+
+    /// What is known of kinds by now.
+    pub fn types(&self) -> Arc<Types> {
+        self.known.types()
     }
 
     pub fn fail<T>(&self, field: &str, problem: &str) -> Result<T> {
@@ -155,7 +163,7 @@ impl<'s> Target<'s> {
         }
         self.transform(&mut acc)?;
         plugin::validate(self, &mut acc.resources, &k.validators)?;
-        acc.bind_vars(&k.vars, &self.types).or_else(|problem| self.fail("vars", &problem))?;
+        acc.bind_vars(&k.vars, &self.types()).or_else(|problem| self.fail("vars", &problem))?;
         acc.add_vars(&k.vars).or_else(|problem| self.fail("vars", &problem))?;
         Ok(acc)
     }
@@ -188,7 +196,7 @@ impl<'s> Target<'s> {
         for (at, path) in paths.iter().enumerate() {
             match self.loader.read(path) {
                 Ok(content) => {
-                    let mut read = read::resources(content, &self.loader.shown(path), &self.types)?;
+                    let mut read = read::resources(content, &self.loader.shown(path), &self.types())?;
                     if let Some(origin) = &self.origin {
                         for resource in &mut read {
                             resource.origin = Some(Origin { path: clean(origin, path), ..Origin::default() });
@@ -207,8 +215,9 @@ impl<'s> Target<'s> {
                         acc.add_vars(&inner.vars).or_else(|problem| self.fail(field, &problem))?;
                     }
                     Err(other) => {
-                        let problem =
-                            if problem.ends_with("is a directory") { other } else { format!("{problem}; {other}") };
+                        // Of both, the one that says more.
+                        let is_file = !problem.ends_with("is a directory") && !problem.ends_with("does not exist");
+                        let problem = if is_file && !is_remote(path) { problem } else { other };
                         return self.fail(&format!("{field}[{at}]"), &problem);
                     }
                 },
@@ -221,7 +230,7 @@ impl<'s> Target<'s> {
     fn enter(&self, path: &str, field: &str, kind: FileKind) -> Result<Target<'s>> {
         let loader = self.loader.enter(path).or_else(|problem| self.fail(field, &problem))?;
         let origin = self.origin.as_ref().map(|origin| clean(origin, path));
-        let mut target = Target::load(loader, &self.types, origin)?;
+        let mut target = Target::load(loader, &self.known, origin)?;
         target.read_types(false)?;
         target.kustomization.build_metadata.clone_from(&self.kustomization.build_metadata);
         match (kind, target.kustomization.kind) {
@@ -237,7 +246,7 @@ impl<'s> Target<'s> {
 
     fn generated(&self, what: Generated, args: &GeneratorArgs, field: &str) -> Result<Resource> {
         let place = Place { file: self.file.clone(), line: 0 };
-        let made = generate(what, args, &self.loader, &self.types, place);
+        let made = generate(what, args, &self.loader, &self.types(), place);
         let mut made = made.or_else(|problem| self.fail(field, &problem))?;
         let kind = if what == Generated::Secret { "SecretGenerator" } else { "ConfigMapGenerator" };
         made.origin = self.told_by(kind);
@@ -263,12 +272,12 @@ impl<'s> Target<'s> {
         let resources = &mut acc.resources;
         if !k.patches_strategic_merge.is_empty() {
             let asker = self.asker("patchesStrategicMerge".into());
-            let patches = patch::load_merges(&k.patches_strategic_merge, &self.loader, &self.types, &asker)?;
+            let patches = patch::load_merges(&k.patches_strategic_merge, &self.loader, &self.types(), &asker)?;
             patch::apply_merges(resources, &patches)?;
             self.told(resources, "PatchStrategicMergeTransformer");
         }
         let load = |(at, patch): (usize, &_)| {
-            patch::load(patch, &self.loader, &self.types, &self.asker(format!("patches[{at}]")))
+            patch::load(patch, &self.loader, &self.types(), &self.asker(format!("patches[{at}]")))
         };
         let patches = k.patches.iter().enumerate().map(load).collect::<Result<Vec<_>>>()?;
         let load = |(at, patch): (usize, &_)| {

@@ -163,9 +163,10 @@ impl Config {
         if Rc::ptr_eq(own, other) || other.is_empty() {
             return Ok(own.clone());
         }
-        if own.is_empty() {
+        if own.is_empty() && Rc::ptr_eq(other, &Self::standard()) {
             return Ok(other.clone());
         }
+        // Into an empty one too: a spec for all kinds behind one for a single kind falls away, as in the original.
         let mut result = Self::clone(own);
         for (at, specs) in other.sections.iter().enumerate() {
             merge_all(&mut result.sections[at], specs).map_err(|problem| format!("{}: {problem}", SECTIONS[at]))?;

@@ -12,9 +12,11 @@ mod decode;
 mod field;
 mod file;
 mod finish;
+mod fold;
 mod generate;
 mod hash;
 mod id;
+mod json;
 mod loader;
 mod merge;
 mod names;
@@ -28,6 +30,7 @@ mod schema;
 mod set;
 mod sort;
 mod structured;
+mod time;
 mod transform;
 mod tree;
 mod value_add;
@@ -36,6 +39,7 @@ mod vars;
 use crate::error::Error;
 use model::Snapshot;
 use serde_json::Value;
+use std::rc::Rc;
 
 /// The version whose output this is.
 pub const VERSION: &str = "v5.8.2";
@@ -67,7 +71,7 @@ pub struct Options {
 /// Where a file cannot be read, a field is wrong, or the parts do not fit together: with file, line and field.
 pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Vec<Value>, Error> {
     let loader = loader::Loader::new(snapshot, directory, !options.load_outside)?;
-    let mut target = accumulate::Target::load(loader, &schema::Types::builtin(), None)?;
+    let mut target = accumulate::Target::load(loader, &Rc::new(schema::Known::new()), None)?;
     target.read_types(true)?;
     if !target.kustomization.build_metadata.is_empty() {
         target.origin = Some(String::new());

@@ -30,12 +30,11 @@ struct Index {
 /// Brings all references up to date.
 pub(super) fn fix(resources: &mut Resources, config: &Config) -> Result<(), Error> {
     let index = Index::of(resources);
-    if index.by_previous_name.is_empty() {
-        return Ok(());
-    }
-    for at in 0..resources.list.len() {
-        let resource = &mut resources.list[at];
-        let referrer = Referrer::of(resource);
+    for resource in &mut resources.list {
+        let referrer = Referrer::of(resource).map_err(|problem| located(&resource.place, problem))?;
+        if index.by_previous_name.is_empty() {
+            continue;
+        }
         let gvk = resource.gvk();
         let original = resource.original_id().gvk;
         for reference in &config.name_references {
@@ -87,26 +86,33 @@ struct Referrer {
 }
 
 impl Referrer {
-    fn of(resource: &Resource) -> Self {
+    fn of(resource: &Resource) -> Result<Self, String> {
         let text = |node: &Node, field: &str| node.get(field).map_or("", Node::value).to_owned();
         let mut subject_namespaces = HashSet::new();
         if resource.kind() == "RoleBinding" {
             let subjects = resource.node.get("subjects").map_or(&[][..], Node::items);
-            let accounts = subjects.iter().filter(|subject| text(subject, "kind") == "ServiceAccount");
-            subject_namespaces.extend(accounts.filter_map(|s| s.get("namespace")).map(|n| n.raw().to_owned()));
+            for subject in subjects.iter().filter(|subject| text(subject, "kind") == "ServiceAccount") {
+                match subject.get("namespace") {
+                    Some(namespace) if namespace.is_null() => {
+                        return Err(format!("{}: the namespace of a subject is blank", resource.id()));
+                    }
+                    Some(namespace) => _ = subject_namespaces.insert(namespace.raw().to_owned()),
+                    None => {}
+                }
+            }
         }
         let role = resource.node.get("roleRef").and_then(|role| {
             let (group, kind) = (role.get("apiGroup")?, role.get("kind")?);
             let gvk = Gvk { group: group.raw().to_owned(), version: String::new(), kind: kind.raw().to_owned() };
             Some(gvk)
         });
-        Self {
+        Ok(Self {
             id: resource.id(),
             prefixes: resource.prefixes.clone(),
             suffixes: resource.suffixes.clone(),
             subject_namespaces,
             role,
-        }
+        })
     }
 
     /// True if the referrer can see this object at all.

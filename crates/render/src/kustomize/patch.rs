@@ -1,6 +1,7 @@
 //! Patches: strategic merge and JSON 6902.
 
 use super::file::{Patch, Selector};
+use super::json;
 use super::loader::Loader;
 use super::merge;
 use super::read::{self, located};
@@ -184,7 +185,7 @@ fn merge_one(resource: &mut Resource, patch: &Resource) -> Result<()> {
         resource.store_id();
     }
     let target = std::mem::replace(&mut resource.node, Node::null());
-    let merged = merge::merge(target, patch.node.clone(), &resource.types);
+    let merged = merge::merge(target, patch.node.clone(), &patch.types);
     let merged = merged.map_err(|problem| located(&patch.place, format!("this patch of {id}: {problem}")))?;
     let Some(node) = merged.filter(|node| !node.is_empty()) else { return Ok(()) };
     resource.node = node;
@@ -218,7 +219,7 @@ fn apply_json(resource: &mut Resource, operations: &Value, place: &Place, stores
         }
     }
     let object = resource.node.to_json().map_err(fail)?;
-    let patched = object::patch::json_patch(object, operations).map_err(|error| fail(error.to_string()))?;
+    let patched = json::patch(object, operations).map_err(fail)?;
     if !patched.is_object() {
         return Err(fail("the patch leaves no object".into()));
     }

@@ -26,7 +26,7 @@ fn described(target: &Target<'_>, field: &str, entries: &[String]) -> Result<Vec
     let mut paths = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         let file = format!("{}, {field}[{at}]", target.file);
-        match read::resources(entry.as_bytes(), &file, &target.types) {
+        match read::resources(entry.as_bytes(), &file, &target.types()) {
             Ok(mut inline) => {
                 for resource in &mut inline {
                     resource.origin = target.told_file().map(|path| Origin { path, ..Origin::default() });
@@ -60,7 +60,7 @@ pub(super) fn generate(target: &Target<'_>, entries: &[String]) -> Result<Vec<Re
                 let is_secret = plugin.kind() == "SecretGenerator";
                 let what = if is_secret { Generated::Secret } else { Generated::ConfigMap };
                 let args = GeneratorArgs::read(rules, &node, "", is_secret)?;
-                generated(what, &args, &target.loader, &target.types, plugin.place.clone()).or_else(fail)?
+                generated(what, &args, &target.loader, &target.types(), plugin.place.clone()).or_else(fail)?
             }
             "IAMPolicyGenerator" => iam_policy(&node, rules, &plugin)?,
             kind => fail(format!("{kind} is no generator that is built in"))?,
@@ -116,7 +116,7 @@ fn apply(target: &Target<'_>, resources: &mut Resources, plugin: &Resource) -> R
         "NamespaceTransformer" => namespace(&mut fields, specs, &fail)?.apply(resources),
         "PatchTransformer" => {
             let patch = Patch::read(rules, &node, "")?;
-            patch::load(&patch, loader, &target.types, &asker)?.apply(resources)
+            patch::load(&patch, loader, &target.types(), &asker)?.apply(resources)
         }
         "PatchJson6902Transformer" => {
             let patch = Patch {
@@ -131,9 +131,9 @@ fn apply(target: &Target<'_>, resources: &mut Resources, plugin: &Resource) -> R
             let (paths, text) = (fields.texts("paths")?, fields.text("patches")?);
             let mut patches = Vec::new();
             if !paths.is_empty() {
-                patches = patch::load_merges(&paths, loader, &target.types, &asker)?;
+                patches = patch::load_merges(&paths, loader, &target.types(), &asker)?;
             }
-            patches.extend(read::resources(text.as_bytes(), &plugin.place.file, &target.types)?);
+            patches.extend(read::resources(text.as_bytes(), &plugin.place.file, &target.types())?);
             if patches.is_empty() {
                 return Err(fail("there is no patch in it".into()));
             }

@@ -29,7 +29,10 @@ fn value_of(resources: &Resources, source: &Source) -> Result<Node, String> {
             && (source.namespace.is_empty() || effective(&source.namespace) == id.effective)
             && id.gvk.is_selected(&source.gvk)
     };
-    let name = || format!("source {} {}", source.gvk, source.name);
+    let name = || {
+        let parts = [source.gvk.group.as_str(), &source.gvk.version, &source.gvk.kind, &source.namespace, &source.name];
+        format!("source {}", parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
+    };
     let mut found = resources.list.iter().filter(|resource| resource.ids().iter().any(wanted));
     let resource = match (found.next(), found.next()) {
         (Some(resource), None) => resource,

@@ -2,6 +2,7 @@
 
 use super::id::Gvk;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
@@ -13,6 +14,38 @@ pub(super) struct Types {
     types: HashMap<String, HashMap<String, Field>>,
     cluster_scoped: HashSet<String>,
     namespaced: HashSet<String>,
+}
+
+/// What a build knows of kinds. The first `openapi` that it meets holds for all that follows.
+#[derive(Debug)]
+pub(super) struct Known {
+    types: RefCell<Arc<Types>>,
+    is_set: RefCell<bool>,
+}
+
+impl Known {
+    pub fn new() -> Self {
+        Self { types: RefCell::new(Types::builtin()), is_set: RefCell::new(false) }
+    }
+
+    pub fn types(&self) -> Arc<Types> {
+        self.types.borrow().clone()
+    }
+
+    /// True if an `openapi` was met already.
+    pub fn is_set(&self) -> bool {
+        *self.is_set.borrow()
+    }
+
+    /// The built-in types are asked for by name.
+    pub fn set_builtin(&self) {
+        self.is_set.replace(true);
+    }
+
+    pub fn set(&self, types: Types) {
+        self.is_set.replace(true);
+        self.types.replace(Arc::new(types));
+    }
 }
 
 /// A field that leads to lists which merge.
@@ -90,9 +123,9 @@ impl Types {
         };
         let definitions = document.get("definitions").and_then(Value::as_object);
         for (name, definition) in definitions.into_iter().flatten() {
-            types.define(name, definition);
+            types.define(short(name), definition);
             for gvk in definition.get(GVK).and_then(Value::as_array).into_iter().flatten() {
-                types.kinds.insert(kind_name(gvk), name.clone());
+                types.kinds.insert(kind_name(gvk), short(name).to_owned());
             }
         }
         for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
@@ -143,7 +176,13 @@ impl Types {
 const GVK: &str = "x-kubernetes-group-version-kind";
 
 fn referred(reference: &str) -> String {
-    reference.rsplit('/').next().unwrap_or_default().to_owned()
+    short(reference.rsplit('/').next().unwrap_or_default()).to_owned()
+}
+
+/// Names of Kubernetes' own types, as the table has them.
+fn short(name: &str) -> &str {
+    let prefixes = ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s."];
+    prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 fn kind_name(gvk: &Value) -> String {

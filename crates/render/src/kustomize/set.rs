@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use object::selector::LabelSelector;
 use regex::Regex;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -88,11 +88,6 @@ impl Resources {
 
     pub fn drop_empty(&mut self) {
         self.list.retain(|resource| !resource.is_empty());
-    }
-
-    /// The names of all namespaces in which objects originally stood.
-    pub fn original_namespaces(&self, places: &[usize]) -> HashSet<String> {
-        places.iter().map(|at| self.list[*at].original_id().effective).collect()
     }
 }
 

@@ -10,10 +10,10 @@ use std::cmp::Ordering;
 pub(super) fn by_options(list: &mut Vec<Resource>, options: &SortOptions) -> Result<(), String> {
     match (options.order.as_str(), &options.legacy) {
         ("fifo", None) => {}
-        ("fifo", Some(_)) => return Err("sortOptions.legacySortOptions goes with the order legacy only".into()),
+        ("fifo", Some(_)) => return Err("legacySortOptions goes with the order legacy only".into()),
         ("legacy", None) => legacy(list),
         ("legacy", Some((first, last))) => by_kinds(list, first, last),
-        (other, _) => return Err(format!("sortOptions.order {other:?} is none of legacy and fifo")),
+        (other, _) => return Err(format!("order {other:?} is none of legacy and fifo")),
     }
     Ok(())
 }

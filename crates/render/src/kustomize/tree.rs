@@ -3,6 +3,8 @@
 //! Kustomize changes nodes and decides only when it prints what they mean: a number written into a quoted field stays
 //! a text. So scalars keep their text, the type they were read with, and whether they were quoted.
 
+use super::fold::refolded;
+use super::time;
 use serde_json::{Map, Number, Value};
 use std::collections::HashSet;
 use yaml::{Dialect, Kind, Style};
@@ -84,7 +86,9 @@ impl Scalar {
             Tag::Null => Ok(Value::Null),
             Tag::Bool if self.text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Tag::Bool if self.text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
-            Tag::Open | Tag::Str | Tag::Timestamp => Ok(Value::String(self.text.clone())),
+            Tag::Open | Tag::Str if self.style == Style::Folded => Ok(refolded(&self.text).into()),
+            Tag::Open | Tag::Str => Ok(Value::String(self.text.clone())),
+            Tag::Timestamp => Ok(Value::String(time::as_json(&self.text))),
             Tag::Bool | Tag::Int | Tag::Float | Tag::Binary => {
                 let tag = match tag {
                     Tag::Bool => "bool",
