@@ -28,4 +28,22 @@ pub enum Error {
         /// What was wrong and what is allowed.
         problem: String,
     },
+    /// A directory with a kustomization cannot be built.
+    #[error("{}{problem}", place(file, *line))]
+    Kustomization {
+        /// From the top of the repository; empty if no file is to blame.
+        file: String,
+        /// From 1; 0 if no line is to blame.
+        line: usize,
+        /// The field, what was wrong with it and what is allowed.
+        problem: String,
+    },
+}
+
+fn place(file: &str, line: usize) -> String {
+    match (file, line) {
+        ("", _) => String::new(),
+        (file, 0) => format!("{file}: "),
+        (file, line) => format!("{file}:{line}: "),
+    }
 }

@@ -1,0 +1,90 @@
+//! Kustomize: overlays over manifests, as the original builds them.
+//!
+//! [`build`] is a function over files. It works as the original's pipeline does: each kustomization gathers its
+//! resources and those of the directories that it names, generates, lets components work on them, and transforms them;
+//! at the end names get their digests, references follow the names, vars are resolved, and all is sorted.
+//! Output is the same to the byte; the facts it rests on (field specs, keys of lists, kinds without a namespace) are
+//! tables in `data/`.
+
+mod accumulate;
+mod config;
+mod decode;
+mod field;
+mod file;
+mod finish;
+mod fold;
+mod generate;
+mod hash;
+mod id;
+mod json;
+mod loader;
+mod merge;
+mod names;
+mod patch;
+mod path;
+mod plugin;
+mod read;
+mod replacement;
+mod resource;
+mod schema;
+mod set;
+mod sort;
+mod structured;
+mod time;
+mod transform;
+mod tree;
+mod value_add;
+mod vars;
+
+use crate::error::Error;
+use model::Snapshot;
+use serde_json::Value;
+use std::rc::Rc;
+
+/// The version whose output this is.
+pub const VERSION: &str = "v5.8.2";
+
+/// How objects are ordered if the kustomization does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By kind, what others need first: so does the original's command line.
+    #[default]
+    Legacy,
+    /// As they were gathered: so do the original's library, and Flux with it.
+    None,
+}
+
+/// How a directory is built.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Order of the objects.
+    pub order: Order,
+    /// Kustomizations may read files outside of their directory.
+    pub load_outside: bool,
+    /// Label everything as managed by kustomize.
+    pub managed_by_label: bool,
+}
+
+/// The objects that a directory with a kustomization stands for.
+///
+/// # Errors
+/// Where a file cannot be read, a field is wrong, or the parts do not fit together: with file, line and field.
+pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Vec<Value>, Error> {
+    let loader = loader::Loader::new(snapshot, directory, !options.load_outside)?;
+    let mut target = accumulate::Target::load(loader, &Rc::new(schema::Known::new()), None)?;
+    target.read_types(true)?;
+    if !target.kustomization.build_metadata.is_empty() {
+        target.origin = Some(String::new());
+    }
+    let gathered = target.accumulate(accumulate::Accumulator::default())?;
+    finish::finish(&target, gathered, options)
+}
+
+/// True if a directory is one to [`build`].
+pub fn is_kustomization(snapshot: &Snapshot, directory: &str) -> bool {
+    let directory = directory.trim_matches('/');
+    accumulate::FILE_NAMES.iter().any(|name| {
+        let path = if directory.is_empty() { (*name).to_owned() } else { format!("{directory}/{name}") };
+        snapshot.files.contains_key(&path)
+    })
+}
