@@ -236,7 +236,12 @@ async fn builder(
         instance: instance.short().to_owned(),
         cgroup_parent: format!("trimtab-{}", instance.short()),
     })?;
-    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), memory_bytes: build::MEMORY_BYTES })?;
+    let builder = build::Builder::new(build::Options {
+        images,
+        containers,
+        cache: layout.builds(),
+        memory_bytes: build::MEMORY_BYTES,
+    })?;
     builder.recover().await?;
     Ok(builder)
 }
