@@ -236,12 +236,7 @@ async fn builder(
         instance: instance.short().to_owned(),
         cgroup_parent: format!("trimtab-{}", instance.short()),
     })?;
-    let builder = build::Builder::new(build::Options {
-        images,
-        containers,
-        cache: layout.builds(),
-        memory_bytes: build::MEMORY_BYTES,
-    })?;
+    let builder = build::Builder::new(build::Options { images, containers, cache: layout.builds(), memory_bytes: build::MEMORY_BYTES })?;
     builder.recover().await?;
     Ok(builder)
 }
