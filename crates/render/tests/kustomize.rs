@@ -57,7 +57,9 @@ fn builds_what_kustomize_builds() {
             let got = built(&snapshot, order);
             match (std::fs::read_to_string(case.join(file)), got) {
                 (Ok(expected), Ok(got)) if expected == got => {}
-                (Ok(expected), Ok(got)) => wrong.push(format!("{name}, {file}:\n--- expected\n{expected}--- got\n{got}")),
+                (Ok(expected), Ok(got)) => {
+                    wrong.push(format!("{name}, {file}:\n--- expected\n{expected}--- got\n{got}"))
+                }
                 (Ok(_), Err(error)) => wrong.push(format!("{name}: {error}")),
                 (Err(_), Ok(_)) => wrong.push(format!("{name} should be refused")),
                 (Err(_), Err(error)) => refused(&case, &error, &mut wrong),

@@ -1,5 +1,6 @@
 //! The way through one kustomization: resources, generators, components, transformers.
 
+use super::FILE_NAMES;
 use super::config::{self, Config, FieldSpec, Section};
 use super::file::{FileKind, GeneratorArgs, Kustomization, Labels, Var};
 use super::generate::{Generated, generate};
@@ -72,9 +73,6 @@ pub(super) struct Target<'s> {
     pub origin: Option<String>,
     name: &'static str,
 }
-
-/// Names of the file.
-pub(super) const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 impl<'s> Target<'s> {
     /// Reads the kustomization of the loader's directory.

@@ -13,6 +13,8 @@ pub(super) struct Loader<'s> {
     restricted: bool,
 }
 
+/// What is said of paths above the top of the snapshot.
+pub(super) const LEADS_OUT: &str = "leads out of the repository";
 /// Links that lead to links are followed this often.
 const LINKS_MAX: usize = 40;
 /// Kustomizations that lead to kustomizations.
@@ -117,7 +119,7 @@ fn join(root: &str, path: &str) -> Result<String, String> {
             "" | "." => {}
             ".." => {
                 if parts.pop().is_none() {
-                    return Err(format!("{path} leads out of the repository"));
+                    return Err(format!("{path} {LEADS_OUT}"));
                 }
             }
             part => parts.push(part),

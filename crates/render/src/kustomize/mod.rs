@@ -80,10 +80,18 @@ pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<
     finish::finish(&target, gathered, options)
 }
 
+/// Names that the file of a kustomization may have; a directory to [`build`] has one of them.
+pub const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// True if a build failed because it named something above the top of the snapshot.
+pub fn leads_out(error: &Error) -> bool {
+    matches!(error, Error::Kustomization { problem, .. } if problem.ends_with(loader::LEADS_OUT))
+}
+
 /// True if a directory is one to [`build`].
 pub fn is_kustomization(snapshot: &Snapshot, directory: &str) -> bool {
     let directory = directory.trim_matches('/');
-    accumulate::FILE_NAMES.iter().any(|name| {
+    FILE_NAMES.iter().any(|name| {
         let path = if directory.is_empty() { (*name).to_owned() } else { format!("{directory}/{name}") };
         snapshot.files.contains_key(&path)
     })

@@ -1,21 +1,66 @@
 use super::Common;
 use anyhow::{Context, Result, bail};
+use model::Manifests;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
+use render::kustomize::{self, Options, Order};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Print the manifests that a directory stands for
+///
+/// A directory with a kustomization is built as `kustomize build` builds it; of others, all YAML and JSON files are read.
 #[derive(Debug, clap::Args)]
 pub struct RenderArgs {
-    /// A directory of YAML files
+    /// The directory
     directory: PathBuf,
+    /// What it is [default: an overlay if it has a kustomization]
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    kind: Option<Kind>,
+    /// Of an overlay: the order of the objects; what the kustomization says counts for more
+    #[arg(long, value_enum, default_value_t = Reorder::Legacy)]
+    reorder: Reorder,
+    /// Of an overlay: which files it may read
+    #[arg(long, value_enum, default_value_t = LoadRestrictor::RootOnly)]
+    load_restrictor: LoadRestrictor,
+    /// Of an overlay: label everything as managed by kustomize
+    #[arg(long)]
+    enable_managedby_label: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    /// YAML and JSON files
+    Plain,
+    /// An overlay
+    Kustomize,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Reorder {
+    /// By kind
+    Legacy,
+    /// As they stand
+    None,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LoadRestrictor {
+    /// Only those below a kustomization
+    #[value(name = "LoadRestrictionsRootOnly")]
+    RootOnly,
+    /// All of the repository
+    #[value(name = "LoadRestrictionsNone")]
+    None,
 }
 
 pub fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
-    let snapshot = read(&args.directory)?;
-    let manifests = render::plain(&snapshot)?;
+    let overlay = match args.kind {
+        Some(kind) => matches!(kind, Kind::Kustomize),
+        None => kustomize::FILE_NAMES.iter().any(|name| args.directory.join(name).is_file()),
+    };
+    let manifests = if overlay { built(&args)? } else { render::plain(&read(&args.directory, false)?)? };
     for note in &manifests.notes {
         eprintln!("note: {note}");
     }
@@ -26,10 +71,41 @@ pub fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Builds an overlay: in its repository, or in the lowest directory that holds all that it names.
+fn built(args: &RenderArgs) -> Result<Manifests> {
+    let options = Options {
+        order: match args.reorder {
+            Reorder::Legacy => Order::Legacy,
+            Reorder::None => Order::None,
+        },
+        load_outside: matches!(args.load_restrictor, LoadRestrictor::None),
+        managed_by_label: args.enable_managedby_label,
+    };
+    let shown = args.directory.display();
+    let directory = args.directory.canonicalize().with_context(|| format!("reading {shown}"))?;
+    let repository = directory.ancestors().find(|above| above.join(".git").exists());
+    let mut roots: Vec<&Path> = match repository {
+        Some(root) => vec![root],
+        // The root of the file system is no place for manifests.
+        None => directory.ancestors().filter(|above| above.parent().is_some()).collect(),
+    };
+    roots.reverse();
+    while let Some(root) = roots.pop() {
+        let below = directory.strip_prefix(root).unwrap_or(Path::new(""));
+        let below = below.to_str().with_context(|| format!("{shown}: the name is not UTF-8"))?;
+        match kustomize::build(&read(root, true)?, below, &options) {
+            Ok(objects) => return Ok(Manifests { objects, notes: Vec::new() }),
+            Err(error) if kustomize::leads_out(&error) && !roots.is_empty() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("{shown} is no directory of manifests")
+}
+
 /// Bytes that a directory may hold; a larger one is no directory of manifests.
 const BYTES_MAX: u64 = 256 << 20;
 
-fn read(root: &Path) -> Result<Snapshot> {
+fn read(root: &Path, links: bool) -> Result<Snapshot> {
     let mut files = BTreeMap::new();
     let mut left = BYTES_MAX;
     let mut directories = vec![root.to_owned()];
@@ -51,6 +127,10 @@ fn read(root: &Path) -> Result<Snapshot> {
                 };
                 let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
                 files.insert(name, File { mode: FileMode::Regular, bytes: bytes.into() });
+            } else if kind.is_symlink() && links {
+                let target = fs::read_link(&path).with_context(|| format!("reading {}", path.display()))?;
+                let target = target.to_str().with_context(|| format!("{}: its target is not UTF-8", path.display()))?;
+                files.insert(name, File { mode: FileMode::Symlink, bytes: target.as_bytes().into() });
             }
         }
     }
