@@ -176,13 +176,13 @@ impl Work {
             }
         };
         let desired = desired(&self.handle, &rendered);
-        let digest =
-            Manifests { objects: desired.iter().map(|(_, object)| object.clone()).collect(), notes: Vec::new() }
-                .digest();
+        let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
+        let all = Manifests { objects, notes: Vec::new() };
+        let digest = all.digest();
         let data_plane = self.inner.ports.data_plane.clone();
         let observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
         let drift = self.applied.as_ref() == Some(&digest);
-        let predicted = self.predict(&desired, &observation).await?;
+        let predicted = self.predict(&all.objects, &observation).await?;
         let plan = match self.plan(&target, &desired, &predicted, &observation, drift) {
             Ok(plan) => plan,
             Err(refusal) => {
@@ -238,11 +238,10 @@ impl Work {
     /// What would stand. An object whose newest state the observation does not show yet is not judged until it does.
     async fn predict(
         &mut self,
-        desired: &[(Option<Component>, Value)],
+        manifests: &[Value],
         observation: &Observation,
     ) -> Result<Vec<Result<Value, String>>, PortError> {
-        let manifests: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
-        let predicted = self.inner.ports.data_plane.predict(&manifests).await?;
+        let predicted = self.inner.ports.data_plane.predict(manifests).await?;
         let now = Instant::now();
         let behind: BTreeSet<ObjectId> = predicted.iter().flatten().filter_map(|p| behind(p, observation)).collect();
         self.behind.retain(|id, _| behind.contains(id));
