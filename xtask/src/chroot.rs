@@ -14,8 +14,8 @@ pub struct Chroot {
     mounted: Vec<PathBuf>,
 }
 
-/// Makes the chroot on first use, and mounts the toolchain, cargo's registry and the checkout into it, read-only where possible.
-pub fn prepare() -> Result<Chroot> {
+/// Debian's minimal base with what the README asks for, made on first use.
+pub fn base() -> Result<PathBuf> {
     let at = root().join("target/chroot");
     if !at.join("etc/trimtab-chroot").exists() {
         let _ = std::fs::remove_dir_all(&at);
@@ -30,7 +30,12 @@ pub fn prepare() -> Result<Chroot> {
         }
         std::fs::write(at.join("etc/trimtab-chroot"), "")?;
     }
-    let mut chroot = Chroot { at, mounted: Vec::new() };
+    Ok(at)
+}
+
+/// Mounts the toolchain, cargo's registry and the checkout into the base, read-only where possible.
+pub fn prepare() -> Result<Chroot> {
+    let mut chroot = Chroot { at: base()?, mounted: Vec::new() };
     match chroot.mount_all() {
         Ok(()) => Ok(chroot),
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask test`, `cargo xtask bench`.
 
 mod bench;
+mod cgroup2;
 mod chroot;
 mod fences;
 mod machine;
@@ -14,6 +15,7 @@ const HELP: &str =
     "cargo xtask test    run all tests; as root on Debian installs what they need, otherwise says what is left out
 cargo xtask bench   measure, and print one table of medians and p99
 cargo xtask chroot  only the story in a chroot (a part of `test`)
+cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
 cargo xtask fences  only the rules about who may know whom";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn run() -> Result<bool> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["test"] => test::run(),
         ["chroot"] => test::run_chroot(),
+        ["cgroup2"] => test::run_cgroup2(),
         ["bench"] => bench::run(),
         ["fences"] => {
             fences::check()?;

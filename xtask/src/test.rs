@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::steps::Steps;
-use crate::{chroot, root};
+use crate::{cgroup2, chroot, root};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -29,7 +29,7 @@ pub fn run() -> Result<bool> {
     let mut steps = Steps::default();
     let is_root = is_root()?;
     if is_root {
-        install()?;
+        install(PACKAGES)?;
     }
 
     let cargo = || {
@@ -80,8 +80,20 @@ pub fn run() -> Result<bool> {
 /// Only the story in a chroot.
 pub fn run_chroot() -> Result<bool> {
     let mut steps = Steps::default();
-    install()?;
+    install(PACKAGES)?;
     story_in_a_chroot(&mut steps)?;
+    Ok(steps.finish())
+}
+
+/// Only the story under cgroup v2, in an emulated machine.
+pub fn run_cgroup2() -> Result<bool> {
+    let mut steps = Steps::default();
+    install(&[PACKAGES, cgroup2::PACKAGES].concat())?;
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(root()).args(["build", "--release", "--locked", "--package", "trimtab"]);
+    if steps.run("release build", &mut build) {
+        steps.check("story under cgroup v2", cgroup2::run(&root().join("target/release/trimtab")));
+    }
     Ok(steps.finish())
 }
 
@@ -146,9 +158,9 @@ fn kubectl() -> Option<u32> {
     (minor >= 30).then_some(minor)
 }
 
-fn install() -> Result<()> {
+fn install(packages: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
+        packages.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

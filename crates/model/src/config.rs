@@ -31,6 +31,9 @@ pub struct EnvironmentFile {
     /// How drift is treated.
     #[serde(skip_serializing_if = "is_default")]
     pub sync: SyncRule,
+    /// What components may bring along here that reaches beyond their namespace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Allowance>,
     /// What differs here, per component.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<Component, Override>,
@@ -38,6 +41,18 @@ pub struct EnvironmentFile {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What an environment lets a component's own manifests have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Allowance {
+    /// Objects of the whole cluster.
+    ClusterScoped,
+    /// Volumes that are directories of the machine.
+    HostPath,
+    /// Privileged containers, and the machine's own namespaces.
+    Privileged,
 }
 
 /// How builds get into an environment.
@@ -125,6 +140,9 @@ pub struct ComponentFile {
     /// An image made elsewhere, instead of a build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Objects that the component describes itself, instead of `workload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<ManifestsRule>,
     /// How it runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub workload: Workload,
@@ -138,6 +156,14 @@ fn root() -> String {
 }
 fn is_root(path: &String) -> bool {
     path == "."
+}
+
+/// Where a component describes its own objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManifestsRule {
+    /// Directory below the component's path: YAML files, or a kustomization, or `base` and `overlays/<environment>`.
+    pub path: String,
 }
 
 /// What a component is.

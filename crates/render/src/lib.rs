@@ -1,15 +1,20 @@
 //! From what repositories describe to complete Kubernetes objects.
 //!
-//! Two ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component (and [`namespace`] the
-//! namespace it runs in), [`plain`] takes the objects in YAML files as they are. All are functions of their arguments alone: equal input gives equal bytes.
+//! Three ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component (and [`namespace`]
+//! the namespace it runs in), [`described`] builds what a component describes itself, [`plain`] takes the objects in YAML
+//! files as they are. All are functions of their arguments alone: equal input gives equal bytes.
 
 mod check;
+mod described;
 mod error;
 pub mod kustomize;
+mod own;
 mod plain;
 mod workload;
 
+pub use described::{Described, described};
 pub use error::Error;
+pub use own::{Owner, own};
 pub use plain::plain;
 pub use workload::{Input, namespace, public_endpoint, public_host, render};
 

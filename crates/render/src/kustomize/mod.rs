@@ -80,6 +80,11 @@ pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<
     finish::finish(&target, gathered, options)
 }
 
+/// True if objects of this kind belong to no namespace. Kinds that Kubernetes does not bring along count as namespaced.
+pub fn is_cluster_scoped(api_version: &str, kind: &str) -> bool {
+    schema::Types::builtin().is_cluster_scoped(&id::Gvk::new(api_version, kind))
+}
+
 /// Names that the file of a kustomization may have; a directory to [`build`] has one of them.
 pub const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
