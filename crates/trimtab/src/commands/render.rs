@@ -71,7 +71,7 @@ pub fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds an overlay: in its repository, or in the lowest directory that holds all that it names.
+/// Builds an overlay with the files of the lowest directory that holds all that it names: a repository may be large.
 fn built(args: &RenderArgs) -> Result<Manifests> {
     let options = Options {
         order: match args.reorder {
@@ -83,12 +83,14 @@ fn built(args: &RenderArgs) -> Result<Manifests> {
     };
     let shown = args.directory.display();
     let directory = args.directory.canonicalize().with_context(|| format!("reading {shown}"))?;
-    let repository = directory.ancestors().find(|above| above.join(".git").exists());
-    let mut roots: Vec<&Path> = match repository {
-        Some(root) => vec![root],
-        // The root of the file system is no place for manifests.
-        None => directory.ancestors().filter(|above| above.parent().is_some()).collect(),
-    };
+    // The lowest directory that holds all that is named; never above the repository, never the root of the file system.
+    let mut roots: Vec<&Path> = Vec::new();
+    for above in directory.ancestors().filter(|above| above.parent().is_some()) {
+        roots.push(above);
+        if above.join(".git").exists() {
+            break;
+        }
+    }
     roots.reverse();
     while let Some(root) = roots.pop() {
         let below = directory.strip_prefix(root).unwrap_or(Path::new(""));
