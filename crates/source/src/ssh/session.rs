@@ -270,6 +270,7 @@ impl Handler for Session {
         session.channel_failure(id)
     }
 
+    /// There is no terminal, but a client that is refused one may show nothing of the greeting.
     #[allow(clippy::too_many_arguments)]
     async fn pty_request(
         &mut self,
@@ -282,7 +283,7 @@ impl Handler for Session {
         _modes: &[(Pty, u32)],
         session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
-        session.channel_failure(id)
+        session.channel_success(id)
     }
 
     async fn x11_request(

@@ -176,6 +176,7 @@ async fn rights_hold_by_repository_and_branch() {
         let (project, name) = at.split_once('/').unwrap();
         let tree = tree(&served, &format!("{who}-{project}-{name}-{}", branch.replace('/', "-")), &key).await;
         let url = served.ssh_url(&repository(project, name));
+        tree.commit("who", &format!("{who} {target}\n")).await;
         let output = tree.git(["push", "--force", &url, &format!("main:refs/heads/{branch}")]).await;
         let text = said(&output);
         assert_eq!(output.status.success(), good, "{who} {target}: {text}");
