@@ -74,7 +74,7 @@ fn user(text: &str) -> Result<(), NameError> {
             "user {text:?} may hold only a-z, 0-9, '-', '.' and '_', and must begin with a letter"
         )));
     }
-    if ["admin", "git", "trimtab", "root"].contains(&text) {
+    if ["admin", "git", "me", "root", "trimtab"].contains(&text) {
         return Err(NameError(format!("user {text:?} is a name that Trimtab keeps for itself: take another")));
     }
     Ok(())
