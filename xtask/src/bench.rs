@@ -3,7 +3,7 @@
 use crate::root;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -152,7 +152,44 @@ fn delivery(table: &mut Table) -> Result<()> {
         })?);
     }
     table.row("rollback → serving, ms", rollbacks, "≤ 2000");
+    table.row("SSH push → first progress line, ms", ssh_pushes(&instance, &hello)?, "≤ 300");
     Ok(())
+}
+
+/// From the start of `git push` over SSH to the first line that the server says.
+fn ssh_pushes(instance: &Instance, hello: &Path) -> Result<Vec<f64>> {
+    let home = instance.directory.0.display();
+    sh(&format!("ssh-keygen -q -t ed25519 -N '' -f {home}/key && trimtab key add {home}/key.pub"), instance)?;
+    sh(&format!("trimtab url --known-hosts > {home}/known_hosts"), instance)?;
+    let ssh = format!(
+        "ssh -F /dev/null -o UserKnownHostsFile={home}/known_hosts -o IdentitiesOnly=yes -o IdentityAgent=none -i {home}/key"
+    );
+    let mut samples = Vec::new();
+    sh(&format!("cd {} && git remote add ssh $(trimtab url --ssh hello)", hello.display()), instance)?;
+    for number in 0..12 {
+        sh(&format!("cd {} && git commit -qm 'ssh {number}' --allow-empty", hello.display()), instance)?;
+        let start = Instant::now();
+        let mut push = instance
+            .command("git")
+            .current_dir(hello)
+            .env("GIT_SSH_COMMAND", &ssh)
+            .args(["push", "ssh", "HEAD:main"])
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut said = Vec::new();
+        for line in BufReader::new(push.stderr.take().context("piped")?).lines() {
+            let line = line?;
+            if line.starts_with("remote: ") && samples.len() <= number {
+                samples.push(start.elapsed().as_secs_f64() * 1000.0);
+            }
+            said.push(line);
+        }
+        if !push.wait()?.success() || samples.len() <= number {
+            bail!("git push over SSH: {}", said.join("\n"));
+        }
+    }
+    samples.drain(..2); // as above
+    Ok(samples)
 }
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/hello-dev/deployments/hello";

@@ -12,6 +12,7 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +23,8 @@ use tokio_util::task::TaskTracker;
 const CONNECTIONS_MAX: usize = 1024;
 /// A handshake takes two round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client of HTTP/2 that does not answer a ping is gone.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Answers that are under way when the server ends get this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,10 +101,18 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("TLS handshake took too long"),
     };
+    // What was agreed on, not what the first bytes look like: to wait for these there is no limit.
+    let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let mut stream = BufReader::new(stream);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.fill_buf()).await {
+        Ok(Ok(bytes)) if !bytes.is_empty() => {}
+        _ => return tracing::debug!("a client that says nothing"),
+    }
     let service = service_fn(move |request| answer(inner.clone(), authenticator.clone(), request));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = if second { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new());
-    builder.http2().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(KEEPALIVE));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

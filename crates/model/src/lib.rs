@@ -8,6 +8,7 @@ pub mod config;
 pub mod flow;
 pub mod journal;
 pub mod names;
+pub mod people;
 pub mod ports;
 pub mod records;
 pub mod routes;
@@ -15,7 +16,8 @@ pub mod views;
 
 pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, Digest, Environment, ImageRef, Project};
+pub use names::{BuildId, CommitId, Component, Digest, Environment, ImageRef, Project, UserName};
+pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use records::{Build, Promotion};
 pub use routes::RouteTable;
 

@@ -61,6 +61,25 @@ fn label(what: &str, text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Longest name of a person.
+const USER_BYTES_MAX: usize = 32;
+
+fn user(text: &str) -> Result<(), NameError> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    if text.is_empty() || text.len() > USER_BYTES_MAX {
+        return Err(NameError(format!("user {text:?} must have 1 to {USER_BYTES_MAX} characters")));
+    }
+    if !text.starts_with(|c: char| c.is_ascii_lowercase()) || !text.chars().all(inner) {
+        return Err(NameError(format!(
+            "user {text:?} may hold only a-z, 0-9, '-', '.' and '_', and must begin with a letter"
+        )));
+    }
+    if ["admin", "git", "me", "root", "trimtab"].contains(&text) {
+        return Err(NameError(format!("user {text:?} is a name that Trimtab keeps for itself: take another")));
+    }
+    Ok(())
+}
+
 fn hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
@@ -74,6 +93,9 @@ text_type!(
 text_type!(
     /// Name of an environment: a DNS label of at most 20 characters.
     Environment, |t| label("environment", t));
+text_type!(
+    /// Name of a person: what commits, the journal and denials say.
+    UserName, |t| user(t));
 text_type!(
     /// A full git object id of a commit: 40 lower-case hexadecimal digits.
     CommitId, |t| if hex(t, 40) { Ok(()) } else { Err(NameError(format!("{t:?} is not a full commit id (40 hexadecimal digits)"))) });

@@ -1,62 +1,31 @@
 //! Git's smart HTTP protocol: authentication, then a git process whose input and output are the bodies.
 
-use crate::git::Git;
-use crate::hook::TOKEN_VARIABLE;
-use crate::push::Opened;
+use crate::transport::{self, BUSY, Denial, Service};
 use crate::{GitAuth, Inner};
 use axum::Router;
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use model::flow::Repository;
-use std::path::Path as FilePath;
+use model::people::Person;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tower_http::decompression::RequestDecompressionLayer;
 
 /// A client that sends nothing for this long has gone without saying so.
 const INPUT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Of git's output on its way to the client.
-const CHUNK_BYTES: usize = 32 * 1024;
-const CHUNKS_MAX: usize = 4;
-/// What a git process may say about a failure, for the log.
-const COMPLAINT_BYTES_MAX: u64 = 8 * 1024;
 
 #[derive(Clone)]
 struct Context {
     inner: Arc<Inner>,
     auth: Arc<dyn GitAuth>,
-}
-
-/// The two services of git.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
-    Upload,
-    Receive,
-}
-
-impl Service {
-    fn parse(name: &str) -> Option<Self> {
-        [Self::Upload, Self::Receive].into_iter().find(|service| service.name() == name)
-    }
-    fn name(self) -> &'static str {
-        match self {
-            Self::Upload => "git-upload-pack",
-            Self::Receive => "git-receive-pack",
-        }
-    }
-    fn command(self) -> &'static str {
-        self.name().strip_prefix("git-").expect("both names begin so")
-    }
 }
 
 pub fn router(inner: Arc<Inner>, auth: Arc<dyn GitAuth>) -> Router {
@@ -86,14 +55,13 @@ async fn advertise(
             "this server speaks git's smart protocol only: use git 1.6.6 or later",
         ));
     };
-    let (_, host, _) = authorise(&context, service, &project, &repository, &headers)?;
+    let (_, directory, _) = authorise(&context, service, &project, &repository, &headers)?;
     let _permit = context.inner.admit_fetch().ok_or_else(busy)?;
 
-    let protocol = protocol(service, &headers);
-    let mut command = context.inner.git.command(&host);
+    let mut command = context.inner.git.command(&directory);
     command.args([service.command(), "--stateless-rpc", "--advertise-refs", "."]);
     let mut body = Vec::new();
-    match &protocol {
+    match protocol(service, &headers) {
         Some(protocol) => drop(command.env("GIT_PROTOCOL", protocol)),
         None => {
             let line = format!("# service={}\n", service.name());
@@ -122,141 +90,38 @@ async fn serve(
     if headers.get(header::CONTENT_TYPE).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the content type must be {expected}")));
     }
-    let (repository, host, actor) = authorise(&context, service, &project, &repository, &headers)?;
-    let output = match service {
+    let (repository, directory, person) = authorise(&context, service, &project, &repository, &headers)?;
+    let inner = &context.inner;
+    let mut command = transport::command(&inner.git, &directory, service, true);
+    let running = match service {
         Service::Upload => {
-            let permit = context.inner.admit_fetch().ok_or_else(busy)?;
-            let mut command = rpc(&context.inner.git, &host, service);
+            let permit = inner.admit_fetch().ok_or_else(busy)?;
             if let Some(protocol) = protocol(service, &headers) {
                 command.env("GIT_PROTOCOL", protocol);
             }
-            fetch(command, body, permit).map_err(broken)?
+            transport::fetch(command, chunks(body), permit).map_err(broken)?
         }
         Service::Receive => {
-            let permit = context.inner.admit_push().ok_or_else(busy)?;
-            let opened = context.inner.sessions.open(repository, actor);
-            let mut command = rpc(&context.inner.git, &host, service);
-            command.env(TOKEN_VARIABLE, &opened.token);
-            push(&context.inner, command, body, opened, permit).map_err(broken)?
+            let permit = inner.admit_push().ok_or_else(busy)?;
+            let opened = inner.sessions.open(repository, person);
+            transport::push(inner, command, chunks(body), opened, permit).map_err(broken)?
         }
     };
     let kind = format!("application/x-{}-result", service.name());
-    Ok(respond(&kind, Body::from_stream(ReceiverStream::new(output))))
+    Ok(respond(&kind, Body::from_stream(ReceiverStream::new(running.output))))
 }
 
-fn rpc(git: &Git, directory: &FilePath, service: Service) -> Command {
-    let mut command = git.command(directory);
-    command.args([service.command(), "--stateless-rpc", "."]);
-    command
-}
-
-type Output = mpsc::Receiver<std::io::Result<Bytes>>;
-
-/// The process ends when the client does.
-fn fetch(mut command: Command, body: Body, permit: OwnedSemaphorePermit) -> std::io::Result<Output> {
-    let (mut child, input, complaint) = start(&mut command)?;
-    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
-    tokio::spawn(async move {
-        let _permit = permit;
-        let feed = tokio::spawn(feed(body.into_data_stream(), input));
-        if let Some(mut output) = child.stdout.take() {
-            copy(&mut output, &sender, || false).await;
-        }
-        feed.abort();
-        drop(sender);
-        drop(child);
-        complaint.await;
+/// The request's body until its end, an error, or silence.
+fn chunks(body: Body) -> impl Stream<Item = Bytes> + Send + Unpin {
+    let stream = futures::stream::unfold(body.into_data_stream(), |mut body| async move {
+        let chunk = tokio::time::timeout(INPUT_TIMEOUT, body.next()).await.ok()??.ok()?;
+        Some((chunk, body))
     });
-    Ok(receiver)
+    Box::pin(stream)
 }
 
-/// The process lives on when the client goes: killed between two references it would leave locks behind, and a push
-/// that was accepted is to be finished.
-fn push(
-    inner: &Arc<Inner>,
-    mut command: Command,
-    body: Body,
-    opened: Opened,
-    permit: OwnedSemaphorePermit,
-) -> std::io::Result<Output> {
-    let (mut child, input, complaint) = start(&mut command)?;
-    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
-    let inner = inner.clone();
-    tokio::spawn(async move {
-        let _permit = permit;
-        let feed = tokio::spawn(feed(body.into_data_stream(), input));
-        let gone = opened.session.gone.clone();
-        let left = {
-            let (gone, sender) = (gone.clone(), sender.clone());
-            tokio::spawn(async move {
-                sender.closed().await;
-                gone.cancel();
-            })
-        };
-        if let Some(mut output) = child.stdout.take() {
-            copy(&mut output, &sender, || true).await;
-        }
-        left.abort();
-        feed.abort();
-        let _ = child.wait().await;
-        drop(opened);
-        complaint.await;
-        // Also when the hook could not tell us.
-        inner.changed();
-    });
-    Ok(receiver)
-}
-
-fn start(command: &mut Command) -> std::io::Result<(Child, ChildStdin, impl Future<Output = ()> + Send + use<>)> {
-    let mut child = command.spawn()?;
-    let input = child.stdin.take().expect("stdin is piped");
-    let stderr = child.stderr.take().expect("stderr is piped");
-    // Read all the time, lest git waits for it; logged at the end.
-    let reading = tokio::spawn(async move {
-        let mut complaint = Vec::new();
-        let mut limited = stderr.take(COMPLAINT_BYTES_MAX);
-        let _ = limited.read_to_end(&mut complaint).await;
-        let _ = tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await;
-        complaint
-    });
-    let complaint = async move {
-        let complaint = reading.await.unwrap_or_default();
-        let complaint = String::from_utf8_lossy(&complaint);
-        if !complaint.trim().is_empty() {
-            tracing::debug!(complaint = complaint.trim(), "git");
-        }
-    };
-    Ok((child, input, complaint))
-}
-
-/// The request's body into git; its end, an error or silence closes git's input, and git ends by itself.
-async fn feed(mut body: BodyDataStream, mut input: ChildStdin) {
-    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(INPUT_TIMEOUT, body.next()).await {
-        if input.write_all(&chunk).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Git's output to the client. When that is gone, `drain` decides whether to read on.
-async fn copy(
-    output: &mut (impl AsyncRead + Unpin),
-    sender: &mpsc::Sender<std::io::Result<Bytes>>,
-    drain: impl Fn() -> bool,
-) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    while let Ok(length @ 1..) = output.read(&mut buffer).await {
-        if sender.send(Ok(Bytes::copy_from_slice(&buffer[..length]))).await.is_err() && !drain() {
-            return;
-        }
-    }
-}
-
-/// Protocol version of a fetch, as the client asks for it; pushes know no newer one.
-fn protocol(service: Service, headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("git-protocol")?.to_str().ok()?;
-    let known = service == Service::Upload && text.split(':').any(|part| part == "version=2");
-    known.then(|| "version=2".to_owned())
+fn protocol(service: Service, headers: &HeaderMap) -> Option<&'static str> {
+    service.protocol(headers.get("git-protocol")?.to_str().ok()?)
 }
 
 /// Which repository, where it lies, and who asks.
@@ -266,31 +131,20 @@ fn authorise(
     project: &str,
     repository: &str,
     headers: &HeaderMap,
-) -> Result<(Repository, std::path::PathBuf, String), Refusal> {
+) -> Result<(Repository, PathBuf, Person), Refusal> {
     let given = credentials(headers);
-    let actor = given.and_then(|(user, password)| context.auth.authenticate(&user, &password));
-    let Some(actor) = actor else {
+    let person = given.and_then(|(user, password)| context.auth.password(&user, &password));
+    let Some(person) = person else {
         return Err(refuse(
             StatusCode::UNAUTHORIZED,
             "a user name and a token are needed: `trimtab init` in your working tree sets them up",
         ));
     };
-    let absent = || {
-        let text = format!("there is no repository {project}/{repository} for {actor}; `trimtab init` creates one");
-        refuse(StatusCode::NOT_FOUND, text)
-    };
-    let name = repository.strip_suffix(".git").unwrap_or(repository);
-    let project = project.parse().map_err(|_| absent())?;
-    let repository = Repository { project, name: name.to_owned() };
-    // Who may not read it does not learn that it exists.
-    let host = context.inner.host(&repository).map_err(|_| absent())?;
-    if !context.auth.may_read(&actor, &repository) {
-        return Err(absent());
+    match transport::open(&context.inner, &person, service, project, repository) {
+        Ok((repository, directory)) => Ok((repository, directory, person)),
+        Err(Denial::Absent(text)) => Err(refuse(StatusCode::NOT_FOUND, text)),
+        Err(Denial::Denied(text)) => Err(refuse(StatusCode::FORBIDDEN, text)),
     }
-    if service == Service::Receive && !context.auth.may_write(&actor, &repository) {
-        return Err(refuse(StatusCode::FORBIDDEN, format!("{actor} may not push to {repository}")));
-    }
-    Ok((repository, host.objects.place.directory.clone(), actor))
 }
 
 fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
@@ -331,7 +185,7 @@ fn refuse(status: StatusCode, text: impl Into<String>) -> Refusal {
 }
 
 fn busy() -> Refusal {
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "too many fetches and pushes at once; try again")
+    refuse(StatusCode::SERVICE_UNAVAILABLE, BUSY)
 }
 
 fn broken(error: impl std::fmt::Display) -> Refusal {

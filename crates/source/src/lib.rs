@@ -1,8 +1,8 @@
 //! The git plane: hosts bare repositories, takes pushes, reads commits and writes the ones that Trimtab makes.
 //!
 //! ```text
-//!  git push ──http──▶ git receive-pack ──hook──▶ push ──▶ Receiver (check, follow)
-//!  git clone ─http──▶ git upload-pack
+//!  git push ──http, ssh──▶ git receive-pack ──hook──▶ push ──▶ Receiver (check, follow)
+//!  git clone ─http, ssh──▶ git upload-pack
 //!  reconcile ──▶ Repositories ──▶ read  ──▶ cache ──▶ batch (long-running git cat-file)
 //!                             └─▶ write, journal ──▶ sign ──▶ git unpack-objects, git update-ref
 //! ```
@@ -23,10 +23,13 @@ mod ports;
 mod push;
 mod read;
 mod sign;
+mod ssh;
+mod transport;
 mod write;
 
 pub use error::Error;
 pub use hook::hook_main;
+pub use ssh::{PublicKey, SshLimits, SshServer};
 
 use batch::{Place, Pool};
 use cache::Cache;
@@ -34,6 +37,7 @@ use git::Git;
 use hook::Hook;
 use journal::Journal;
 use model::flow::Repository;
+use model::people::Person;
 use model::ports::{Receiver, Wake};
 use push::Sessions;
 use read::{Objects, SnapshotLimits};
@@ -119,14 +123,13 @@ impl Default for Limits {
     }
 }
 
-/// Who may do what over HTTP.
+/// Who somebody is. What they may do is decided by [`model::people::allowed`].
 pub trait GitAuth: Send + Sync {
-    /// The actor that these credentials belong to.
-    fn authenticate(&self, user: &str, password: &str) -> Option<String>;
-    /// True if the actor may fetch.
-    fn may_read(&self, actor: &str, repository: &Repository) -> bool;
-    /// True if the actor may push.
-    fn may_write(&self, actor: &str, repository: &Repository) -> bool;
+    /// Whose these credentials are, over HTTP; the password is usually a token.
+    fn password(&self, user: &str, password: &str) -> Option<Person>;
+    /// Whose key this is, over SSH, by its fingerprint ([`PublicKey::fingerprint`]). Asked at sign-in and again for
+    /// each fetch and push: who was removed in between is nobody.
+    fn key(&self, fingerprint: &str) -> Option<Person>;
 }
 
 /// The git plane. Clones are the same one; hooks are answered until the last is dropped.
@@ -232,6 +235,12 @@ impl Source {
     /// timeout may be layered above it.
     pub fn router(&self, auth: Arc<dyn GitAuth>) -> axum::Router {
         http::router(self.inner.clone(), auth)
+    }
+
+    /// The same over SSH, at `/<project>/<repository>.git`. The host key (ed25519, OpenSSH format) is made if it is
+    /// absent.
+    pub fn ssh(&self, host_key: &Path, limits: SshLimits) -> Result<SshServer, Error> {
+        SshServer::open(self.inner.clone(), host_key, limits)
     }
 }
 

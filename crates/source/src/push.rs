@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use model::MAIN;
 use model::flow::{Repository, Revision, Snapshot};
 use model::names::CommitId;
+use model::people::{self, Person, Right, Target};
 use model::ports::{Lines, PortError, Push, Pushed, RefUpdate};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::collections::HashMap;
@@ -24,10 +25,10 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines on their way to a slow pusher; what does not fit is left out, and that is said.
 const LINES_MAX: usize = 1024;
 
-/// One push over HTTP, from its first byte until git is done with it.
+/// One push, from its first byte until git is done with it.
 pub struct Session {
     pub repository: Repository,
-    pub actor: String,
+    pub person: Person,
     /// The pusher hung up.
     pub gone: CancellationToken,
     /// As they were checked; git tells afterwards only names and ids.
@@ -52,12 +53,12 @@ impl Drop for Opened {
 }
 
 impl Sessions {
-    pub fn open(self: &Arc<Self>, repository: Repository, actor: String) -> Opened {
+    pub fn open(self: &Arc<Self>, repository: Repository, person: Person) -> Opened {
         let mut token = [0; 16];
         SystemRandom::new().fill(&mut token).expect("the kernel gives random numbers");
         let token = hex::encode(token);
         let session =
-            Arc::new(Session { repository, actor, gone: CancellationToken::new(), checked: Mutex::default() });
+            Arc::new(Session { repository, person, gone: CancellationToken::new(), checked: Mutex::default() });
         self.lock().insert(token.clone(), session.clone());
         Opened { token, session, sessions: self.clone() }
     }
@@ -150,7 +151,9 @@ async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Resu
     let mut updates = Vec::new();
     for line in &request.updates {
         let mut update = parse(line).ok_or_else(|| say(format!("git sent a line that we do not know: {line:?}")))?;
-        allowed(&session.repository, &update)?;
+        permitted(&session.repository, &update)?;
+        let target = Target::Reference(&session.repository, &update.name);
+        people::allowed(&session.person, Right::Write, &target).map_err(|denied| say(denied.to_string()))?;
         if let (Some(old), Some(new)) = (&update.old, &update.new) {
             let args = ["merge-base", "--is-ancestor", old.as_str(), new.as_str()];
             let place = &objects.place;
@@ -168,7 +171,8 @@ async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Resu
     let Some(receiver) = inner.receiver() else {
         return Err(say("trimtab is still starting; push again in a moment".into()));
     };
-    let push = Push { repository: session.repository.clone(), actor: session.actor.clone(), updates: updates.clone() };
+    let push =
+        Push { repository: session.repository.clone(), actor: session.person.name.clone(), updates: updates.clone() };
     let pushed = Quarantined { repository: session.repository.clone(), objects };
     let verdict = tokio::time::timeout(CHECK_TIMEOUT, receiver.check(&push, &pushed)).await;
     verdict.unwrap_or_else(|_| {
@@ -203,7 +207,7 @@ fn parse(line: &str) -> Option<RefUpdate> {
 }
 
 /// Which references a push may touch, whoever pushes.
-fn allowed(repository: &Repository, update: &RefUpdate) -> Result<(), Vec<String>> {
+fn permitted(repository: &Repository, update: &RefUpdate) -> Result<(), Vec<String>> {
     let name = &update.name;
     let branch = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| name.strip_prefix(prefix));
     // `refs/heads/refs/…` would be found where `refs/…` is asked for and absent.
@@ -224,7 +228,7 @@ fn follow(inner: &Arc<Inner>, session: &Arc<Session>, request: &Request) -> mpsc
     let happened = |update: &RefUpdate| moved.iter().flatten().any(|other| other.name == update.name);
     let push = Push {
         repository: session.repository.clone(),
-        actor: session.actor.clone(),
+        actor: session.person.name.clone(),
         updates: checked.into_iter().filter(happened).collect(),
     };
     let lines = PusherLines { sender, gone: session.gone.clone(), left_out: AtomicUsize::new(0) };
@@ -312,7 +316,7 @@ mod tests {
             ("refs/heads/refs/trimtab/journal", Some(&id), false),
         ] {
             let update = RefUpdate { name: name.into(), old: None, new: new.cloned(), fast_forward: true };
-            assert_eq!(allowed(&repository, &update).is_ok(), good, "{name} {new:?}");
+            assert_eq!(permitted(&repository, &update).is_ok(), good, "{name} {new:?}");
         }
     }
 

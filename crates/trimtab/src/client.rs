@@ -1,4 +1,4 @@
-//! The CLI's way to a running instance: HTTP with the administrator's token.
+//! The CLI's way to a running instance: HTTP with the administrator's token, or the one in `TRIMTAB_TOKEN`.
 
 use crate::instance::{Instance, Layout, admin_token};
 use bytes::Bytes;
@@ -38,7 +38,12 @@ impl Api {
     pub fn new(layout: &Layout) -> anyhow::Result<Self> {
         let instance = Instance::require(layout)?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { base: format!("http://{}/api/v1", instance.control), token: admin_token(layout)?, http })
+        // Never an argument: those are seen by everybody on the machine.
+        let token = match std::env::var("TRIMTAB_TOKEN") {
+            Ok(token) if !token.trim().is_empty() => token.trim().to_owned(),
+            _ => admin_token(layout)?,
+        };
+        Ok(Self { base: format!("http://{}/api/v1", instance.control), token, http })
     }
 
     /// GET of a JSON value.
@@ -50,6 +55,16 @@ impl Api {
     /// POST of a JSON value.
     pub async fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
         self.json(self.http.post(format!("{}{path}", self.base)).json(body)).await
+    }
+
+    /// DELETE, with what names the thing.
+    pub async fn delete(&self, path: &str, query: &[(&str, &str)], body: Option<&Value>) -> anyhow::Result<Value> {
+        let request = self.http.delete(query_string(&format!("{}{path}", self.base), query));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.json(request).await
     }
 
     /// POST of a file as it is read.
@@ -94,7 +109,7 @@ impl Api {
             .unwrap_or_else(|| format!("{status}: {body}"));
         Err(match status.as_u16() {
             404 => Failure::NotFound(said).into(),
-            409 => Failure::Refused(said).into(),
+            403 | 409 => Failure::Refused(said).into(),
             503 => Failure::Unreachable(said).into(),
             _ => anyhow::anyhow!(said),
         })

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Port of the gateway unless told otherwise; the control listener and the Kubernetes API take the next two.
+/// Port of the gateway unless told otherwise; the control listener, the Kubernetes API and SSH take the next three.
 pub const PORT: u16 = 7180;
 
 /// Paths below the data directory. Nothing else in the program joins paths to it.
@@ -39,6 +39,12 @@ impl Layout {
     }
     pub fn token(&self) -> PathBuf {
         self.0.join("admin.token")
+    }
+    pub fn people(&self) -> PathBuf {
+        self.0.join("people.json")
+    }
+    pub fn ssh_host_key(&self) -> PathBuf {
+        self.keys().join("ssh_host_ed25519")
     }
     pub fn store(&self) -> PathBuf {
         self.0.join("store.redb")
@@ -85,6 +91,9 @@ pub struct Instance {
     pub control: SocketAddr,
     /// The Kubernetes API, TLS.
     pub kubernetes: SocketAddr,
+    /// Git over SSH; absent in what was recorded before there was any, and then chosen by the next `up`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SocketAddr>,
 }
 
 impl Instance {
@@ -121,16 +130,38 @@ impl Instance {
     pub fn load_or_create(layout: &Layout, listen: Option<SocketAddr>) -> Result<Self> {
         if let Some(mut instance) = Self::load(layout)? {
             if let Some(listen) = listen.filter(|l| l.port() != 0 && *l != instance.gateway) {
-                (instance.gateway, instance.control, instance.kubernetes) = addresses(listen)?;
+                let Self { id, .. } = instance;
+                instance = Self::at(id, listen)?;
+                instance.save(layout)?;
+            } else if instance.ssh.is_none() {
+                instance.ssh = Some(instance.beside()?);
                 instance.save(layout)?;
             }
             return Ok(instance);
         }
         let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], PORT)));
-        let (gateway, control, kubernetes) = addresses(listen)?;
-        let instance = Self { id: random_hex(16), gateway, control, kubernetes };
+        let instance = Self::at(random_hex(16), listen)?;
         instance.save(layout)?;
         Ok(instance)
+    }
+
+    fn at(id: String, listen: SocketAddr) -> Result<Self> {
+        let [gateway, control, kubernetes, ssh] = addresses(listen)?;
+        Ok(Self { id, gateway, control, kubernetes, ssh: Some(ssh) })
+    }
+
+    /// The port after the others if they follow each other, else a free one.
+    fn beside(&self) -> Result<SocketAddr> {
+        let Self { gateway, kubernetes, .. } = self;
+        match kubernetes.port().checked_add(1).filter(|_| gateway.port().checked_add(2) == Some(kubernetes.port())) {
+            Some(port) => Ok(SocketAddr::new(gateway.ip(), port)),
+            None => Ok(addresses(SocketAddr::new(gateway.ip(), 0))?[0]),
+        }
+    }
+
+    /// Where SSH listens.
+    pub fn ssh(&self) -> Result<SocketAddr> {
+        self.ssh.context("this instance has no SSH port yet: start it with `trimtab up`")
     }
 
     fn save(&self, layout: &Layout) -> Result<()> {
@@ -138,19 +169,27 @@ impl Instance {
     }
 }
 
-/// Three addresses from one: the given port and the next two, or three free ones.
-fn addresses(listen: SocketAddr) -> Result<(SocketAddr, SocketAddr, SocketAddr)> {
+/// How many addresses an instance has.
+const ADDRESSES: usize = 4;
+
+/// Addresses from one: the given port and the next ones, or free ones.
+fn addresses(listen: SocketAddr) -> Result<[SocketAddr; ADDRESSES]> {
+    let mut at = [listen; ADDRESSES];
     if listen.port() == 0 {
         // Held together until all are known, so that the system cannot hand out the same one twice.
-        let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind(listen)).collect::<Result<_, _>>()?;
-        let at: Vec<_> = held.iter().map(|l| l.local_addr()).collect::<Result<_, _>>()?;
-        return Ok((at[0], at[1], at[2]));
+        let held: Vec<_> = (0..ADDRESSES).map(|_| std::net::TcpListener::bind(listen)).collect::<Result<_, _>>()?;
+        for (address, held) in at.iter_mut().zip(&held) {
+            *address = held.local_addr()?;
+        }
+        return Ok(at);
     }
-    let next = |n: u16| match listen.port().checked_add(n) {
-        Some(port) => Ok(SocketAddr::new(listen.ip(), port)),
-        None => bail!("--listen {listen} leaves no room for two more ports behind it"),
-    };
-    Ok((listen, next(1)?, next(2)?))
+    for (n, address) in (0..).zip(&mut at) {
+        match listen.port().checked_add(n) {
+            Some(port) => address.set_port(port),
+            None => bail!("--listen {listen} leaves no room for three more ports behind it"),
+        }
+    }
+    Ok(at)
 }
 
 /// So many random bytes, in hexadecimal.
@@ -239,8 +278,27 @@ mod tests {
         let again = Instance::load_or_create(&layout, any).unwrap();
         assert_eq!(first.gateway, again.gateway);
         assert_eq!(first.id, again.id);
-        let ports = [first.gateway.port(), first.control.port(), first.kubernetes.port()];
-        assert!(ports.iter().all(|p| *p != 0) && ports[0] != ports[1] && ports[1] != ports[2], "{ports:?}");
+        assert_eq!(first.ssh, again.ssh);
+        let ports = [first.gateway, first.control, first.kubernetes, first.ssh().unwrap()].map(|at| at.port());
+        let different: std::collections::BTreeSet<u16> = ports.into_iter().collect();
+        assert!(ports.iter().all(|p| *p != 0) && different.len() == ports.len(), "{ports:?}");
+    }
+
+    #[test]
+    fn a_record_from_before_ssh_gets_a_port_and_keeps_the_others() {
+        for (gateway, kubernetes, expected) in [(7180, 7182, Some(7183)), (7180, 9000, None)] {
+            let directory = tempfile::tempdir().unwrap();
+            let layout = Layout::find(Some(directory.path())).unwrap();
+            let record = format!(
+                r#"{{"id":"00","gateway":"127.0.0.1:{gateway}","control":"127.0.0.1:7181","kubernetes":"127.0.0.1:{kubernetes}"}}"#
+            );
+            fs::write(layout.instance(), record).unwrap();
+            let first = Instance::load_or_create(&layout, None).unwrap();
+            assert_eq!((first.gateway.port(), first.kubernetes.port()), (gateway, kubernetes));
+            let port = first.ssh().unwrap().port();
+            assert!(port != 0 && expected.is_none_or(|expected| port == expected), "{port}");
+            assert_eq!(Instance::load_or_create(&layout, None).unwrap().ssh, first.ssh);
+        }
     }
 
     #[test]

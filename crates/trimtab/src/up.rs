@@ -2,14 +2,15 @@
 
 mod admission;
 mod delivery;
+mod listener;
 mod people;
 mod tls;
 
-use crate::instance::{Instance, Layout, Lock, PORT};
+use crate::instance::{Instance, Layout, Lock, PORT, write_durably};
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use apiserver::{ApiServer, Identity};
-use people::Tokens;
+use people::People;
 use reconcile::{Ports, Reconciler, Settings};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Control {
     instance: Instance,
     layout: Layout,
+    /// Fingerprint of the SSH host key.
+    host_key: String,
     /// Signs in to the UI, once.
     sign_in: String,
     tasks: JoinSet<Result<()>>,
@@ -45,10 +48,11 @@ impl Control {
         let shutdown = CancellationToken::new();
         let down = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let tokens = Arc::new(Tokens::load(&layout)?);
+        let people = Arc::new(People::load(&layout, jiff::Timestamp::now)?);
 
         let control = bind(instance.control).await?;
         let kubernetes = bind(instance.kubernetes).await?;
+        let ssh = bind(instance.ssh()?).await?;
 
         // The Kubernetes API first: everything else talks to it.
         let api = ApiServer::open(apiserver::Config {
@@ -57,7 +61,7 @@ impl Control {
         })
         .await?;
         let config = tls::server_config(&layout)?;
-        let (server, authenticator, stop) = (api.clone(), tokens.clone(), shutdown.clone());
+        let (server, authenticator, stop) = (api.clone(), people.clone(), shutdown.clone());
         tasks.spawn(async move {
             server.serve(kubernetes, config, authenticator, stop).await;
             Ok(())
@@ -155,30 +159,51 @@ impl Control {
             scratch: layout.run(),
             down: down.clone(),
         };
-        let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
+        let registry = oci::registry::router(images, model::REGISTRY, people.clone());
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
-        let router = web::router(Arc::new(app), tokens.clone(), sessions)
-            .merge(source.router(tokens))
+        let router = web::router(Arc::new(app), people.clone(), sessions)
+            .merge(source.router(people.clone()))
             .fallback_service(registry);
         let stop = shutdown.clone();
         tasks.spawn(async move {
-            axum::serve(control, router)
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await
-                .context("the control listener")
+            listener::serve(control, router, listener::Limits::default(), stop).await;
+            Ok(())
         });
-        Ok(Self { instance, layout, sign_in, tasks, shutdown, down, simulated, started, _lock: lock })
+
+        // Git over SSH.
+        let server = source.ssh(&layout.ssh_host_key(), source::SshLimits::default())?;
+        let host_key = server.host_key().clone();
+        // Beside the private key, for those who write it into their known_hosts.
+        write_durably(&layout.ssh_host_key().with_extension("pub"), format!("{}\n", host_key.line).as_bytes(), 0o644)?;
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            server.serve(ssh, people, stop).await;
+            Ok(())
+        });
+        Ok(Self {
+            instance,
+            layout,
+            host_key: host_key.fingerprint,
+            sign_in,
+            tasks,
+            shutdown,
+            down,
+            simulated,
+            started,
+            _lock: lock,
+        })
     }
 
     /// What a person needs next.
     pub fn print_addresses(&self, output: Output) {
-        let Instance { gateway, control, kubernetes, .. } = &self.instance;
+        let Instance { gateway, control, kubernetes, ssh, .. } = &self.instance;
+        let ssh = ssh.map_or(String::new(), |ssh| ssh.to_string());
         let data = self.layout.root().display();
-        let value = json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "browser": self.sign_in, "simulated": self.simulated });
+        let value = json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "ssh": ssh, "sshHostKey": self.host_key, "browser": self.sign_in, "simulated": self.simulated });
         output.print(&value, |_| {
             let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
-            text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  Kubernetes   https://{kubernetes}\n  data         {data}\n"));
+            text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  git by SSH   ssh://git@{ssh}\n               (host key {})\n  Kubernetes   https://{kubernetes}\n  data         {data}\n", self.host_key));
             text.push_str(&format!("  browser      {}\n               (once, within 15 minutes; `trimtab ui` prints another)\n", self.sign_in));
             if let Some(reason) = &self.simulated {
                 text.push_str(&format!("  PODS ARE SIMULATED, no container runs: {reason}\n"));
@@ -281,7 +306,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             let holder = gateway::port_holder(address).map_or(String::new(), |holder| format!(" by {holder}"));
             bail!(
-                "{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next two ports are used too)"
+                "{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next three ports are used too)"
             )
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),

@@ -1,5 +1,6 @@
 //! Routes of `/api/v1`.
 
+use crate::people::{administers, moves, reads};
 use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
 use crate::sessions::Sessions;
 use axum::body::Body;
@@ -11,16 +12,13 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures::{StreamExt, TryStreamExt};
 use model::journal::Entry;
+use model::people::{Person, Right, Target, allowed};
 use model::views::{Explanation, ProjectStatus};
 use model::{Component, Environment, Plan, Project};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// Who asks.
-#[derive(Debug, Clone)]
-struct Actor(String);
 
 type App = State<Arc<dyn Delivery>>;
 
@@ -40,7 +38,8 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
-        .merge(Router::new().route("/api/v1/sign-in-links", post(sign_in_link)).with_state(sessions))
+        .merge(Router::new().route("/api/v1/sign-in-links", post(sign_in_link)).with_state((sessions, people.clone())))
+        .merge(crate::people::router(people.clone()))
         .layer(middleware::from_fn_with_state(people, authenticate))
 }
 
@@ -51,8 +50,11 @@ async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Reques
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
     match token.and_then(|token| people.who(token)) {
-        Some(actor) => {
-            request.extensions_mut().insert(Actor(actor));
+        Some(person) => {
+            if let Err(denied) = reads(&person, request.uri().path(), "/api/v1/projects/") {
+                return denied.into_response();
+            }
+            request.extensions_mut().insert(person);
             next.run(request).await
         }
         None => {
@@ -71,13 +73,14 @@ impl IntoResponse for Error {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::Refused(_) => StatusCode::CONFLICT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
         };
         (code, Json(json!({ "error": self.to_string() }))).into_response()
     }
 }
 
 /// A JSON body whose errors say what was expected.
-struct Input<T>(T);
+pub struct Input<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Error;
@@ -107,12 +110,15 @@ impl At {
     }
 }
 
-async fn projects(State(app): App) -> Result<Json<Vec<Project>>> {
-    Ok(Json(app.projects().await?))
+async fn projects(State(app): App, Extension(person): Extension<Person>) -> Result<Json<Vec<Project>>> {
+    let mut projects = app.projects().await?;
+    projects.retain(|project| allowed(&person, Right::Read, &Target::Project(project)).is_ok());
+    Ok(Json(projects))
 }
 
-async fn init(State(app): App, Extension(actor): Extension<Actor>, Input(request): Input<Init>) -> Result<Response> {
-    Ok(Json(app.init(request, &actor.0).await?).into_response())
+async fn init(State(app): App, Extension(person): Extension<Person>, Input(request): Input<Init>) -> Result<Response> {
+    allowed(&person, Right::Create, &Target::Project(&request.project))?;
+    Ok(Json(app.init(request, &person.name).await?).into_response())
 }
 
 async fn status(State(app): App, Path(project): Path<String>) -> Result<Json<ProjectStatus>> {
@@ -148,19 +154,23 @@ async fn logs(State(app): App, Path(project): Path<String>, Query(request): Quer
 async fn promote(
     State(app): App,
     Path(project): Path<String>,
-    Extension(actor): Extension<Actor>,
+    Extension(person): Extension<Person>,
     Input(request): Input<Promote>,
 ) -> Result<Json<Value>> {
-    Ok(Json(json!({ "promotion": app.promote(&name(&project)?, request, &actor.0).await? })))
+    let project = name(&project)?;
+    moves(&*app, &person, Right::Promote, &project, &request.to).await?;
+    Ok(Json(json!({ "promotion": app.promote(&project, request, &person.name).await? })))
 }
 
 async fn rollback(
     State(app): App,
     Path(project): Path<String>,
-    Extension(actor): Extension<Actor>,
+    Extension(person): Extension<Person>,
     Input(request): Input<Rollback>,
 ) -> Result<Json<Value>> {
-    Ok(Json(json!({ "promotion": app.rollback(&name(&project)?, request, &actor.0).await? })))
+    let project = name(&project)?;
+    moves(&*app, &person, Right::Rollback, &project, &request.environment).await?;
+    Ok(Json(json!({ "promotion": app.rollback(&project, request, &person.name).await? })))
 }
 
 async fn promotion(State(app): App, Path((project, promotion)): Path<(String, String)>) -> Result<Response> {
@@ -169,17 +179,41 @@ async fn promotion(State(app): App, Path((project, promotion)): Path<(String, St
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
-async fn import_image(State(app): App, request: Request) -> Result<Json<Value>> {
+async fn import_image(State(app): App, Extension(person): Extension<Person>, request: Request) -> Result<Json<Value>> {
+    administers(&person)?;
     let tar = request.into_body().into_data_stream().map_err(std::io::Error::other).boxed();
     Ok(Json(json!({ "images": app.import_image(tar).await? })))
 }
 
-async fn down(State(app): App) -> Result<Json<Value>> {
+async fn down(State(app): App, Extension(person): Extension<Person>) -> Result<Json<Value>> {
+    administers(&person)?;
     app.down().await?;
     Ok(Json(json!({ "down": true })))
 }
 
-/// A one-time link to the UI for whoever holds the token.
-async fn sign_in_link(State(sessions): State<Arc<Sessions>>, Extension(actor): Extension<Actor>) -> Json<Value> {
-    Json(json!({ "path": sessions.link(&actor.0) }))
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkFor {
+    user: Option<String>,
+}
+
+/// A one-time link to the UI for whoever holds the token, or for somebody else.
+async fn sign_in_link(
+    State((sessions, people)): State<(Arc<Sessions>, Arc<dyn People>)>,
+    Extension(person): Extension<Person>,
+    body: bytes::Bytes,
+) -> Result<Json<Value>> {
+    let wish: LinkFor = match body.is_empty() {
+        true => LinkFor::default(),
+        false => serde_json::from_slice(&body).map_err(|e| Error::Invalid(format!("request body: {e}")))?,
+    };
+    let user = wish.user.unwrap_or_else(|| person.name.clone());
+    // A session may all that its user may: a token that only reads must not become one.
+    if user != person.name || person.read_only {
+        administers(&person)?;
+    }
+    if people.person(&user).is_none() {
+        return Err(Error::NotFound(format!("there is no user {user}: trimtab user list")));
+    }
+    Ok(Json(json!({ "path": sessions.link(&user) })))
 }

@@ -1,16 +1,19 @@
 //! The HTTP API that the CLI speaks, under `/api/v1`, and the pages that people look at.
 //!
 //! Every verb that changes something ends in a commit or a Promotion; nothing here holds state but who is signed in.
-//! Requests to the API carry a bearer token; who it belongs to is decided by [`People`] and travels on as the actor.
+//! Requests to the API carry a bearer token; who it belongs to is decided by [`People`], what
+//! they may do by [`model::people::allowed`]; their name travels on as the actor.
 //! People in a browser come by a one-time link and stay by a session ([`Sessions`]).
 
 mod api;
+mod people;
 mod service;
 mod sessions;
 mod ui;
 
 pub use service::{
-    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
+    AddKey, AddUser, Changes, Delivery, Error, Init, InitDone, KeyView, LogRequest, MadeToken, NewToken, People,
+    Promote, Result, Rollback, Text, TokenView, Updates, UserView,
 };
 pub use sessions::Sessions;
 
@@ -19,5 +22,5 @@ use std::sync::Arc;
 
 /// The API, each route behind a bearer token, and the pages, each behind a session.
 pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Arc<Sessions>) -> Router {
-    api::router(delivery.clone(), people, sessions.clone()).merge(ui::router(delivery, sessions))
+    api::router(delivery.clone(), people.clone(), sessions.clone()).merge(ui::router(delivery, people, sessions))
 }

@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use model::journal::Entry;
+use model::people::{Denied, Grant, Person};
 use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion, UserName};
 use serde::{Deserialize, Serialize};
 
 /// Why a request was not done. The kind decides the HTTP status and the CLI's exit code.
@@ -23,6 +25,9 @@ pub enum Error {
     /// Something does not answer now.
     #[error("{0}")]
     Unavailable(String),
+    /// A right is missing; the message says which, and who can give it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// Of a service.
@@ -156,8 +161,109 @@ pub trait Delivery: Send + Sync {
     async fn down(&self) -> Result<()>;
 }
 
-/// Who a token belongs to.
+/// `POST /api/v1/users`: makes the user if need be, and adds what is given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddUser {
+    /// Who.
+    pub name: UserName,
+    /// Added to the roles that they have; one with the same role and project is replaced.
+    #[serde(default)]
+    pub role: Option<Grant>,
+    /// Lines of `.pub` files.
+    #[serde(default)]
+    pub keys: Vec<String>,
+}
+
+/// `POST` and `DELETE /api/v1/users/{name}/keys`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddKey {
+    /// A line of a `.pub` file; to remove one, its fingerprint will do.
+    pub key: String,
+}
+
+/// `POST /api/v1/users/{name}/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewToken {
+    /// How long it is good.
+    pub expires_in_seconds: u64,
+    /// Nothing can be changed with it.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// A token, the one time that it is shown.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MadeToken {
+    /// Names it in lists.
+    pub id: String,
+    /// The secret.
+    pub token: String,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// Somebody who is known.
+#[derive(Debug, Clone, Serialize)]
+pub struct UserView {
+    /// Who.
+    pub name: String,
+    /// What they may.
+    pub roles: Vec<Grant>,
+    /// What they come with over SSH.
+    pub keys: Vec<KeyView>,
+    /// What they come with over HTTP.
+    pub tokens: Vec<TokenView>,
+}
+
+/// A registered SSH key.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyView {
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// What stood behind it.
+    pub comment: String,
+    /// When it was registered.
+    pub added: Timestamp,
+}
+
+/// A token without its secret.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    /// Names it.
+    pub id: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// Nothing can be changed with it.
+    pub read_only: bool,
+}
+
+/// Who is who, and the list of them. What somebody may do is decided by [`model::people::allowed`].
 pub trait People: Send + Sync {
-    /// `None`: unknown or expired.
-    fn who(&self, token: &str) -> Option<String>;
+    /// Whose token this is; `None`: unknown or expired.
+    fn who(&self, token: &str) -> Option<Person>;
+    /// Somebody by name; `None`: unknown, or not any more.
+    fn person(&self, name: &str) -> Option<Person>;
+    /// All users, by name, and the administrator if they have keys or tokens.
+    fn users(&self) -> Vec<UserView>;
+    /// Makes or extends a user.
+    fn add_user(&self, request: AddUser) -> Result<UserView>;
+    /// Forgets a user with all keys and tokens.
+    fn remove_user(&self, name: &str) -> Result<()>;
+    /// Takes a role in a project, or everywhere, away; branches do not matter.
+    fn remove_role(&self, name: &str, grant: &Grant) -> Result<UserView>;
+    /// Registers a key. One key is one person's.
+    fn add_key(&self, name: &str, key: &str) -> Result<KeyView>;
+    /// Forgets a key, by its line or its fingerprint.
+    fn remove_key(&self, name: &str, key: &str) -> Result<KeyView>;
+    /// Makes a token.
+    fn create_token(&self, name: &str, request: &NewToken) -> Result<MadeToken>;
+    /// Makes a token worthless.
+    fn revoke_token(&self, name: &str, id: &str) -> Result<()>;
 }

@@ -1,6 +1,7 @@
-//! The git plane with a real git client over HTTP.
+//! The git plane with a real git client over HTTP and SSH.
 
 mod crash;
 mod ports;
 mod push;
+mod ssh;
 mod support;

@@ -111,7 +111,7 @@ fn children(parent: u32) -> Vec<i32> {
 }
 
 /// Command lines of receive-pack processes of this root.
-fn gits(root: &std::path::Path) -> Vec<String> {
+pub fn gits(root: &std::path::Path) -> Vec<String> {
     let mark = format!("TRIMTAB_GIT_ROOT={}", root.canonicalize().unwrap().display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

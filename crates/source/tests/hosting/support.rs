@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use model::flow::Repository;
+use model::people::{Grant, Person};
 use model::ports::{Lines, Push, Pushed, Receiver};
-use source::{GitAuth, Limits, Options, Source};
-use std::collections::VecDeque;
+use source::{GitAuth, Limits, Options, PublicKey, Source, SshLimits};
+use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub const TOKEN: &str = "s3cret";
 
@@ -54,17 +56,34 @@ fn as_hook() {
     std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
 }
 
-struct Auth;
+/// Everybody with the token, by the name that they give; people with keys, by fingerprint.
+#[derive(Default)]
+pub struct Auth {
+    pub keys: Mutex<HashMap<String, Person>>,
+}
+
+/// Somebody with a role in the project shop, perhaps on some branches only.
+pub fn person(name: &str, role: &str, branches: &[&str]) -> Person {
+    let grant = Grant {
+        role: role.parse().unwrap(),
+        project: Some("shop".parse().unwrap()),
+        branches: branches.iter().map(|branch| branch.parse().unwrap()).collect(),
+    };
+    Person { name: name.into(), grants: vec![grant], read_only: false }
+}
 
 impl GitAuth for Auth {
-    fn authenticate(&self, user: &str, password: &str) -> Option<String> {
-        (password == TOKEN).then(|| user.to_owned())
+    fn password(&self, user: &str, password: &str) -> Option<Person> {
+        let role = match user {
+            "reader" => "viewer",
+            _ => "operator",
+        };
+        let person = person(user, role, &[]);
+        let grants = if user == "stranger" { Vec::new() } else { person.grants };
+        (password == TOKEN).then(|| Person { grants, ..person })
     }
-    fn may_read(&self, actor: &str, _: &Repository) -> bool {
-        actor != "stranger"
-    }
-    fn may_write(&self, actor: &str, _: &Repository) -> bool {
-        actor != "reader"
+    fn key(&self, fingerprint: &str) -> Option<Person> {
+        self.keys.lock().unwrap().get(fingerprint).cloned()
     }
 }
 
@@ -110,6 +129,9 @@ pub struct Served {
     pub recorder: Arc<Recorder>,
     pub woken: Arc<AtomicUsize>,
     pub address: std::net::SocketAddr,
+    pub auth: Arc<Auth>,
+    /// Where SSH is served, after [`Served::ssh`].
+    pub ssh: Option<std::net::SocketAddr>,
 }
 
 impl Served {
@@ -123,7 +145,11 @@ impl Served {
 
     /// In a directory that somebody else removes.
     pub async fn start_in(path: &Path) -> Self {
-        let source = Source::open(options(path)).await.unwrap();
+        Self::start_with(options(path)).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
+        let source = Source::open(options).await.unwrap();
         let recorder = Arc::new(Recorder::default());
         source.set_receiver(recorder.clone());
         let woken = Arc::new(AtomicUsize::new(0));
@@ -133,10 +159,62 @@ impl Served {
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = source.router(Arc::new(Auth));
+        let auth = Arc::new(Auth::default());
+        let router = source.router(auth.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let data = tempfile::tempdir().unwrap();
-        Self { data, source, recorder, woken, address }
+        Self { data, source, recorder, woken, address, auth, ssh: None }
+    }
+
+    /// Serves SSH too, and makes its host known in `data/known_hosts`.
+    pub async fn ssh(&mut self, limits: SshLimits) {
+        let server = self.source.ssh(&self.data.path().join("keys/ssh_host_ed25519"), limits).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let line = format!("[{}]:{} {}\n", address.ip(), address.port(), server.host_key().line);
+        std::fs::write(self.data.path().join("known_hosts"), line).unwrap();
+        tokio::spawn(server.serve(listener, self.auth.clone(), CancellationToken::new()));
+        self.ssh = Some(address);
+    }
+
+    /// A key pair as `ssh-keygen` makes it; the path is the private one.
+    pub fn key(&self, name: &str) -> PathBuf {
+        let path = self.data.path().join(format!("key-{name}"));
+        let mut command = std::process::Command::new("ssh-keygen");
+        command.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path);
+        assert!(command.status().unwrap().success());
+        path
+    }
+
+    /// Registers a new key.
+    pub fn register(&self, person: Person) -> PathBuf {
+        let path = self.key(&person.name);
+        self.auth.keys.lock().unwrap().insert(fingerprint(&path), person);
+        path
+    }
+
+    /// `ssh` with nobody's configuration and this key.
+    pub fn ssh_command(&self, key: &Path) -> String {
+        let known = self.data.path().join("known_hosts");
+        format!(
+            "ssh -F /dev/null -o UserKnownHostsFile={} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes \
+             -o IdentityAgent=none -o LogLevel=INFO -i {}",
+            known.display(),
+            key.display()
+        )
+    }
+
+    pub fn ssh_url(&self, repository: &Repository) -> String {
+        format!("ssh://git@{}/{repository}.git", self.ssh.unwrap())
+    }
+
+    /// `ssh` itself, with further arguments.
+    pub async fn ssh_run(&self, key: &Path, options: &str, rest: &str) -> Output {
+        let address = self.ssh.unwrap();
+        let line = format!("{} {options} -p {} git@{} {rest}", self.ssh_command(key), address.port(), address.ip());
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).stdin(Stdio::null()).kill_on_drop(true);
+        command.output().await.unwrap()
     }
 
     pub fn url(&self, user: &str, token: &str, repository: &Repository) -> String {
@@ -153,6 +231,11 @@ impl Served {
         tree.commit("README", "one\n").await;
         tree
     }
+}
+
+/// Of the public half.
+pub fn fingerprint(key: &Path) -> String {
+    PublicKey::parse(&std::fs::read_to_string(key.with_extension("pub")).unwrap()).unwrap().fingerprint
 }
 
 /// A user's working tree.

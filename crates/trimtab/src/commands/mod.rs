@@ -7,15 +7,18 @@ mod explain;
 mod history;
 mod image;
 mod init;
+mod key;
 mod kubeconfig;
 mod logs;
 mod promote;
 mod render;
 mod rollback;
 mod status;
+mod token;
 mod ui;
 mod up;
 mod url;
+mod user;
 
 use crate::client::{Api, Failure};
 use crate::instance::Layout;
@@ -69,6 +72,9 @@ enum Command {
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
+    User(user::UserArgs),
+    Key(key::KeyArgs),
+    Token(token::TokenArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
 }
@@ -112,6 +118,9 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Render(args) => render::run(common, args),
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
+        Command::User(args) => user::run(common, args).await,
+        Command::Key(args) => key::run(common, args).await,
+        Command::Token(args) => token::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
     }
 }

@@ -1,4 +1,5 @@
 use super::Common;
+use crate::instance::Instance;
 use crate::output::table;
 use anyhow::Result;
 use serde_json::Value;
@@ -12,8 +13,19 @@ pub async fn run(common: &Common, _args: StatusArgs) -> Result<ExitCode> {
     let api = common.api()?;
     let project = common.project(&api).await?;
     let status = api.get(&format!("/projects/{project}/status"), &[]).await?;
-    common.output.print(&status, text);
+    let ssh = ssh(common);
+    common.output.print(&status, |status| format!("{}{ssh}", text(status)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where git is reached over SSH, and by which key the host is known; nothing where there is none yet.
+fn ssh(common: &Common) -> String {
+    let line = || -> Result<String> {
+        let layout = common.layout()?;
+        let (at, key) = (Instance::require(&layout)?.ssh()?, super::url::host_key(&layout)?);
+        Ok(format!("\ngit by SSH: ssh://git@{at} (host key {})\n", key.fingerprint))
+    };
+    line().unwrap_or_default()
 }
 
 fn text(status: &Value) -> String {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// `trimtab down` stops everything.
 #[derive(Debug, clap::Args)]
 pub struct UpArgs {
-    /// Where the gateway listens; git and the Kubernetes API take the next two ports. Port 0 picks free ones once and keeps them
+    /// Where the gateway listens; git, the Kubernetes API and SSH take the next three ports. Port 0 picks free ones once and keeps them
     /// [default: 127.0.0.1:7180]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,

@@ -80,9 +80,17 @@ impl Home {
         let binary = Path::new(env!("CARGO_BIN_EXE_trimtab")).parent().unwrap();
         let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
         command.current_dir(self.path()).env("HOME", self.path()).env("PATH", path);
-        for name in
-            ["XDG_DATA_HOME", "TRIMTAB_DATA", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_DIR", "TRIMTAB_FAILPOINT"]
-        {
+        for name in [
+            "XDG_DATA_HOME",
+            "TRIMTAB_DATA",
+            "TRIMTAB_TOKEN",
+            "SSH_AUTH_SOCK",
+            "GIT_SSH_COMMAND",
+            "GIT_AUTHOR_NAME",
+            "GIT_AUTHOR_EMAIL",
+            "GIT_DIR",
+            "TRIMTAB_FAILPOINT",
+        ] {
             command.env_remove(name);
         }
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());

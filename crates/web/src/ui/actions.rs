@@ -2,6 +2,7 @@
 
 use super::layout::{project_path, promotion_path};
 use super::{Refusal, Result, Ui, name};
+use crate::people::moves;
 use crate::service::{Error, Promote, Rollback};
 use crate::sessions::Session;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
@@ -9,6 +10,7 @@ use axum::response::Redirect;
 use axum::{Form, RequestExt};
 use model::Project;
 use model::names::NameError;
+use model::people::Right;
 use serde::Deserialize;
 use std::str::FromStr;
 
@@ -57,6 +59,8 @@ pub async fn promote(State(ui): State<Ui>, Path(project): Path<String>, asked: A
         to: name(&fields.environment)?,
         reason: fields.reason.trim().to_owned(),
     };
+    let person = ui.person(&asked.session)?;
+    moves(&*ui.delivery, &person, Right::Promote, &project, &request.to).await?;
     let promotion = ui.delivery.promote(&project, request, &asked.session.actor).await?;
     Ok(Redirect::to(&promotion_path(&project, &promotion)))
 }
@@ -70,6 +74,8 @@ pub async fn rollback(State(ui): State<Ui>, Path(project): Path<String>, asked: 
         to: optional(&fields.build)?,
         reason: fields.reason.trim().to_owned(),
     };
+    let person = ui.person(&asked.session)?;
+    moves(&*ui.delivery, &person, Right::Rollback, &project, &request.environment).await?;
     let promotion = ui.delivery.rollback(&project, request, &asked.session.actor).await?;
     Ok(Redirect::to(&promotion_path(&project, &promotion)))
 }
@@ -78,6 +84,7 @@ pub async fn rollback(State(ui): State<Ui>, Path(project): Path<String>, asked: 
 pub async fn suspend(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
     let (project, fields): (Project, _) = (name(&project)?, asked.fields);
     let environment = name(&fields.environment)?;
+    moves(&*ui.delivery, &ui.person(&asked.session)?, Right::Suspend, &project, &environment).await?;
     let commit = ui.delivery.suspend(&project, &environment, fields.suspend, &asked.session.actor).await?;
     let commit = commit.map_or(String::new(), |commit| format!("&commit={commit}"));
     Ok(Redirect::to(&format!("{}?env={environment}&suspended={}{commit}", project_path(&project), fields.suspend)))

@@ -15,7 +15,8 @@ mod resources;
 mod sign_in;
 mod words;
 
-use crate::service::{Delivery, Error};
+use crate::people::reads;
+use crate::service::{Delivery, Error, People};
 use crate::sessions::{Session, Sessions};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
@@ -26,12 +27,14 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use layout::Page;
 use maud::{Markup, html};
+use model::people::Person;
 use std::sync::Arc;
 
 /// What the pages need.
 #[derive(Clone)]
 struct Ui {
     delivery: Arc<dyn Delivery>,
+    people: Arc<dyn People>,
     sessions: Arc<Sessions>,
 }
 
@@ -39,7 +42,7 @@ struct Ui {
 const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// All pages.
-pub fn router(delivery: Arc<dyn Delivery>, sessions: Arc<Sessions>) -> Router {
+pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Arc<Sessions>) -> Router {
     Router::new()
         .route("/", get(overview::handle))
         .route("/events", get(live::all))
@@ -60,7 +63,7 @@ pub fn router(delivery: Arc<dyn Delivery>, sessions: Arc<Sessions>) -> Router {
         .route("/assets/{file}", get(assets::serve))
         .route_layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .route_layer(middleware::from_fn(protect))
-        .with_state(Ui { delivery, sessions })
+        .with_state(Ui { delivery, people, sessions })
 }
 
 /// Nothing but our own script, stylesheet and pictures; no other site may frame a page, post to it, or learn its address.
@@ -140,6 +143,7 @@ impl IntoResponse for Refusal {
                 Error::Invalid(_) => (StatusCode::BAD_REQUEST, "That makes no sense", error.to_string()),
                 Error::Refused(_) => (StatusCode::CONFLICT, "Refused", error.to_string()),
                 Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "No answer", error.to_string()),
+                Error::Denied(_) => (StatusCode::FORBIDDEN, "Not allowed", error.to_string()),
             },
         };
         let main = html! {
@@ -171,9 +175,20 @@ fn secret<'a>(headers: &'a HeaderMap, sessions: &Sessions) -> Option<&'a str> {
     pairs.find(|(name, _)| *name == sessions.cookie()).map(|(_, value)| value)
 }
 
+/// Whoever is signed in; if the path is that of a project, it is one that they may read.
 impl FromRequestParts<Ui> for Session {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, ui: &Ui) -> Result<Self> {
-        secret(&parts.headers, &ui.sessions).and_then(|secret| ui.sessions.session(secret)).ok_or(Refusal::SignedOut)
+        let session = secret(&parts.headers, &ui.sessions).and_then(|secret| ui.sessions.session(secret));
+        let session = session.ok_or(Refusal::SignedOut)?;
+        reads(&ui.person(&session)?, parts.uri.path(), "/p/")?;
+        Ok(session)
+    }
+}
+
+impl Ui {
+    /// With the rights that they have now: somebody who was removed is signed out.
+    fn person(&self, session: &Session) -> Result<Person> {
+        self.people.person(&session.actor).ok_or(Refusal::SignedOut)
     }
 }

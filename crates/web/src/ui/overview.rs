@@ -7,11 +7,15 @@ use crate::sessions::Session;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
+use model::people::{Right, Target, allowed};
 use model::views::{EnvironmentStatus, ProjectStatus};
 
 pub async fn handle(State(ui): State<Ui>, session: Session) -> Result<Response> {
     let mut projects = Vec::new();
-    for name in ui.delivery.projects().await? {
+    let person = ui.person(&session)?;
+    let mut names = ui.delivery.projects().await?;
+    names.retain(|project| allowed(&person, Right::Read, &Target::Project(project)).is_ok());
+    for name in names {
         projects.push((name.clone(), ui.delivery.status(&name).await.map_err(|error| error.to_string())));
     }
     let page = Page {

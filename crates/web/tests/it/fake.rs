@@ -8,6 +8,7 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 use model::flow::Health;
 use model::journal::Entry;
+use model::people::{Grant, Person, Role};
 use model::views::{Explanation, ProjectStatus, Resources};
 use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
 use serde::de::DeserializeOwned;
@@ -16,7 +17,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Sessions, Text, Updates,
+    AddUser, Changes, Delivery, Error, Init, InitDone, KeyView, LogRequest, MadeToken, NewToken, People, Promote,
+    Result, Rollback, Sessions, Text, Updates, UserView,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
@@ -293,8 +295,50 @@ pub const TOKEN: &str = "the-token";
 struct Anybody;
 
 impl People for Anybody {
-    fn who(&self, token: &str) -> Option<String> {
-        (token == TOKEN).then(|| "admin".into())
+    /// The administrator's token, and one of each person: their name.
+    fn who(&self, token: &str) -> Option<Person> {
+        match token {
+            TOKEN => Some(Person::admin("admin")),
+            "reading" => Some(Person { read_only: true, ..self.person("olga")? }),
+            name => ["vera", "dora", "olga", "stranger"].contains(&name).then(|| self.person(name)).flatten(),
+        }
+    }
+    fn person(&self, name: &str) -> Option<Person> {
+        let role = match name {
+            "gone" => return None,
+            "vera" => Role::Viewer,
+            "dora" => Role::Developer,
+            "olga" => Role::Operator,
+            "stranger" => return Some(Person { name: name.into(), grants: Vec::new(), read_only: false }),
+            _ => return Some(Person::admin(name)),
+        };
+        let grant = Grant { role, project: Some("demo".parse().unwrap()), branches: Vec::new() };
+        Some(Person { name: name.into(), grants: vec![grant], read_only: false })
+    }
+    fn users(&self) -> Vec<UserView> {
+        let user = |name: &str| UserView { name: name.into(), roles: Vec::new(), keys: Vec::new(), tokens: Vec::new() };
+        ["dora", "olga", "vera"].map(user).into()
+    }
+    fn add_user(&self, request: AddUser) -> Result<UserView> {
+        Err(Error::Refused(format!("asked for {}", request.name)))
+    }
+    fn remove_user(&self, name: &str) -> Result<()> {
+        Err(Error::Refused(format!("asked for {name}")))
+    }
+    fn remove_role(&self, name: &str, _: &Grant) -> Result<UserView> {
+        Err(Error::Refused(format!("asked for {name}")))
+    }
+    fn add_key(&self, name: &str, _: &str) -> Result<KeyView> {
+        Err(Error::Refused(format!("asked for {name}")))
+    }
+    fn remove_key(&self, name: &str, _: &str) -> Result<KeyView> {
+        Err(Error::Refused(format!("asked for {name}")))
+    }
+    fn create_token(&self, name: &str, _: &NewToken) -> Result<MadeToken> {
+        Err(Error::Refused(format!("asked for {name}")))
+    }
+    fn revoke_token(&self, name: &str, _: &str) -> Result<()> {
+        Err(Error::Refused(format!("asked for {name}")))
     }
 }
 
@@ -356,7 +400,11 @@ impl Site {
 
     /// Uses a link; the cookie that comes back.
     pub async fn sign_in(&self) -> String {
-        let link = self.sessions.link("ada");
+        self.sign_in_as("ada").await
+    }
+
+    pub async fn sign_in_as(&self, name: &str) -> String {
+        let link = self.sessions.link(name);
         let code = link.strip_prefix("/sign-in?").unwrap();
         let answer = self.post("/sign-in", "", &origin(), code).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);

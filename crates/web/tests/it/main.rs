@@ -4,4 +4,5 @@ mod browser;
 mod cdp;
 mod fake;
 mod pages;
+mod rights;
 mod security;

@@ -1,0 +1,493 @@
+//! People and what they may do. One function answers, [`allowed`]; git over HTTP and SSH, the registry, the API, the
+//! pages and the Kubernetes API ask it with what they know.
+
+use crate::flow::Repository;
+use crate::names::{Environment, NameError, Project};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// What somebody is, in one project or everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Reads, pushes to application repositories, moves builds where it is not production.
+    Developer,
+    /// Reads, pushes everywhere, moves builds and suspends everywhere.
+    Operator,
+    /// Reads and approves.
+    Approver,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// All of them, weakest first.
+    pub const ALL: [Self; 5] = [Self::Viewer, Self::Developer, Self::Operator, Self::Approver, Self::Admin];
+
+    /// `developer`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Developer => "developer",
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|role| role.as_str()).collect();
+            NameError(format!("role {text:?} is none of: {}", names.join(", ")))
+        })
+    }
+}
+
+/// Which branches a grant lets somebody write: `main`, `feature/*`, `refs/tags/v*`. At most one `*`, which stands for
+/// anything.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BranchPattern(String);
+
+impl BranchPattern {
+    /// True if the pattern names this reference. Without `refs/` in front it speaks of branches.
+    pub fn names(&self, reference: &str) -> bool {
+        let text = if self.0.starts_with("refs/") { Some(reference) } else { reference.strip_prefix("refs/heads/") };
+        text.is_some_and(|text| match self.0.split_once('*') {
+            None => text == self.0,
+            Some((begin, end)) => {
+                text.len() >= begin.len() + end.len() && text.starts_with(begin) && text.ends_with(end)
+            }
+        })
+    }
+}
+
+impl fmt::Display for BranchPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BranchPattern {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let bad = |c: char| c.is_whitespace() || c.is_control() || "~^:?[\\,".contains(c);
+        if text.is_empty() || text.len() > 200 || text.contains(bad) || text.matches('*').count() > 1 {
+            return Err(NameError(format!("{text:?} is no branch and no pattern such as main, feature/* or *")));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Serialize for BranchPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for BranchPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A role, and how far it reaches.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grant {
+    /// What.
+    pub role: Role,
+    /// Only in this project; absent: in all, and on the instance itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Project>,
+    /// Only these branches may be written; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<BranchPattern>,
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.role)?;
+        if let Some(project) = &self.project {
+            write!(f, " in {project}")?;
+        }
+        if !self.branches.is_empty() {
+            let names: Vec<String> = self.branches.iter().map(ToString::to_string).collect();
+            write!(f, " (branches {})", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody who is known, with what they were granted when they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Goes into commits, the journal and denials.
+    pub name: String,
+    /// None: known, and may nothing.
+    pub grants: Vec<Grant>,
+    /// They came with a token that only reads.
+    pub read_only: bool,
+}
+
+impl Person {
+    /// Somebody who may do everything.
+    pub fn admin(name: impl Into<String>) -> Self {
+        let grant = Grant { role: Role::Admin, project: None, branches: Vec::new() };
+        Self { name: name.into(), grants: vec![grant], read_only: false }
+    }
+
+    /// Groups in Kubernetes: `trimtab:developer` for a role everywhere, `trimtab:developer:shop` for one project. A
+    /// token that only reads gives nothing but viewers' groups.
+    pub fn groups(&self) -> Vec<String> {
+        let role = |grant: &Grant| if self.read_only { Role::Viewer } else { grant.role };
+        let group = |grant: &Grant| match &grant.project {
+            None => format!("trimtab:{}", role(grant)),
+            Some(project) => format!("trimtab:{}:{project}", role(grant)),
+        };
+        let mut groups: Vec<String> = self.grants.iter().map(group).collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+
+    /// True if they may do everything, everywhere.
+    pub fn is_admin(&self) -> bool {
+        allowed(self, Right::Administer, &Target::Instance).is_ok()
+    }
+}
+
+/// What somebody may want to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// See it: fetch, pull, look at pages.
+    Read,
+    /// Move branches and tags, push images.
+    Write,
+    /// Make a project or a component.
+    Create,
+    /// Move a build into an environment.
+    Promote,
+    /// Bring an earlier build back.
+    Rollback,
+    /// Stop all movement in an environment, or lift that.
+    Suspend,
+    /// Approve what waits for it.
+    Approve,
+    /// Users, keys, tokens, images, `down`.
+    Administer,
+}
+
+impl Right {
+    /// `write`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Create => "create",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+            Self::Suspend => "suspend",
+            Self::Approve => "approve",
+            Self::Administer => "administer",
+        }
+    }
+
+    /// After "may not".
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "push to",
+            Self::Create => "create a component in",
+            Self::Promote => "promote into",
+            Self::Rollback => "roll back",
+            Self::Suspend => "suspend or resume",
+            Self::Approve => "approve in",
+            Self::Administer => "administer",
+        }
+    }
+}
+
+/// On what.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// Trimtab itself.
+    Instance,
+    /// A project.
+    Project(&'a Project),
+    /// A repository, before it is known which branches move.
+    Repository(&'a Repository),
+    /// One reference of it, in full: `refs/heads/main`.
+    Reference(&'a Repository, &'a str),
+    /// An environment of a project.
+    Environment {
+        /// Whose.
+        project: &'a Project,
+        /// Which.
+        environment: &'a Environment,
+        /// As the environment's file says.
+        production: bool,
+    },
+}
+
+impl Target<'_> {
+    fn project(&self) -> Option<&Project> {
+        match self {
+            Self::Instance => None,
+            Self::Project(project) | Self::Environment { project, .. } => Some(project),
+            Self::Repository(repository) | Self::Reference(repository, _) => Some(&repository.project),
+        }
+    }
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instance => f.write_str("this instance"),
+            Self::Project(project) => write!(f, "project {project}"),
+            Self::Repository(repository) => write!(f, "{repository}"),
+            Self::Reference(repository, reference) => write!(f, "{reference} of {repository}"),
+            Self::Environment { project, environment, production } => {
+                let production = if *production { ", a production environment" } else { "" };
+                write!(f, "{environment} of {project}{production}")
+            }
+        }
+    }
+}
+
+/// Why not, and who can change that. The text is for the person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Denied {
+    /// What is missing.
+    pub right: Right,
+    text: String,
+}
+
+/// Whether somebody may do something.
+pub fn allowed(person: &Person, right: Right, target: &Target<'_>) -> Result<(), Denied> {
+    let denied =
+        |why: String| Denied { right, text: format!("{} may not {} {target}: {why}", person.name, right.verb()) };
+    let reaches = |grant: &&Grant| grant.project.is_none() || grant.project.as_ref() == target.project();
+    let roles = roles(right, target);
+    let mut fitting = person.grants.iter().filter(reaches).filter(|grant| roles.contains(&grant.role)).peekable();
+    if person.read_only && right != Right::Read {
+        return Err(denied(format!(
+            "the right `{}` is missing, because this token only reads: make one without --read-only",
+            right.as_str()
+        )));
+    }
+    let found = fitting.peek().is_some();
+    if fitting.any(|grant| covers(grant, right, target)) {
+        return Ok(());
+    }
+    let has: Vec<String> = person.grants.iter().map(ToString::to_string).collect();
+    let has = if has.is_empty() { "no role".to_owned() } else { has.join(", ") };
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    let needs = if found { "another branch pattern".to_owned() } else { format!("the role {}", names.join(" or ")) };
+    let scope = target.project().map_or(String::new(), |project| format!(" --project {project}"));
+    Err(denied(format!(
+        "the right `{}` is missing. That needs {needs}; {} has: {has}. An administrator can give it: \
+         trimtab user add {} --role {}{scope}",
+        right.as_str(),
+        person.name,
+        person.name,
+        names[0],
+    )))
+}
+
+/// The roles of which one is needed, weakest first.
+fn roles(right: Right, target: &Target<'_>) -> &'static [Role] {
+    use Role::{Admin, Approver, Developer, Operator};
+    let config = match target {
+        Target::Repository(repository) | Target::Reference(repository, _) => repository.is_config(),
+        _ => false,
+    };
+    let production = matches!(target, Target::Environment { production: true, .. });
+    match right {
+        Right::Read => &Role::ALL,
+        // What stands in the config repository is what runs in production.
+        Right::Write if config => &[Operator, Admin],
+        Right::Promote | Right::Rollback if production => &[Operator, Admin],
+        Right::Write | Right::Create | Right::Promote | Right::Rollback => &[Developer, Operator, Admin],
+        Right::Suspend => &[Operator, Admin],
+        Right::Approve => &[Approver, Admin],
+        Right::Administer => &[Admin],
+    }
+}
+
+fn covers(grant: &Grant, right: Right, target: &Target<'_>) -> bool {
+    match (right, target) {
+        (Right::Write, Target::Reference(_, reference)) => {
+            grant.branches.is_empty() || grant.branches.iter().any(|pattern| pattern.names(reference))
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(grants: &[(&str, &str, &str)]) -> Person {
+        let grant = |(role, project, branches): &(&str, &str, &str)| Grant {
+            role: role.parse().unwrap(),
+            project: (!project.is_empty()).then(|| project.parse().unwrap()),
+            branches: branches.split(',').filter(|b| !b.is_empty()).map(|b| b.parse().unwrap()).collect(),
+        };
+        Person { name: "alice".into(), grants: grants.iter().map(grant).collect(), read_only: false }
+    }
+
+    fn ask(person: &Person, what: &str) -> Result<(), Denied> {
+        let words: Vec<&str> = what.split(' ').collect();
+        let repository = |text: &str| {
+            let (project, name) = text.split_once('/').unwrap();
+            Repository { project: project.parse().unwrap(), name: name.into() }
+        };
+        let environment = |right, text: &str, production| {
+            let (project, environment) = text.split_once('/').unwrap();
+            let (project, environment) = (project.parse().unwrap(), environment.parse().unwrap());
+            allowed(person, right, &Target::Environment { project: &project, environment: &environment, production })
+        };
+        match words.as_slice() {
+            ["read", project] => allowed(person, Right::Read, &Target::Project(&project.parse().unwrap())),
+            ["create", project] => allowed(person, Right::Create, &Target::Project(&project.parse().unwrap())),
+            ["write", at] => allowed(person, Right::Write, &Target::Repository(&repository(at))),
+            ["write", at, reference] => allowed(person, Right::Write, &Target::Reference(&repository(at), reference)),
+            ["promote", at] => environment(Right::Promote, at, at.ends_with("prod")),
+            ["rollback", at] => environment(Right::Rollback, at, at.ends_with("prod")),
+            ["suspend", at] => environment(Right::Suspend, at, at.ends_with("prod")),
+            ["approve", project] => allowed(person, Right::Approve, &Target::Project(&project.parse().unwrap())),
+            ["administer"] => allowed(person, Right::Administer, &Target::Instance),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const QUESTIONS: [&str; 13] = [
+        "read shop",
+        "create shop",
+        "write shop/web",
+        "write shop/web refs/heads/main",
+        "write shop/config refs/heads/main",
+        "promote shop/dev",
+        "promote shop/prod",
+        "rollback shop/dev",
+        "rollback shop/prod",
+        "suspend shop/dev",
+        "approve shop",
+        "administer",
+        "read other",
+    ];
+
+    #[test]
+    fn each_role_may_what_it_says_and_no_more() {
+        for (role, project, answers) in [
+            ("viewer", "", "y...........y"),
+            ("viewer", "shop", "y............"),
+            ("developer", "", "yyyy.y.y....y"),
+            ("developer", "shop", "yyyy.y.y....."),
+            ("developer", "other", "............y"),
+            ("operator", "", "yyyyyyyyyy..y"),
+            ("operator", "shop", "yyyyyyyyyy..."),
+            ("approver", "", "y.........y.y"),
+            ("admin", "", "yyyyyyyyyyyyy"),
+            ("admin", "shop", "yyyyyyyyyyy.."),
+        ] {
+            let alice = person(&[(role, project, "")]);
+            let given: String =
+                QUESTIONS.iter().map(|what| if ask(&alice, what).is_ok() { 'y' } else { '.' }).collect();
+            assert_eq!(given, answers, "{role} in {project:?}");
+        }
+        assert!(QUESTIONS.iter().all(|what| ask(&person(&[]), what).is_err()), "who has no role may nothing");
+        assert!(QUESTIONS.iter().all(|what| ask(&Person::admin("admin"), what).is_ok()));
+    }
+
+    #[test]
+    fn a_token_that_only_reads_only_reads() {
+        let reader = Person { read_only: true, ..Person::admin("alice") };
+        for what in QUESTIONS {
+            assert_eq!(ask(&reader, what).is_ok(), what.starts_with("read"), "{what}");
+        }
+        assert!(ask(&reader, "write shop/web").unwrap_err().to_string().contains("only reads"));
+        assert_eq!(reader.groups(), ["trimtab:viewer"]);
+    }
+
+    #[test]
+    fn branches_are_matched_by_pattern() {
+        for (patterns, reference, good) in [
+            ("", "refs/heads/main", true),
+            ("main", "refs/heads/main", true),
+            ("main", "refs/heads/maintenance", false),
+            ("main", "refs/tags/main", false),
+            ("feature/*", "refs/heads/feature/x/y", true),
+            ("feature/*", "refs/heads/feature", false),
+            ("feature/*,main", "refs/heads/main", true),
+            ("*", "refs/heads/anything", true),
+            ("*", "refs/tags/v1", false),
+            ("refs/tags/v*", "refs/tags/v1", true),
+            ("ab*ba", "refs/heads/aba", false),
+        ] {
+            let alice = person(&[("developer", "shop", patterns)]);
+            assert_eq!(ask(&alice, &format!("write shop/web {reference}")).is_ok(), good, "{patterns} {reference}");
+        }
+        for bad in ["", "a b", "a**", "x*y*z", "a~1"] {
+            assert!(bad.parse::<BranchPattern>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_denial_says_which_right_is_missing_and_who_gives_it() {
+        let alice = person(&[("viewer", "shop", "")]);
+        let text = ask(&alice, "write shop/web refs/heads/main").unwrap_err().to_string();
+        for words in [
+            "alice may not push to refs/heads/main of shop/web",
+            "`write`",
+            "developer or operator or admin",
+            "viewer in shop",
+            "trimtab user add alice --role developer --project shop",
+        ] {
+            assert!(text.contains(words), "{words:?} is missing in: {text}");
+        }
+        let limited = person(&[("developer", "shop", "feature/*")]);
+        let text = ask(&limited, "write shop/web refs/heads/main").unwrap_err().to_string();
+        assert!(text.contains("branches feature/*") && text.contains("branch pattern"), "{text}");
+        let text = ask(&alice, "promote shop/prod").unwrap_err().to_string();
+        assert!(text.contains("prod of shop, a production environment") && text.contains("--role operator"), "{text}");
+    }
+
+    #[test]
+    fn groups_name_role_and_project() {
+        let alice = person(&[("developer", "shop", ""), ("viewer", "", ""), ("developer", "shop", "main")]);
+        assert_eq!(alice.groups(), ["trimtab:developer:shop", "trimtab:viewer"]);
+        assert!(!alice.is_admin() && Person::admin("x").is_admin() && !person(&[("admin", "shop", "")]).is_admin());
+    }
+
+    #[test]
+    fn names_of_people_are_checked() {
+        use crate::names::UserName;
+        for (name, good) in [
+            ("alice", true),
+            ("a.b-c_1", true),
+            ("", false),
+            ("Alice", false),
+            ("1a", false),
+            ("a b", false),
+            ("admin", false),
+            ("system:x", false),
+        ] {
+            assert_eq!(name.parse::<UserName>().is_ok(), good, "{name:?}");
+        }
+    }
+}

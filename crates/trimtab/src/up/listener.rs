@@ -1,0 +1,125 @@
+//! The control listener: HTTP/1.1 with a bound on everything that a client could hold without saying who it is.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Bounds of connections.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// At one time; others wait to be accepted.
+    pub connections: usize,
+    /// From the connection, or the answer before, to the end of a request's head.
+    pub head: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1024, head: Duration::from_secs(30) }
+    }
+}
+
+/// Answers until `shutdown`, then until the answers that are under way have ended.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
+    let free = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &free) => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let Some((stream, permit)) = accepted else { continue };
+        let (router, head, shutdown) = (router.clone(), limits.head, shutdown.clone());
+        connections.spawn(async move {
+            connection(stream, router, head, shutdown).await;
+            drop(permit);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    free: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = free.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await; // Out of descriptors: let some be closed.
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, head: Duration, shutdown: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn request(address: std::net::SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn idle_and_slow_clients_are_sent_away_and_keep_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(|| async { "served" }));
+        let limits = Limits { connections: 100, head: Duration::from_millis(300) };
+        let server = tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
+
+        // A thousand say nothing, or not enough; each is closed when its time is up.
+        let begin = Instant::now();
+        let mut idle = Vec::new();
+        for number in 0..1000 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            idle.push(tokio::spawn(async move {
+                let begun: &[u8] = if number % 2 == 0 { b"" } else { b"GET / HTTP/1.1\r\nhost: " };
+                let _ = stream.write_all(begun).await;
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+            }));
+        }
+        assert!(request(address).await.ends_with("served"));
+        for task in idle {
+            tokio::time::timeout(Duration::from_secs(30), task).await.expect("closed").unwrap();
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+        server.abort();
+    }
+}

@@ -1,0 +1,101 @@
+//! Who may do what, through the API and through the pages.
+
+use crate::fake::{Site, TOKEN, origin};
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+
+/// Method, path and body, and who of vera (viewer), dora (developer), olga (operator), olga with a token that only
+/// reads, a stranger, and the administrator may ask for that.
+const REQUESTS: [(&str, &str, &str, &str); 20] = [
+    ("GET", "/projects/demo/status", "", "yyyy.y"),
+    ("GET", "/projects/demo/history", "", "yyyy.y"),
+    ("GET", "/projects/demo/logs?component=shop&env=dev", "", "yyyy.y"),
+    ("GET", "/projects/other/status", "", ".....y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"staging"}"#, ".yy..y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"prod"}"#, "..y..y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"nowhere"}"#, ".yy..y"),
+    ("POST", "/projects/other/promotions", r#"{"component":"shop","to":"dev"}"#, ".....y"),
+    ("POST", "/projects/demo/rollbacks", r#"{"environment":"dev"}"#, ".yy..y"),
+    ("POST", "/projects/demo/rollbacks", r#"{"environment":"prod"}"#, "..y..y"),
+    ("POST", "/projects", r#"{"project":"demo","component":"api"}"#, ".yy..y"),
+    ("POST", "/projects", r#"{"project":"fresh","component":"api"}"#, ".....y"),
+    ("POST", "/images", "", ".....y"),
+    ("GET", "/users", "", ".....y"),
+    ("POST", "/users", r#"{"name":"eve"}"#, ".....y"),
+    ("DELETE", "/users/vera", "", ".....y"),
+    ("GET", "/users/olga/keys", "", "..y..y"),
+    ("POST", "/users/vera/keys", r#"{"key":"x"}"#, "y....y"),
+    ("POST", "/users/me/tokens", r#"{"expiresInSeconds":60}"#, "yyy.yy"),
+    ("POST", "/sign-in-links", r#"{"user":"olga"}"#, "..y..y"),
+];
+
+#[tokio::test]
+async fn each_request_is_for_those_who_have_the_right() {
+    let site = Site::new();
+    for (method, path, body, answers) in REQUESTS {
+        let mut given = String::new();
+        for token in ["vera", "dora", "olga", "reading", "stranger", TOKEN] {
+            let request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+            let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            let answer = site.send(request.body(Body::from(body)).unwrap()).await;
+            assert!(answer.status != StatusCode::UNAUTHORIZED, "{token}: {}", answer.body);
+            let denied = answer.status == StatusCode::FORBIDDEN;
+            if denied {
+                let words = ["is missing", "trimtab user add", "--read-only"].map(|words| answer.body.contains(words));
+                assert!(words[0] && (words[1] || words[2]), "{method} {path} by {token}: {}", answer.body);
+            }
+            given.push(if denied { '.' } else { 'y' });
+        }
+        assert_eq!(given, answers, "{method} {path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_projects_holds_those_that_one_may_read() {
+    let site = Site::new();
+    for (token, expected) in [("vera", r#"["demo"]"#), ("stranger", "[]")] {
+        let request = Request::get("/api/v1/projects").header(header::AUTHORIZATION, format!("Bearer {token}"));
+        assert_eq!(site.send(request.body(Body::empty()).unwrap()).await.body, expected, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn pages_show_and_do_what_their_visitor_may() {
+    let site = Site::new();
+    let (vera, dora, stranger) =
+        (site.sign_in_as("vera").await, site.sign_in_as("dora").await, site.sign_in_as("stranger").await);
+    assert_eq!(site.get("/p/demo", &vera).await.status, StatusCode::OK);
+    for page in ["/p/demo", "/p/demo/events", "/p/demo/b/shop-3/log"] {
+        assert_eq!(site.get(page, &stranger).await.status, StatusCode::FORBIDDEN, "{page}");
+    }
+    let overview = site.get("/", &stranger).await;
+    assert!(overview.status == StatusCode::OK && !overview.body.contains("demo"), "{}", overview.body);
+
+    for (cookie, action, environment, good) in [
+        (&vera, "promote", "staging", false),
+        (&dora, "promote", "staging", true),
+        (&dora, "promote", "prod", false),
+        (&dora, "rollback", "dev", true),
+        (&dora, "rollback", "prod", false),
+        (&dora, "suspend", "dev", false),
+    ] {
+        let csrf = site.get("/p/demo", cookie).await.csrf();
+        let before = site.world.asked().len();
+        let form = format!("csrf={csrf}&component=shop&environment={environment}&suspend=true");
+        let answer = site.post(&format!("/p/demo/{action}"), cookie, &origin(), &form).await;
+        let expected = if good { StatusCode::SEE_OTHER } else { StatusCode::FORBIDDEN };
+        assert_eq!(answer.status, expected, "{action} {environment}: {}", answer.body);
+        assert_eq!(site.world.asked().len(), before + usize::from(good), "{action} {environment}");
+        assert!(good || answer.body.contains("is missing"), "{}", answer.body);
+    }
+    assert!(site.world.asked().iter().all(|asked| asked.starts_with("dora ")), "{:?}", site.world.asked());
+}
+
+#[tokio::test]
+async fn who_was_removed_is_signed_out() {
+    let site = Site::new();
+    let gone = site.sign_in_as("gone").await;
+    for page in ["/", "/p/demo", "/events"] {
+        assert_eq!(site.get(page, &gone).await.status, StatusCode::UNAUTHORIZED, "{page}");
+    }
+}
