@@ -134,7 +134,7 @@ impl Server {
     async fn start() -> Self {
         let Ok(path) = std::env::var("TRIMTAB_TEST_KUBECONFIG") else {
             let directory = tempfile::tempdir().expect("a directory");
-            let config = Config { store: directory.path().join("store.redb"), admission: None };
+            let config = Config { store: directory.path().join("store.redb"), admission: None, services: None };
             let server = ApiServer::open(config).await.expect("server opened");
             return Self::Embedded { server, _directory: directory };
         };
