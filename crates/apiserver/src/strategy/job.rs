@@ -13,7 +13,8 @@ const OLD_CONTROLLER_UID: &str = "controller-uid";
 const OLD_JOB_NAME: &str = "job-name";
 
 /// Fields that ask for more than what the Job controller does.
-const NOT_DONE: [(&str, &str); 6] = [
+const NOT_DONE: [(&str, &str); 7] = [
+    ("completionMode", "a Job of mode Indexed fails"),
     ("podFailurePolicy", "every failed Pod counts against backoffLimit"),
     ("successPolicy", "the Job succeeds when all its completions have"),
     ("backoffLimitPerIndex", "failures count against backoffLimit"),
@@ -58,6 +59,7 @@ fn map_at<'a>(mut map: &'a mut Map<String, Value>, path: &[&str]) -> Option<&'a 
 fn warnings(spec: &Value) -> Vec<String> {
     let asked = |field: &str| match field {
         // The default is what is done.
+        "completionMode" => spec[field] == "Indexed",
         "podReplacementPolicy" => spec[field] == "Failed",
         _ => !spec[field].is_null(),
     };

@@ -149,24 +149,55 @@ async fn services_have_addresses_of_their_network() {
     assert!(any.warnings.is_empty() && address(&any).starts_with("10.200.0."), "{any:?}");
     assert_eq!(address(&create("seven", json!({"clusterIP": "10.200.0.7"})).await), "10.200.0.7");
     assert_eq!(address(&create("headless", json!({"clusterIP": "None"})).await), "None");
-    let dry = ask(&api, post(&format!("{SERVICES}?dryRun=All"), "application/json"), json!({"metadata": {"name": "dry"}, "spec": {"ports": [{"port": 80}]}}).to_string()).await;
+    let dry = ask(
+        &api,
+        post(&format!("{SERVICES}?dryRun=All"), "application/json"),
+        json!({"metadata": {"name": "dry"}, "spec": {"ports": [{"port": 80}]}}).to_string(),
+    )
+    .await;
     assert_eq!(address(&dry), "10.200.0.0");
     for (spec, message) in [
-        (json!({"clusterIP": "10.200.0.7"}), "spec.clusterIPs: Invalid value: [\"10.200.0.7\"]: failed to allocate IP 10.200.0.7: provided IP is already allocated"),
-        (json!({"clusterIP": "10.0.0.7"}), "spec.clusterIPs: Invalid value: [\"10.0.0.7\"]: failed to allocate IP 10.0.0.7: the provided network does not match the current range"),
-        (json!({"clusterIP": "10.200.0.15"}), "spec.clusterIPs: Invalid value: [\"10.200.0.15\"]: failed to allocate IP 10.200.0.15: the provided network does not match the current range"),
-        (json!({"clusterIP": "zzz"}), "spec.clusterIPs[0]: Invalid value: \"zzz\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
-        (json!({"clusterIP": "fd00::1"}), "spec.clusterIPs[0]: Invalid value: [\"fd00::1\"]: IPv6 is not configured on this cluster"),
-        (json!({"clusterIPs": ["10.200.0.9"]}), "spec.clusterIPs: Invalid value: [\"10.200.0.9\"]: must be empty when `clusterIP` is not specified"),
-        (json!({"clusterIP": "10.200.0.8", "clusterIPs": ["10.200.0.9"]}), "spec.clusterIPs: Invalid value: [\"10.200.0.9\"]: first value must match `clusterIP`"),
-        (json!({"type": "ExternalName", "externalName": "x.y", "clusterIP": "10.200.0.9"}), "spec.clusterIPs: Forbidden: may not be set for ExternalName services"),
+        (
+            json!({"clusterIP": "10.200.0.7"}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.7\"]: failed to allocate IP 10.200.0.7: provided IP is already allocated",
+        ),
+        (
+            json!({"clusterIP": "10.0.0.7"}),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.7\"]: failed to allocate IP 10.0.0.7: the provided network does not match the current range",
+        ),
+        (
+            json!({"clusterIP": "10.200.0.15"}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.15\"]: failed to allocate IP 10.200.0.15: the provided network does not match the current range",
+        ),
+        (
+            json!({"clusterIP": "zzz"}),
+            "spec.clusterIPs[0]: Invalid value: \"zzz\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ),
+        (
+            json!({"clusterIP": "fd00::1"}),
+            "spec.clusterIPs[0]: Invalid value: [\"fd00::1\"]: IPv6 is not configured on this cluster",
+        ),
+        (
+            json!({"clusterIPs": ["10.200.0.9"]}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.9\"]: must be empty when `clusterIP` is not specified",
+        ),
+        (
+            json!({"clusterIP": "10.200.0.8", "clusterIPs": ["10.200.0.9"]}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.9\"]: first value must match `clusterIP`",
+        ),
+        (
+            json!({"type": "ExternalName", "externalName": "x.y", "clusterIP": "10.200.0.9"}),
+            "spec.clusterIPs: Forbidden: may not be set for ExternalName services",
+        ),
     ] {
         let refused = create("c", spec.clone()).await;
         assert_eq!(refused.json()["message"], format!("Service \"c\" is invalid: {message}"), "{spec}");
     }
     for address in ["10.200.0.8", "None"] {
         let refused = change("seven", json!({"clusterIP": address})).await.json();
-        let expected = format!("Service \"seven\" is invalid: spec.clusterIPs[0]: Invalid value: [{address:?}]: may not change once set");
+        let expected = format!(
+            "Service \"seven\" is invalid: spec.clusterIPs[0]: Invalid value: [{address:?}]: may not change once set"
+        );
         assert_eq!(refused["message"], expected);
     }
     for left_out in [json!({"clusterIP": null}), json!({"clusterIP": "", "clusterIPs": null})] {
@@ -215,9 +246,15 @@ async fn jobs_select_their_own_pods() {
     assert_eq!(job["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
     assert_eq!((&job["spec"]["template"]["metadata"]["labels"], &job["metadata"]["labels"]), (&labels, &labels));
     for (spec, message) in [
-        (json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}}), "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"),
+        (
+            json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}}),
+            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        ),
         (json!({"completions": -1}), "spec.completions: Invalid value: -1: must be greater than or equal to 0"),
-        (json!({"template": {"spec": {"containers": [{"name": "m", "image": "x"}]}}}), "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""),
+        (
+            json!({"template": {"spec": {"containers": [{"name": "m", "image": "x"}]}}}),
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+        ),
     ] {
         let refused = create("b", spec.clone()).await.json();
         assert_eq!(refused["message"], format!("Job.batch \"b\" is invalid: {message}"), "{spec}");
@@ -226,7 +263,10 @@ async fn jobs_select_their_own_pods() {
     assert!(own["message"].as_str().unwrap().contains("`selector` not auto-generated"), "{own}");
     for (field, value) in [("completions", json!(3)), ("completionMode", json!("Indexed"))] {
         let refused = change(json!({field: value})).await.json();
-        assert_eq!(refused["message"], format!("Job.batch \"a\" is invalid: spec.{field}: Invalid value: {value}: field is immutable"));
+        assert_eq!(
+            refused["message"],
+            format!("Job.batch \"a\" is invalid: spec.{field}: Invalid value: {value}: field is immutable")
+        );
     }
     let label = json!({"template": {"metadata": {"labels": {"x": "y"}}}});
     assert_eq!(change(label.clone()).await.code, 422);
