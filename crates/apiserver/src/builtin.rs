@@ -97,7 +97,7 @@ pub const KINDS: &[Builtin] = &[
         ALL,
     )),
     inert(row(BATCH, ("CronJob", "cronjobs", &["cj"]), NAMESPACED, STATUS, ALL)),
-    inert(row(BATCH, ("Job", "jobs", NONE), NAMESPACED, STATUS, ALL)),
+    row(BATCH, ("Job", "jobs", NONE), NAMESPACED, STATUS, ALL),
     row(("coordination.k8s.io", "v1"), ("Lease", "leases", NONE), NAMESPACED, NONE, NONE),
     row(("discovery.k8s.io", "v1"), ("EndpointSlice", "endpointslices", NONE), NAMESPACED, NONE, NONE),
     inert(row(NETWORKING, ("IngressClass", "ingressclasses", NONE), CLUSTER, NONE, NONE)),

@@ -10,6 +10,7 @@
 //! in `object`, and rows in the tables of `strategy`; a custom one comes from its definition.
 //! Objects are kept as the JSON that is sent, so getting and listing parse nothing.
 
+mod addresses;
 mod admission;
 mod body;
 mod builtin;
@@ -40,6 +41,7 @@ mod table;
 mod watch;
 mod write;
 
+pub use addresses::Network;
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use reply::{Body, BodyError};
 pub use serve::Authenticator;

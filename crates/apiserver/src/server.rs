@@ -1,5 +1,6 @@
 //! The server: what it is made of, and the way of a request through it.
 
+use crate::addresses::{Addresses, Network};
 use crate::admission::Admission;
 use crate::body;
 use crate::call::Call;
@@ -31,6 +32,9 @@ pub struct Config {
     pub store: PathBuf,
     /// Has a say on every write.
     pub admission: Option<Arc<dyn Admission>>,
+    /// Where Services have their addresses. `None` if nothing serves such addresses: all Services are then headless,
+    /// and whoever creates one is told.
+    pub services: Option<Network>,
 }
 
 /// Who asks. Set by whoever lets the request in: the TLS listener, or the owner of an in-process
@@ -73,6 +77,7 @@ pub struct Inner {
     pub admission: Option<Arc<dyn Admission>>,
     pub stop: CancellationToken,
     pub roles: rbac::Cache,
+    pub addresses: Addresses,
     builtins: Vec<Arc<Resource>>,
     registry: RwLock<Arc<Registry>>,
     /// Compiled definitions by uid, with the revision that they were made from.
@@ -93,6 +98,7 @@ impl ApiServer {
             admission: config.admission,
             stop: CancellationToken::new(),
             roles: rbac::Cache::default(),
+            addresses: Addresses::new(config.services),
             registry: RwLock::new(Arc::new(Registry::new(&builtins, Vec::new()))),
             builtins,
             compiled: Mutex::default(),

@@ -1,5 +1,6 @@
 //! Creating and changing objects: every write goes through [`Call::create`] or [`Call::modify`].
 
+use crate::addresses::{Assigned, Claim};
 use crate::admission::Operation;
 use crate::call::Call;
 use crate::clock;
@@ -79,7 +80,8 @@ impl Call {
         let mut tries = if generated { GENERATE_TRIES_MAX } else { 1 };
         loop {
             tries -= 1;
-            let new = self.prepared(object.clone(), owners)?;
+            let mut new = self.prepared(object.clone(), owners)?;
+            let _claim = self.addressed(&mut new, None)?;
             self.admit(Operation::Create, None, Some(&new))?;
             if self.query.dry_run(self.verb)? {
                 let key = self.key_of(&new);
@@ -131,6 +133,9 @@ impl Call {
                 metadata.insert("generation".into(), 1.into());
             }
         }
+        if &*resource.id == "jobs.batch" {
+            self.warnings.extend(strategy::job::prepare(&mut object));
+        }
         if resource.custom.is_none() && &*resource.id == "customresourcedefinitions.apiextensions.k8s.io" {
             self.server.establish(&mut object);
         }
@@ -156,11 +161,12 @@ impl Call {
     /// One try of [`Call::modify`]; `None` if another write came first.
     async fn replace(&mut self, stored: &Stored, old: &Value, new: Value, owners: Owners) -> Result<Option<Reply>> {
         self.check_identity(old, &new)?;
-        let new = self.revised(old, new, owners)?;
+        let mut new = self.revised(old, new, owners)?;
         if new == *old {
             return Ok(Some(Reply::Value(200, new)));
         }
         self.valid(&new, Some(old))?;
+        let _claim = self.addressed(&mut new, Some(old))?;
         self.admit(Operation::Update, Some(old), Some(&new))?;
         if self.query.dry_run(self.verb)? {
             return Ok(Some(Reply::Value(200, new)));
@@ -273,6 +279,19 @@ impl Call {
         let errors = strategy::validate(&self.resource, self.scope(), object, old);
         let name = meta(object).name();
         if errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(&self.resource.gvk, name, &errors)) }
+    }
+
+    /// Gives a Service its address; hold what is returned until the Service is stored.
+    fn addressed(&mut self, object: &mut Value, old: Option<&Value>) -> Result<Option<Claim>> {
+        if &*self.resource.id != "services" || self.scope() != Scope::Main {
+            return Ok(None);
+        }
+        let dry_run = self.query.dry_run(self.verb)?;
+        let assigned = self.server.addresses.assign(&self.server.store, object, old, dry_run);
+        let Assigned { claim, warning } =
+            assigned.map_err(|error| Refusal::invalid(&self.resource.gvk, meta(object).name(), &[error]))?;
+        self.warnings.extend(warning);
+        Ok(claim)
     }
 
     fn key_of(&self, object: &Value) -> Key {

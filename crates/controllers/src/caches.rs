@@ -2,6 +2,7 @@
 
 use crate::informer::Cache;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -9,6 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 pub(crate) struct Caches {
     pub(crate) deployments: Cache<Deployment>,
     pub(crate) replica_sets: Cache<ReplicaSet>,
+    pub(crate) jobs: Cache<Job>,
     pub(crate) pods: Cache<Pod>,
     pub(crate) services: Cache<Service>,
     /// Only those that this controller manages.

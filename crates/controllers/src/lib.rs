@@ -1,12 +1,12 @@
-//! What kube-controller-manager and the scheduler do, as far as one machine needs it: Deployments, ReplicaSets,
+//! What kube-controller-manager and the scheduler do, as far as one machine needs it: Deployments, ReplicaSets, Jobs,
 //! EndpointSlices, the one node's scheduling, and what every namespace has.
 //!
 //! Everything goes through a [`kube::Client`], so it runs against any API server. Each kind is watched once; every
 //! change wakes exactly the objects that it concerns, and nothing else does except a timer at a known instant. What to
 //! do is decided by functions over values; the modules around them read caches and write.
 //!
-//! Garbage collection, namespace termination and the defaults of objects are the API server's. Jobs, StatefulSets and
-//! DaemonSets are not handled.
+//! Garbage collection, namespace termination and the defaults of objects are the API server's. StatefulSets, DaemonSets
+//! and CronJobs are not handled.
 
 mod caches;
 mod claims;
@@ -16,6 +16,7 @@ mod endpoint_slice;
 mod error;
 mod hash;
 mod informer;
+mod job;
 mod namespace;
 mod objects;
 mod queue;
@@ -29,6 +30,7 @@ use controller::{Reconcile, work};
 use deployment::Deployments;
 use endpoint_slice::EndpointSlices;
 use informer::inform;
+use job::Jobs;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use namespace::Namespaces;
@@ -75,6 +77,7 @@ struct Controllers {
     caches: Arc<Caches>,
     deployments: Arc<Deployments>,
     replica_sets: Arc<ReplicaSets>,
+    jobs: Arc<Jobs>,
     endpoint_slices: Arc<EndpointSlices>,
     scheduler: Arc<Scheduler>,
     namespaces: Arc<Namespaces>,
@@ -101,7 +104,8 @@ impl Controllers {
             Arc::new(Namespaces { client, caches, queue, root_ca: options.root_ca })
         };
         let replica_sets = Arc::new(ReplicaSets::new(client.clone(), caches.clone()));
-        Self { client, caches, deployments, replica_sets, endpoint_slices, scheduler, namespaces }
+        let jobs = Arc::new(Jobs::new(client.clone(), caches.clone()));
+        Self { client, caches, deployments, replica_sets, jobs, endpoint_slices, scheduler, namespaces }
     }
 
     fn watch(self: &Arc<Self>, tasks: &mut JoinSet<&'static str>) {
@@ -122,9 +126,11 @@ impl Controllers {
             all.replica_sets.on_replica_set(&seen);
             all.deployments.on_replica_set(&seen);
         });
+        watch!(jobs, Config::default(), |all, seen| all.jobs.on_job(&seen));
         watch!(pods, Config::default(), |all, seen| {
             all.scheduler.on_pod(&seen);
             all.replica_sets.on_pod(&seen);
+            all.jobs.on_pod(&seen);
             all.endpoint_slices.on_pod(&seen);
             all.deployments.on_pod(&seen);
         });
@@ -139,6 +145,7 @@ impl Controllers {
     fn work(self: &Arc<Self>, tasks: &mut JoinSet<&'static str>) {
         self.employ(&self.deployments, tasks);
         self.employ(&self.replica_sets, tasks);
+        self.employ(&self.jobs, tasks);
         self.employ(&self.endpoint_slices, tasks);
         self.employ(&self.scheduler, tasks);
         self.employ(&self.namespaces, tasks);
@@ -160,6 +167,7 @@ impl Controllers {
         let caches = &self.caches;
         caches.deployments.synced().await;
         caches.replica_sets.synced().await;
+        caches.jobs.synced().await;
         caches.pods.synced().await;
         caches.services.synced().await;
         caches.endpoint_slices.synced().await;

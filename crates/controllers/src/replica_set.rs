@@ -1,6 +1,6 @@
 //! ReplicaSets: as many Pods of one template as wanted.
 
-mod expectations;
+pub(crate) mod expectations;
 mod replicas;
 
 use crate::caches::Caches;

@@ -7,6 +7,7 @@ use crate::layout::Layout;
 use crate::logs;
 use crate::pod::PodExt;
 use crate::runtime::Runtime;
+use crate::services::Services;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub facts: Facts,
     pub shown: Arc<Shown>,
     pub before_stop: Option<BeforeStop>,
+    /// Of a node that runs containers.
+    pub services: Option<Arc<Services>>,
 }
 
 impl Context {
@@ -46,6 +49,10 @@ impl Context {
     pub(crate) async fn drain(&self, pod: &Arc<Pod>) {
         let work = async {
             self.leave_endpoints(pod).await;
+            let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+            if let (Some(services), Some(address)) = (&self.services, address) {
+                services.leave(address).await;
+            }
             if let Some(hook) = &self.before_stop {
                 hook(pod.clone()).await;
             }

@@ -6,6 +6,7 @@
 //!                        ▼  │
 //!                  runtime (a port): real  = container, images, network, volumes
 //!                                    simulated = remembered only
+//!  Services ─ watch ─▶ services ─▶ packet filter, dns ─▶ answers to Pods
 //! ```
 //!
 //! Containers outlive this process: a new one finds them by their labels and takes them over as they are. The only
@@ -13,6 +14,7 @@
 
 mod context;
 mod credentials;
+mod dns;
 mod downward;
 mod environment;
 mod error;
@@ -29,6 +31,7 @@ mod pods;
 mod preflight;
 mod register;
 mod runtime;
+mod services;
 mod volumes;
 mod worker;
 
@@ -42,13 +45,16 @@ use downward::Facts;
 use events::Recorder;
 use images::Images;
 use layout::{Layout, make_directory};
+use network::Network;
 use preflight::Machine;
 use runtime::Runtime;
 use runtime::real::Real;
 use runtime::simulated::Simulated;
+use services::Services;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Names at which `TRIMTAB_FAILPOINT` makes this crate abort the process.
@@ -87,11 +93,12 @@ pub struct Options {
     pub before_stop: Option<BeforeStop>,
 }
 
-/// A running node. Dropping it does not stop it; shutdown does, and leaves the containers alone.
+/// A running node. Shutdown stops it and leaves the containers alone; dropping it does the same without ado.
 pub struct Node {
     context: Arc<Context>,
     stop: CancellationToken,
-    pods: Mutex<Option<JoinHandle<()>>>,
+    /// The Pods' workers, and what serves Services.
+    tasks: Mutex<JoinSet<()>>,
     options: Options,
 }
 
@@ -101,6 +108,8 @@ impl Node {
         let layout = Layout::new(options.data.clone());
         make_directory(&options.data)?;
         let machine = Machine::read(&options.data);
+        let mut services = None;
+        let (stop, mut tasks) = (shutdown.child_token(), JoinSet::new());
         let (runtime, address, simulated): (Arc<dyn Runtime>, _, _) = match &options.mode {
             Mode::Simulated { reason } => {
                 let runtime = Simulated::new(layout.clone(), reason.clone());
@@ -109,7 +118,11 @@ impl Node {
             Mode::Real => {
                 let images = Images::new(options.images.clone(), options.registry.clone());
                 let (instance, exe) = (&options.instance, options.exe.clone());
-                let real = Real::open(layout.clone(), instance, exe, images, machine.memory_bytes).await?;
+                let network = Arc::new(Network::open(layout.clone(), instance).await?);
+                let known = services.insert(Arc::new(Services::new()));
+                let name_server = serve(client.clone(), network.clone(), known.clone(), (&stop, &mut tasks)).await;
+                let real =
+                    Real::new(layout.clone(), instance, exe, images, machine.memory_bytes, network, name_server)?;
                 let address = real.host_address().to_string();
                 (Arc::new(real), address, None)
             }
@@ -124,10 +137,10 @@ impl Node {
             memory_bytes: machine.memory_bytes,
         };
         let before_stop = options.before_stop.clone();
-        let context = Arc::new(Context { client, runtime, events, layout, facts, shown: Arc::default(), before_stop });
-        let stop = shutdown.child_token();
-        let pods = tokio::spawn(pods::run(context.clone(), options.node_name.clone(), stop.clone()));
-        Ok(Self { context, stop, pods: Mutex::new(Some(pods)), options })
+        let context =
+            Arc::new(Context { client, runtime, events, layout, facts, shown: Arc::default(), before_stop, services });
+        tasks.spawn(pods::run(context.clone(), options.node_name.clone(), stop.clone()));
+        Ok(Self { context, stop, tasks: Mutex::new(tasks), options })
     }
 
     /// The node's own HTTP API, for the API server: `GET /containerLogs/{namespace}/{pod}/{container}`.
@@ -139,16 +152,46 @@ impl Node {
     /// and run again after the next start. The node does nothing more after this.
     pub async fn stop_all(&self) -> Result<(), Error> {
         self.stop.cancel();
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(pods) = pods {
-            // It ends when its workers have.
-            let _ = pods.await;
-        }
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        // That of the Pods ends when its workers have.
+        while tasks.join_next().await.is_some() {}
         match self.options.mode {
             Mode::Real => teardown(&self.options.data, &self.options.instance, &self.options.exe).await,
             Mode::Simulated { .. } => Ok(()),
         }
     }
+}
+
+/// Begins to serve Services by address and name. Returns the address of the name server, if it could listen.
+async fn serve(
+    client: kube::Client,
+    network: Arc<Network>,
+    services: Arc<Services>,
+    (stop, tasks): (&CancellationToken, &mut JoinSet<()>),
+) -> Option<IpAddr> {
+    let (address, networks) = (network.gateway(), network.networks());
+    let (known, token) = (services.clone(), stop.clone());
+    tasks.spawn(async move { known.run(client, &network, token).await });
+    match dns::Server::bind(address, networks, services).await {
+        Ok(server) => {
+            tasks.spawn(server.run(stop.clone()));
+            Some(IpAddr::V4(address))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no name server on {address}:53: names of Services are not found in Pods");
+            None
+        }
+    }
+}
+
+/// The network that Services of an instance have their addresses in, as address and prefix length: chosen once, apart
+/// from all that this machine routes to. `None` if this machine cannot serve such addresses.
+pub async fn service_network(data: &Path, instance: &str, mode: &Mode) -> Result<Option<(Ipv4Addr, u8)>, Error> {
+    let layout = Layout::new(data.to_owned());
+    make_directory(data)?;
+    let serves = *mode == Mode::Real;
+    let network = network::services(&layout, instance, serves).await?;
+    Ok(network.map(|network| (network.address, network.prefix)))
 }
 
 /// As [`Node::stop_all`], for an instance whose control process is gone.

@@ -54,7 +54,6 @@ fn a_service_with_one_endpoint() {
           }
         },
         "spec": {
-          "clusterIP": "None",
           "selector": {
             "trimtab.dev/project": "shop",
             "trimtab.dev/environment": "dev",

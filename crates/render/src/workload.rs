@@ -1,4 +1,4 @@
-//! Workloads that Trimtab generates for a component: a Deployment, and a headless Service if it listens on anything.
+//! Workloads that Trimtab generates for a component: a Deployment, and a Service if it listens on anything.
 
 use crate::check::check;
 use crate::error::Error;
@@ -169,7 +169,7 @@ fn probe(component: &ComponentFile) -> Option<Value> {
     })
 }
 
-/// Headless: names resolve to the Pods themselves.
+/// Others of the environment reach the component by its name.
 fn service(input: &Input<'_>) -> Value {
     let port =
         |(name, e): (&String, &Endpoint)| json!({"name": name, "port": e.port, "targetPort": name, "protocol": "TCP"});
@@ -178,7 +178,7 @@ fn service(input: &Input<'_>) -> Value {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(input),
-        "spec": {"clusterIP": "None", "selector": selector(input), "ports": ports},
+        "spec": {"selector": selector(input), "ports": ports},
     })
 }
 

@@ -54,10 +54,26 @@ impl Control {
         let kubernetes = bind(instance.kubernetes).await?;
         let ssh = bind(instance.ssh()?).await?;
 
+        // What this machine can do, and where its Services have their addresses.
+        let lacks = node::preflight();
+        let simulated = match (simulate, lacks.as_slice()) {
+            (true, _) => Some("asked for with --simulate".to_owned()),
+            (false, []) => None,
+            (false, lacks) => Some(
+                lacks.iter().map(|l| format!("{}: {} ({})", l.what, l.why, l.remedy)).collect::<Vec<_>>().join("; "),
+            ),
+        };
+        let mode = match &simulated {
+            Some(reason) => node::Mode::Simulated { reason: reason.clone() },
+            None => node::Mode::Real,
+        };
+        let services = node::service_network(&layout.node(), instance.short(), &mode).await?;
+
         // The Kubernetes API first: everything else talks to it.
         let api = ApiServer::open(apiserver::Config {
             store: layout.store(),
             admission: Some(Arc::new(admission::Projections)),
+            services: services.map(|(address, prefix)| apiserver::Network { address, prefix }),
         })
         .await?;
         let config = tls::server_config(&layout)?;
@@ -69,14 +85,6 @@ impl Control {
 
         // The node and its controllers.
         let images = oci::Store::open(layout.images())?;
-        let lacks = node::preflight();
-        let simulated = match (simulate, lacks.as_slice()) {
-            (true, _) => Some("asked for with --simulate".to_owned()),
-            (false, []) => None,
-            (false, lacks) => Some(
-                lacks.iter().map(|l| format!("{}: {} ({})", l.what, l.why, l.remedy)).collect::<Vec<_>>().join("; "),
-            ),
-        };
         // Delivery comes after the node, and tells it when a Pod gets no traffic any more.
         let drain: Arc<OnceLock<Reconciler>> = Arc::default();
         let node = node::Node::start(
@@ -89,10 +97,7 @@ impl Control {
                 images: images.clone(),
                 registry: model::REGISTRY.to_owned(),
                 before_stop: Some(before_stop(drain.clone())),
-                mode: match &simulated {
-                    Some(reason) => node::Mode::Simulated { reason: reason.clone() },
-                    None => node::Mode::Real,
-                },
+                mode,
             },
             shutdown.clone(),
         )

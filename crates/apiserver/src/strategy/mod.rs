@@ -3,8 +3,10 @@
 //! The engine asks here at fixed points of every write. A kind that needs nothing has no row.
 
 mod defaults;
+pub mod job;
 mod pod;
 pub mod rules;
+mod service;
 mod validate;
 
 pub use validate::validate;
@@ -55,7 +57,8 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
         "namespaces" => prepare_namespace(object),
         "services" => {
             object["status"] = json!({"loadBalancer": {}});
-            warnings.extend(headless(object));
+            service::normalise(object, None);
+            warnings.extend(service::warnings(object));
         }
         crd::ID => warnings.extend(crd::warnings(object)),
         "persistentvolumeclaims" => object["status"] = json!({"phase": "Pending"}),
@@ -71,11 +74,8 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) -> Vec<String> {
 pub fn prepare_update(resource: &Resource, object: &mut Value, old: &Value) -> Vec<String> {
     match &*resource.id {
         "services" => {
-            if object["spec"]["clusterIP"].is_null() && !old["spec"]["clusterIP"].is_null() {
-                object["spec"]["clusterIP"] = old["spec"]["clusterIP"].clone();
-                object["spec"]["clusterIPs"] = old["spec"]["clusterIPs"].clone();
-            }
-            headless(object).into_iter().collect()
+            service::normalise(object, Some(old));
+            service::warnings(object)
         }
         _ => Vec::new(),
     }
@@ -94,25 +94,6 @@ fn label_namespace(object: &mut Value) {
             labels.insert("kubernetes.io/metadata.name".into(), name.into());
         }
     }
-}
-
-/// There are no virtual service addresses here: names resolve to the Pods themselves.
-fn headless(service: &mut Value) -> Option<String> {
-    let spec = service.get_mut("spec")?.as_object_mut()?;
-    let type_ = spec.get("type").and_then(Value::as_str).unwrap_or("ClusterIP").to_owned();
-    if type_ == "ExternalName" || spec.get("clusterIP").is_some_and(|ip| !ip.is_null() && ip != "") {
-        return None;
-    }
-    spec.insert("clusterIP".into(), "None".into());
-    spec.insert("clusterIPs".into(), json!(["None"]));
-    Some(match type_.as_str() {
-        "ClusterIP" => {
-            "this Service is served headless (clusterIP: None): its name resolves to the addresses of its Pods".into()
-        }
-        other => format!(
-            "this Service of type {other} is served headless (clusterIP: None): nothing listens on the node for it"
-        ),
-    })
 }
 
 /// Puts back what the endpoint of this scope may not write.

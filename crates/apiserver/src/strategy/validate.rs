@@ -13,8 +13,8 @@ use std::collections::HashSet;
 
 const ANNOTATION_BYTES_MAX: usize = 256 << 10;
 const CONFIG_BYTES_MAX: usize = 1 << 20;
-const UNMATCHED: &str = "`selector` does not match template `labels`";
-const IMMUTABLE: &str = "field is immutable";
+pub(super) const UNMATCHED: &str = "`selector` does not match template `labels`";
+pub(super) const IMMUTABLE: &str = "field is immutable";
 
 /// Every rule that the new state breaks.
 pub fn validate(resource: &Resource, scope: Scope, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -34,10 +34,10 @@ pub fn validate(resource: &Resource, scope: Scope, object: &Value, old: Option<&
     errors.distinct()
 }
 
-struct Errors(Vec<FieldError>);
+pub(super) struct Errors(Vec<FieldError>);
 
 impl Errors {
-    fn push(&mut self, error: FieldError) {
+    pub(super) fn push(&mut self, error: FieldError) {
         self.0.push(error);
     }
 
@@ -129,13 +129,9 @@ fn of_kind(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Err
         "deployments.apps" | "replicasets.apps" | "statefulsets.apps" | "daemonsets.apps" => {
             workload(resource, object, old, errors);
         }
-        "services" => service(object, errors),
+        "services" => super::service::validate(object, old, errors),
         "configmaps" | "secrets" => config(resource, object, old, errors),
-        "jobs.batch" => {
-            let template = &object["spec"]["template"];
-            pod_spec(&template["spec"], "spec.template.spec", errors);
-            restart_policy(template, &["OnFailure", "Never"], errors);
-        }
+        "jobs.batch" => super::job::validate(object, old, errors),
         "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
             unchanged(object, old, "/roleRef", "roleRef", "cannot change roleRef", errors);
         }
@@ -146,7 +142,7 @@ fn of_kind(resource: &str, object: &Value, old: Option<&Value>, errors: &mut Err
     }
 }
 
-fn unchanged(new: &Value, old: Option<&Value>, pointer: &str, path: &str, why: &str, errors: &mut Errors) {
+pub(super) fn unchanged(new: &Value, old: Option<&Value>, pointer: &str, path: &str, why: &str, errors: &mut Errors) {
     if let Some(old) = old
         && new.pointer(pointer) != old.pointer(pointer)
     {
@@ -241,7 +237,7 @@ fn comparable(spec: &Value) -> Value {
     spec
 }
 
-fn pod_spec(spec: &Value, path: &str, errors: &mut Errors) {
+pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Errors) {
     let containers = spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     if containers.is_empty() {
         errors.push(required(format!("{path}.containers"), ""));
@@ -311,7 +307,7 @@ fn check_container(container: &Value, path: &str, volumes: &HashSet<String>, err
     }
 }
 
-fn port_number(value: &Value, path: &str, errors: &mut Errors) {
+pub(super) fn port_number(value: &Value, path: &str, errors: &mut Errors) {
     match value.as_i64() {
         None | Some(0) => errors.push(required(path, "")),
         Some(1..=65535) => {}
@@ -319,47 +315,10 @@ fn port_number(value: &Value, path: &str, errors: &mut Errors) {
     }
 }
 
-fn protocol(port: &Value, path: &str, errors: &mut Errors) {
+pub(super) fn protocol(port: &Value, path: &str, errors: &mut Errors) {
     let choices = ["SCTP", "TCP", "UDP"];
     if port["protocol"].as_str().is_some_and(|protocol| !choices.contains(&protocol)) {
         errors.push(unsupported(format!("{path}.protocol"), &port["protocol"], &choices));
-    }
-}
-
-fn service(object: &Value, errors: &mut Errors) {
-    let spec = &object["spec"];
-    let ports = spec["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let headless = spec["clusterIP"] == "None";
-    if ports.is_empty() && !headless && spec["type"] != "ExternalName" {
-        errors.push(required("spec.ports", ""));
-    }
-    let types = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-    if spec["type"].as_str().is_some_and(|type_| !types.contains(&type_)) {
-        errors.push(unsupported("spec.type", &spec["type"], &types));
-    }
-    let mut names = HashSet::new();
-    for (at, port) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{at}]");
-        match port["port"].as_i64() {
-            Some(1..=65535) => {}
-            _ => errors.push(invalid(
-                format!("{path}.port"),
-                port.get("port").unwrap_or(&0.into()),
-                "must be between 1 and 65535, inclusive",
-            )),
-        }
-        protocol(port, &path, errors);
-        match port["name"].as_str() {
-            None | Some("") if ports.len() > 1 => errors.push(required(format!("{path}.name"), "")),
-            Some(name) if !name.is_empty() && !names.insert(name) => {
-                errors.push(duplicate(format!("{path}.name"), &port["name"]));
-            }
-            _ => {}
-        }
-    }
-    if let Some(ip) = spec["clusterIP"].as_str().filter(|ip| !matches!(*ip, "" | "None")) {
-        let why = "service addresses are not served here; leave the field out, or set it to None";
-        errors.push(invalid("spec.clusterIP", &ip.into(), why));
     }
 }
 

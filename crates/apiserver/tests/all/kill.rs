@@ -103,7 +103,7 @@ async fn a_damaged_store_is_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = directory.path().join("store.redb");
     std::fs::write(&store, "this is no store").expect("writable");
-    let config = apiserver::Config { store: store.clone(), admission: None };
+    let config = apiserver::Config { store: store.clone(), admission: None, services: None };
     let error = apiserver::ApiServer::open(config).await.err().expect("it is damaged");
     let told = format!("{error}: {}", std::error::Error::source(&error).expect("a source"));
     assert!(told.contains("store.redb"), "{told}");
@@ -112,7 +112,8 @@ async fn a_damaged_store_is_told() {
 #[tokio::test]
 async fn a_second_server_on_the_store_is_refused() {
     let server = crate::support::server().await;
-    let config = apiserver::Config { store: server.directory.path().join("store.redb"), admission: None };
+    let config =
+        apiserver::Config { store: server.directory.path().join("store.redb"), admission: None, services: None };
     let error = apiserver::ApiServer::open(config).await.err().expect("it is in use");
     assert!(std::error::Error::source(&error).expect("a source").to_string().contains("in use"), "{error:?}");
 }

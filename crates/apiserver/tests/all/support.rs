@@ -37,7 +37,7 @@ pub async fn server() -> Server {
 
 /// A server on a store that may exist.
 pub async fn open(store: &Path) -> ApiServer {
-    let config = Config { store: store.to_owned(), admission: None };
+    let config = Config { store: store.to_owned(), admission: None, services: None };
     ApiServer::open(config).await.expect("the server opens")
 }
 

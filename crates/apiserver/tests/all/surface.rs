@@ -1,6 +1,6 @@
 //! The corners of HTTP: bodies, forms, limits, what is told about kinds.
 
-use crate::support::{ask, server};
+use crate::support::{Answer, ask, server};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 
@@ -119,6 +119,161 @@ async fn pods_are_bound_evicted_and_deleted_with_grace() {
     assert_eq!(again["metadata"]["resourceVersion"], marked["metadata"]["resourceVersion"], "it only gets shorter");
     assert_eq!(ask(&server.api, http::Request::delete(format!("{PODS}/a?gracePeriodSeconds=0")), "").await.code, 200);
     assert_eq!(ask(&server.api, http::Request::get(format!("{PODS}/a")), "").await.code, 404);
+}
+
+/// Answers as kube-apiserver gives them.
+#[tokio::test]
+async fn services_have_addresses_of_their_network() {
+    let directory = tempfile::tempdir().unwrap();
+    let network = apiserver::Network { address: [10, 200, 0, 0].into(), prefix: 28 };
+    let store = directory.path().join("store.redb");
+    let config = apiserver::Config { store, admission: None, services: Some(network) };
+    let api = apiserver::ApiServer::open(config).await.unwrap();
+    const SERVICES: &str = "/api/v1/namespaces/default/services";
+    let create = async |name: &str, spec: Value| {
+        let mut service = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+        service["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        ask(&api, post(SERVICES, "application/json"), service.to_string()).await
+    };
+    let change = async |name: &str, spec: Value| {
+        let request = http::Request::patch(format!("{SERVICES}/{name}"));
+        let request = request.header("content-type", "application/merge-patch+json");
+        ask(&api, request, json!({"spec": spec}).to_string()).await
+    };
+    let address = |answer: &Answer| -> String {
+        let spec = answer.json()["spec"].clone();
+        assert_eq!(spec["clusterIPs"], json!([spec["clusterIP"]]), "{answer:?}");
+        spec["clusterIP"].as_str().unwrap().to_owned()
+    };
+    let any = create("any", json!({})).await;
+    assert!(any.warnings.is_empty() && address(&any).starts_with("10.200.0."), "{any:?}");
+    assert_eq!(address(&create("seven", json!({"clusterIP": "10.200.0.7"})).await), "10.200.0.7");
+    assert_eq!(address(&create("headless", json!({"clusterIP": "None"})).await), "None");
+    let dry = ask(
+        &api,
+        post(&format!("{SERVICES}?dryRun=All"), "application/json"),
+        json!({"metadata": {"name": "dry"}, "spec": {"ports": [{"port": 80}]}}).to_string(),
+    )
+    .await;
+    assert_eq!(address(&dry), "10.200.0.0");
+    for (spec, message) in [
+        (
+            json!({"clusterIP": "10.200.0.7"}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.7\"]: failed to allocate IP 10.200.0.7: provided IP is already allocated",
+        ),
+        (
+            json!({"clusterIP": "10.0.0.7"}),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.7\"]: failed to allocate IP 10.0.0.7: the provided network does not match the current range",
+        ),
+        (
+            json!({"clusterIP": "10.200.0.15"}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.15\"]: failed to allocate IP 10.200.0.15: the provided network does not match the current range",
+        ),
+        (
+            json!({"clusterIP": "zzz"}),
+            "spec.clusterIPs[0]: Invalid value: \"zzz\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ),
+        (
+            json!({"clusterIP": "fd00::1"}),
+            "spec.clusterIPs[0]: Invalid value: [\"fd00::1\"]: IPv6 is not configured on this cluster",
+        ),
+        (
+            json!({"clusterIPs": ["10.200.0.9"]}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.9\"]: must be empty when `clusterIP` is not specified",
+        ),
+        (
+            json!({"clusterIP": "10.200.0.8", "clusterIPs": ["10.200.0.9"]}),
+            "spec.clusterIPs: Invalid value: [\"10.200.0.9\"]: first value must match `clusterIP`",
+        ),
+        (
+            json!({"type": "ExternalName", "externalName": "x.y", "clusterIP": "10.200.0.9"}),
+            "spec.clusterIPs: Forbidden: may not be set for ExternalName services",
+        ),
+    ] {
+        let refused = create("c", spec.clone()).await;
+        assert_eq!(refused.json()["message"], format!("Service \"c\" is invalid: {message}"), "{spec}");
+    }
+    for address in ["10.200.0.8", "None"] {
+        let refused = change("seven", json!({"clusterIP": address})).await.json();
+        let expected = format!(
+            "Service \"seven\" is invalid: spec.clusterIPs[0]: Invalid value: [{address:?}]: may not change once set"
+        );
+        assert_eq!(refused["message"], expected);
+    }
+    for left_out in [json!({"clusterIP": null}), json!({"clusterIP": "", "clusterIPs": null})] {
+        assert_eq!(address(&change("seven", left_out).await), "10.200.0.7");
+    }
+    let external = change("seven", json!({"type": "ExternalName", "externalName": "x.y"})).await.json();
+    let expected = json!({"ports": [{"protocol": "TCP", "port": 80, "targetPort": 80}], "type": "ExternalName", "sessionAffinity": "None", "externalName": "x.y"});
+    assert_eq!(external["spec"], expected, "its address is free");
+    assert_eq!(address(&create("eight", json!({"clusterIP": "10.200.0.7"})).await), "10.200.0.7");
+    assert!(address(&change("seven", json!({"type": "ClusterIP"})).await).starts_with("10.200.0."));
+    // All 14 are given, side by side and each once; then none is left, until one is freed.
+    let names: Vec<String> = (0..11).map(|n| format!("more-{n}")).collect();
+    let made = futures::future::join_all(names.iter().map(|name| create(name, json!({})))).await;
+    let mut addresses: Vec<String> = made.iter().map(address).collect();
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 11);
+    assert!(create("late", json!({})).await.json()["message"].as_str().unwrap().contains("range is full"));
+    let deleted = ask(&api, http::Request::delete(format!("{SERVICES}/eight")), "").await;
+    assert_eq!(deleted.code, 200);
+    assert_eq!(address(&create("late", json!({})).await), "10.200.0.7");
+    let loud = create("loud", json!({"type": "NodePort", "clusterIP": "None"})).await;
+    assert!(loud.warnings.iter().any(|warning| warning.contains("NodePort")), "{loud:?}");
+}
+
+/// Answers as kube-apiserver gives them.
+#[tokio::test]
+async fn jobs_select_their_own_pods() {
+    let server = server().await;
+    const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+    let create = async |name: &str, more: Value| {
+        let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "m", "image": "x"}]}});
+        let mut job = json!({"metadata": {"name": name}, "spec": {"template": template}});
+        job["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ask(&server.api, post(JOBS, "application/json"), job.to_string()).await
+    };
+    let change = async |spec: Value| {
+        let request = http::Request::patch(format!("{JOBS}/a")).header("content-type", "application/merge-patch+json");
+        ask(&server.api, request, json!({"spec": spec}).to_string()).await
+    };
+    let made = create("a", json!({})).await;
+    assert!(made.warnings.is_empty(), "{made:?}");
+    let job = made.json();
+    let uid = &job["metadata"]["uid"];
+    let labels = json!({"batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": "a", "controller-uid": uid, "job-name": "a"});
+    assert_eq!(job["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    assert_eq!((&job["spec"]["template"]["metadata"]["labels"], &job["metadata"]["labels"]), (&labels, &labels));
+    for (spec, message) in [
+        (
+            json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}}),
+            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        ),
+        (json!({"completions": -1}), "spec.completions: Invalid value: -1: must be greater than or equal to 0"),
+        (
+            json!({"template": {"spec": {"containers": [{"name": "m", "image": "x"}]}}}),
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+        ),
+    ] {
+        let refused = create("b", spec.clone()).await.json();
+        assert_eq!(refused["message"], format!("Job.batch \"b\" is invalid: {message}"), "{spec}");
+    }
+    let own = create("b", json!({"selector": {"matchLabels": {"a": "b"}}})).await.json();
+    assert!(own["message"].as_str().unwrap().contains("`selector` not auto-generated"), "{own}");
+    for (field, value) in [("completions", json!(3)), ("completionMode", json!("Indexed"))] {
+        let refused = change(json!({field: value})).await.json();
+        assert_eq!(
+            refused["message"],
+            format!("Job.batch \"a\" is invalid: spec.{field}: Invalid value: {value}: field is immutable")
+        );
+    }
+    let label = json!({"template": {"metadata": {"labels": {"x": "y"}}}});
+    assert_eq!(change(label.clone()).await.code, 422);
+    assert_eq!(change(json!({"parallelism": 3, "suspend": true, "backoffLimit": 9})).await.code, 200);
+    assert_eq!(change(label).await.code, 200, "it is suspended and has not begun");
+    let policy = create("c", json!({"podFailurePolicy": {"rules": [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [1]}}]}})).await;
+    assert!(policy.code == 201 && policy.warnings[0].contains("podFailurePolicy"), "{policy:?}");
 }
 
 #[tokio::test]

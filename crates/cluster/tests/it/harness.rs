@@ -26,7 +26,7 @@ impl Server {
     pub async fn start() -> Self {
         let Ok(path) = std::env::var("TRIMTAB_TEST_KUBECONFIG") else {
             let directory = tempfile::tempdir().expect("a directory");
-            let config = Config { store: directory.path().join("store.redb"), admission: None };
+            let config = Config { store: directory.path().join("store.redb"), admission: None, services: None };
             let server = ApiServer::open(config).await.expect("server opened");
             return Self { client: server.client(Identity::master("test")), embedded: Some((server, directory)) };
         };

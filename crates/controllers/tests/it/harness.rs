@@ -5,6 +5,7 @@ use controllers::Options;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -108,6 +109,7 @@ impl World {
         let mut text = String::new();
         dump(&mut text, self.list::<Deployment>().await);
         dump(&mut text, self.list::<ReplicaSet>().await);
+        dump(&mut text, self.list::<Job>().await);
         dump(&mut text, self.list::<Pod>().await);
         dump(&mut text, self.list::<Service>().await);
         dump(&mut text, self.list::<EndpointSlice>().await);
@@ -134,7 +136,7 @@ impl Server {
     async fn start() -> Self {
         let Ok(path) = std::env::var("TRIMTAB_TEST_KUBECONFIG") else {
             let directory = tempfile::tempdir().expect("a directory");
-            let config = Config { store: directory.path().join("store.redb"), admission: None };
+            let config = Config { store: directory.path().join("store.redb"), admission: None, services: None };
             let server = ApiServer::open(config).await.expect("server opened");
             return Self::Embedded { server, _directory: directory };
         };
@@ -164,7 +166,7 @@ impl Drop for Server {
 }
 
 /// As a kubelet: what is bound to the node runs and is ready at once, unless its image is `never-ready`; what is to
-/// be deleted is gone, unless its image is `lingering`.
+/// be deleted is gone, unless its image is `lingering`. What has the image `succeeds` or `fails` does so at once.
 async fn pretend_to_run_pods(client: Client) {
     let config = watcher::Config::default().fields(&format!("spec.nodeName={NODE}"));
     let events = watcher(Api::<Pod>::all(client.clone()), config).default_backoff().applied_objects();
@@ -179,10 +181,25 @@ async fn pretend_to_run_pods(client: Client) {
                 let _ = api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
             }
         } else if !is_running {
-            let status = running(image != "never-ready");
+            let status = match image.as_str() {
+                "succeeds" => ended("Succeeded", 0),
+                "fails" => ended("Failed", 1),
+                image => running(image != "never-ready"),
+            };
             let _ = api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(status)).await;
         }
     }
+}
+
+fn ended(phase: &str, code: i32) -> Value {
+    let mut status = running(false);
+    let now = status["status"]["startTime"].clone();
+    let state = json!({"terminated": {"exitCode": code, "finishedAt": now}});
+    status["status"]["phase"] = phase.into();
+    status["status"]["containerStatuses"] = json!([
+        {"name": "main", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}
+    ]);
+    status
 }
 
 fn running(ready: bool) -> Value {

@@ -2,6 +2,7 @@
 
 mod deployments;
 mod harness;
+mod jobs;
 mod pods;
 mod refusals;
 mod services;

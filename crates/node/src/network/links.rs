@@ -5,7 +5,7 @@ use crate::error::Error;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteScope};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,7 +62,12 @@ pub(super) async fn add_pair(handle: &Handle, name: &str, bridge: u32, namespace
         .up()
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
-    handle.link().add(pair).execute().await.map_err(failed(format!("adding link {name}")))
+    handle.link().add(pair).execute().await.map_err(failed(format!("adding link {name}")))?;
+    // A Pod may reach itself through a Service: then a frame leaves by the port that it came from.
+    if let Err(error) = std::fs::write(format!("/sys/class/net/{name}/brport/hairpin_mode"), "1") {
+        tracing::info!(link = name, %error, "the Pod does not reach itself through a Service");
+    }
+    Ok(())
 }
 
 /// Inside a Pod's namespace: loopback, its address, the way out.
@@ -74,6 +79,18 @@ pub(super) async fn configure_pod(inside: &Handle, address: Ipv4Addr, gateway: I
     up(inside, index, POD_LINK).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
     inside.route().add(route).replace().execute().await.map_err(failed(format!("routing through {gateway}")))
+}
+
+/// Lets packets for a network end at a link, and those from this machine carry its address.
+pub(super) async fn ensure_route(handle: &Handle, link: u32, to: Net, source: Ipv4Addr) -> Result<(), Error> {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(to.address, to.prefix)
+        .output_interface(link)
+        .pref_source(source)
+        .scope(RouteScope::Link)
+        .build();
+    let what = format!("routing {}/{} to the bridge", to.address, to.prefix);
+    handle.route().add(route).replace().execute().await.map_err(failed(what))
 }
 
 /// Removes a link; none is fine.

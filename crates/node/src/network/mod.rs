@@ -7,13 +7,16 @@ mod links;
 mod nat;
 mod netns;
 mod record;
+pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
 
 use crate::error::Error;
 use crate::layout::{self, Layout};
+pub(crate) use record::Net;
 use record::Record;
 use rtnetlink::Handle;
+use rules::{Networks, Virtual};
 use std::collections::HashSet;
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -28,6 +31,7 @@ pub(crate) struct Network {
     handle: Handle,
     bridge: u32,
     gateway: Ipv4Addr,
+    networks: Networks,
     record: Mutex<Record>,
 }
 
@@ -35,23 +39,31 @@ impl Network {
     /// Makes the network, or completes what an earlier process left of it.
     pub(crate) async fn open(layout: Layout, instance: &str) -> Result<Self, Error> {
         let handle = netns::connect()?;
-        let path = layout.network_record();
-        let record = match Record::read(&path)? {
-            Some(record) => record,
-            None => {
-                let record = Record::choose(instance, &links::networks(&handle).await?)?;
-                record.write(&path)?;
-                record
-            }
-        };
+        let (record, networks) = recorded(&handle, &layout, instance).await?;
         let gateway = record.gateway();
         let bridge = links::ensure_bridge(&handle, &bridge_name(instance), gateway).await?;
-        match nat::install(instance, record.subnet) {
-            Ok(true) => nat::enable_forwarding()?,
-            Ok(false) => tracing::info!("this kernel has no nftables: Pods reach this machine only"),
-            Err(error) => tracing::warn!(error = error.line(), "Pods reach this machine only"),
+        // Whatever happens to the rules, a packet for a Service ends here and never leaves the machine.
+        links::ensure_route(&handle, bridge, networks.services, gateway).await?;
+        match nat::serves(instance, networks) {
+            true => {
+                nat::begin(instance, networks)?;
+                nat::enable_forwarding()?;
+            }
+            false => tracing::warn!("this kernel has no nftables for it: Pods reach this machine only, and no Service"),
         }
-        Ok(Self { layout, instance: instance.to_owned(), handle, bridge, gateway, record: Mutex::new(record) })
+        let record = Mutex::new(record);
+        Ok(Self { layout, instance: instance.to_owned(), handle, bridge, gateway, networks, record })
+    }
+
+    /// The addresses of Pods and Services.
+    pub(crate) fn networks(&self) -> Networks {
+        self.networks
+    }
+
+    /// Replaces what stands behind the addresses of Services, in one step; connections that stand go on.
+    pub(crate) async fn serve(&self, ports: Vec<Virtual>) -> Result<(), Error> {
+        let (instance, networks) = (self.instance.clone(), self.networks);
+        layout::blocking(move || nat::install(&instance, networks, &ports)).await.map(drop)
     }
 
     /// The machine, as Pods see it.
@@ -131,6 +143,30 @@ impl Network {
     fn link_name(&self, address: Ipv4Addr) -> String {
         format!("{}{:02x}", link_prefix(&self.instance), address.octets()[3])
     }
+}
+
+/// The record of an instance with both its networks, chosen now if they are not.
+async fn recorded(handle: &Handle, layout: &Layout, instance: &str) -> Result<(Record, Networks), Error> {
+    let path = layout.network_record();
+    let (mut record, mut changed) = match Record::read(&path)? {
+        Some(record) => (record, false),
+        None => (Record::choose(instance, &links::networks(handle).await?)?, true),
+    };
+    if record.services.is_none() {
+        changed |= record.choose_services(instance, &links::networks(handle).await?)?;
+    }
+    if changed {
+        record.write(&path)?;
+    }
+    let missing = || Error::Exhausted("no network for Services".into());
+    let networks = Networks { pods: record.pods(), services: record.services().ok_or_else(missing)? };
+    Ok((record, networks))
+}
+
+/// The network of Services of an instance; `None` if it is to be served and this kernel cannot.
+pub(crate) async fn services(layout: &Layout, instance: &str, serve: bool) -> Result<Option<Net>, Error> {
+    let (_, networks) = recorded(&netns::connect()?, layout, instance).await?;
+    Ok((!serve || nat::serves(instance, networks)).then_some(networks.services))
 }
 
 /// Removes the whole network of an instance. The subnet stays on record, so that it is the same next time.

@@ -1,14 +1,13 @@
-//! The way out of the machine for Pods: forwarding and masquerade.
+//! The rules in the kernel, and forwarding, without which they are never asked.
 
+use super::rules::{self, Networks, Virtual};
 use crate::error::Error;
-use crate::nftables::{self, Chain, Hook, Match, Rule, Table, Verdict};
+use crate::nftables::{self, Protocol};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-/// Of the subnet of Pods.
-const PREFIX: u8 = 24;
 /// Says that forwarding was off before the first instance came.
 const NOTE: &str = "/run/trimtab-forwarding-was-off";
 
@@ -18,15 +17,31 @@ fn table(instance: &str) -> String {
 }
 
 /// Installs the rules. False if this kernel has no nftables: Pods then reach each other and the host, nothing beyond.
-pub(super) fn install(instance: &str, subnet: Ipv4Addr) -> Result<bool, Error> {
-    let leaving = vec![Match::Source(subnet, PREFIX), Match::DestinationNot(subnet, PREFIX)];
-    let rule = Rule { when: leaving, then: Verdict::Masquerade };
-    let chain = Chain { name: "postrouting".into(), hook: Hook::Postrouting, priority: 100, rules: vec![rule] };
-    match nftables::replace(&Table { name: table(instance), chains: vec![chain] }) {
+pub(super) fn install(instance: &str, networks: Networks, ports: &[Virtual]) -> Result<bool, Error> {
+    match nftables::replace(&rules::table(table(instance), networks, ports)) {
         Ok(()) => Ok(true),
         Err(error) if absent(&error) => Ok(false),
         Err(error) => Err(Error::Nft(error.to_string())),
     }
+}
+
+/// Installs the rules without any Service, unless rules are there: those of an earlier process serve until all
+/// Services are known again.
+pub(super) fn begin(instance: &str, networks: Networks) -> Result<(), Error> {
+    nftables::create(&rules::table(table(instance), networks, &[])).map_err(|error| Error::Nft(error.to_string()))
+}
+
+/// Whether this kernel can do all that Services need; nothing stays of the question.
+pub(super) fn serves(instance: &str, networks: Networks) -> bool {
+    let endpoint = |host: u8| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 1);
+    let port = Virtual {
+        address: networks.services.address,
+        protocol: Protocol::Tcp,
+        port: 1,
+        endpoints: vec![endpoint(1), endpoint(2)],
+        sticky: false,
+    };
+    nftables::check(&rules::table(format!("{}_check", table(instance)), networks, &[port])).is_ok()
 }
 
 /// Removes the rules.

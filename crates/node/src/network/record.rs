@@ -13,6 +13,10 @@ use std::path::Path;
 /// Hosts of a /24 that Pods may have; `.1` is the bridge.
 const FIRST_HOST: u8 = 2;
 const LAST_HOST: u8 = 254;
+/// Of the subnet of Pods.
+const POD_PREFIX: u8 = 24;
+/// Of the network of Services: 4094 of them.
+const SERVICE_PREFIX: u8 = 20;
 
 /// The record, as it stands in `network.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,9 @@ const LAST_HOST: u8 = 254;
 pub(crate) struct Record {
     /// Network address of a /24.
     pub subnet: Ipv4Addr,
+    /// Network address of a /20 for Services; a record of an earlier version has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Ipv4Addr>,
     /// Last byte of the address given last: an address rests before it is given again, because others may still
     /// believe that it is the old Pod's.
     last_given: u8,
@@ -35,6 +42,11 @@ pub(crate) struct Net {
 }
 
 impl Net {
+    /// Whether an address belongs to it.
+    pub(crate) fn holds(self, address: Ipv4Addr) -> bool {
+        self.overlaps(Self { address, prefix: 32 })
+    }
+
     /// Default routes overlap with everything and are none of ours.
     fn overlaps(self, other: Self) -> bool {
         let shortest = self.prefix.min(other.prefix);
@@ -44,19 +56,33 @@ impl Net {
 }
 
 impl Record {
-    /// Chooses a /24 of 10.0.0.0/8 that overlaps with none of these; the instance decides where the search begins,
-    /// so that two instances that start together seldom meet.
+    /// Chooses a /24 for Pods and a /20 for Services in 10.0.0.0/8 that overlap with none of these; the instance decides
+    /// where the search begins, so that two instances that start together seldom meet.
     pub(crate) fn choose(instance: &str, taken: &[Net]) -> Result<Self, Error> {
-        let start = instance.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte)));
-        let free = (0..=u16::MAX).map(|n| subnet(start.wrapping_add(n))).find(|subnet| {
-            let net = Net { address: *subnet, prefix: 24 };
-            // The ends of the range are where other tools begin.
-            (16..=250).contains(&subnet.octets()[1]) && !taken.iter().any(|other| net.overlaps(*other))
-        });
-        let subnet = free.ok_or_else(|| {
-            Error::Exhausted("no free /24 in 10.0.0.0/8: every one overlaps a route of this machine".into())
-        })?;
-        Ok(Self { subnet, last_given: FIRST_HOST - 1, leases: BTreeMap::new() })
+        let subnet = find(instance, POD_PREFIX, taken)?;
+        let mut record = Self { subnet, services: None, last_given: FIRST_HOST - 1, leases: BTreeMap::new() };
+        record.choose_services(instance, taken)?;
+        Ok(record)
+    }
+
+    /// Chooses the network of Services, unless it is chosen; true if it was not.
+    pub(crate) fn choose_services(&mut self, instance: &str, taken: &[Net]) -> Result<bool, Error> {
+        if self.services.is_some() {
+            return Ok(false);
+        }
+        let taken: Vec<Net> = taken.iter().copied().chain([self.pods()]).collect();
+        self.services = Some(find(instance, SERVICE_PREFIX, &taken)?);
+        Ok(true)
+    }
+
+    /// Where Pods have their addresses.
+    pub(crate) fn pods(&self) -> Net {
+        Net { address: self.subnet, prefix: POD_PREFIX }
+    }
+
+    /// Where Services have their addresses.
+    pub(crate) fn services(&self) -> Option<Net> {
+        self.services.map(|address| Net { address, prefix: SERVICE_PREFIX })
     }
 
     /// Address of the bridge: the Pods' gateway.
@@ -120,6 +146,21 @@ impl Record {
     }
 }
 
+/// A free network of this size.
+fn find(instance: &str, prefix: u8, taken: &[Net]) -> Result<Ipv4Addr, Error> {
+    let start = instance.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte)));
+    let step = 1u16 << (24 - prefix);
+    let begin = start - start % step;
+    let free = (0..=u16::MAX / step).map(|n| subnet(begin.wrapping_add(n.wrapping_mul(step)))).find(|address| {
+        let net = Net { address: *address, prefix };
+        // The ends of the range are where other tools begin.
+        (16..=250).contains(&address.octets()[1]) && !taken.iter().any(|other| net.overlaps(*other))
+    });
+    free.ok_or_else(|| {
+        Error::Exhausted(format!("no free /{prefix} in 10.0.0.0/8: every one overlaps a route of this machine"))
+    })
+}
+
 fn subnet(number: u16) -> Ipv4Addr {
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(10, high, low, 0)
@@ -155,6 +196,23 @@ mod tests {
         let second = Record::choose("0a1b2c3d", &[taken]).unwrap();
         assert_ne!(first.subnet.octets()[1], second.subnet.octets()[1]);
         assert!(Record::choose("0a1b2c3d", &[net("10.0.0.0/8")]).unwrap_err().to_string().contains("no free /24"));
+    }
+
+    #[test]
+    fn services_have_a_network_of_their_own() {
+        for instance in ["0a1b2c3d", "ffffffff", "00000000"] {
+            let record = Record::choose(instance, &[]).unwrap();
+            let services = record.services().unwrap();
+            assert!(!services.overlaps(record.pods()), "{record:?}");
+            assert_eq!((services.address.octets()[2] % 16, services.address.octets()[3]), (0, 0), "{record:?}");
+            let next = Record::choose(instance, &[record.pods(), services]).unwrap();
+            assert!(!next.services().unwrap().overlaps(services), "two instances side by side");
+        }
+        // A record of an earlier version gets one.
+        let mut old: Record =
+            serde_json::from_str(r#"{"subnet": "10.20.1.0", "lastGiven": 7, "leases": {"a": "10.20.1.7"}}"#).unwrap();
+        assert!(old.choose_services("0a1b2c3d", &[]).unwrap());
+        assert!(!old.choose_services("0a1b2c3d", &[]).unwrap());
     }
 
     #[test]

@@ -174,9 +174,6 @@ pub(crate) fn concessions(pod: &Pod, seccomp: bool) -> Vec<String> {
     if any && !seccomp {
         found.push("seccompProfile RuntimeDefault is not applied: this build has no seccomp".to_owned());
     }
-    if spec.dns_policy.as_deref().is_some_and(|p| p.starts_with("ClusterFirst")) && spec.dns_config.is_some() {
-        found.push("there is no cluster DNS: dnsConfig is added to the host's resolver".to_owned());
-    }
     found
 }
 

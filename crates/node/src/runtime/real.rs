@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -30,23 +31,26 @@ pub(crate) struct Real {
     layout: Layout,
     containers: container::Runtime,
     images: Images,
-    network: Network,
+    network: Arc<Network>,
+    /// Pods ask it for names; none if it could not listen.
+    name_server: Option<IpAddr>,
     memory_bytes: u64,
     starts: Semaphore,
 }
 
 impl Real {
-    /// Makes what all Pods share.
-    pub(crate) async fn open(
+    /// On a network that is there.
+    pub(crate) fn new(
         layout: Layout,
         instance: &str,
         exe: PathBuf,
         images: Images,
         memory_bytes: u64,
+        network: Arc<Network>,
+        name_server: Option<IpAddr>,
     ) -> Result<Self, Error> {
         let containers = containers(&layout, instance, exe)?;
-        let network = Network::open(layout.clone(), instance).await?;
-        Ok(Self { layout, containers, images, network, memory_bytes, starts: Semaphore::new(STARTS) })
+        Ok(Self { layout, containers, images, network, name_server, memory_bytes, starts: Semaphore::new(STARTS) })
     }
 
     /// The machine's address on the Pod network.
@@ -124,7 +128,7 @@ impl Runtime for Real {
             true => self.host_address(),
             false => IpAddr::V4(self.network.attach(pod.uid_str()).await?),
         };
-        etc::write(&self.layout, pod, address)?;
+        etc::write(&self.layout, pod, address, self.name_server)?;
         Ok(address)
     }
 

@@ -41,7 +41,7 @@ impl Cluster {
     pub async fn start(mode: Mode, exe: PathBuf) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store.redb");
-        let api = ApiServer::open(apiserver::Config { store, admission: None }).await.unwrap();
+        let api = ApiServer::open(apiserver::Config { store, admission: None, services: None }).await.unwrap();
         let client = api.client(Identity::master("test"));
         let options = Options {
             node_name: NODE.into(),
