@@ -11,11 +11,12 @@ pub mod names;
 pub mod ports;
 pub mod records;
 pub mod routes;
+pub mod settings;
 pub mod views;
 
 pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, Digest, Environment, ImageRef, Project};
+pub use names::{BuildId, CommitId, Component, Digest, Environment, Group, ImageRef, Project};
 pub use records::{Build, Promotion};
 pub use routes::RouteTable;
 

@@ -7,6 +7,7 @@ mod check;
 mod error;
 pub mod kustomize;
 mod plain;
+pub mod settings;
 mod workload;
 
 pub use error::Error;

@@ -52,6 +52,12 @@ impl Api {
         self.json(self.http.post(format!("{}{path}", self.base)).json(body)).await
     }
 
+    /// DELETE.
+    pub async fn delete(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let url = query_string(&format!("{}{path}", self.base), query);
+        self.json(self.http.delete(url)).await
+    }
+
     /// POST of a file as it is read.
     pub async fn upload(&self, path: &str, file: tokio::fs::File) -> anyhow::Result<Value> {
         let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));

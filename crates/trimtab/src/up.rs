@@ -3,6 +3,7 @@
 mod admission;
 mod delivery;
 mod people;
+mod settings;
 mod tls;
 
 use crate::instance::{Instance, Layout, Lock, PORT};
@@ -132,6 +133,7 @@ impl Control {
                 data_plane: Arc::new(cluster.clone()),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
+                secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
                 clock: Arc::new(jiff::Timestamp::now),
             },
             Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
@@ -144,6 +146,7 @@ impl Control {
         tasks.spawn(async move { Ok(work.run(stop).await?) });
 
         // The control listener: git, registry, API.
+        let configuration = Arc::new(settings::Settings(reconciler.clone()));
         let app = delivery::Delivery {
             reconciler,
             source: source.clone(),
@@ -159,6 +162,7 @@ impl Control {
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), tokens.clone(), sessions)
+            .merge(web::settings_router(configuration, tokens.clone()))
             .merge(source.router(tokens))
             .fallback_service(registry);
         let stop = shutdown.clone();

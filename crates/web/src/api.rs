@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// Who asks.
 #[derive(Debug, Clone)]
-struct Actor(String);
+pub(crate) struct Actor(pub String);
 
 type App = State<Arc<dyn Delivery>>;
 
@@ -44,7 +44,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .layer(middleware::from_fn_with_state(people, authenticate))
 }
 
-async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Request, next: Next) -> Response {
     let token = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -77,7 +77,7 @@ impl IntoResponse for Error {
 }
 
 /// A JSON body whose errors say what was expected.
-struct Input<T>(T);
+pub(crate) struct Input<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Error;
@@ -87,7 +87,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     }
 }
 
-fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
+pub(crate) fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
     text.parse().map_err(|e: model::names::NameError| Error::Invalid(e.to_string()))
 }
 

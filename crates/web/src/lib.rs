@@ -7,12 +7,14 @@
 mod api;
 mod service;
 mod sessions;
+mod settings;
 mod ui;
 
 pub use service::{
     Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
 };
 pub use sessions::Sessions;
+pub use settings::{RemoveSecret, SetConfig, SetSecret, Settings, settings_router};
 
 use axum::Router;
 use std::sync::Arc;
