@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // parts
     ("oci", &[]),
     ("container", &[]),
+    ("vault", &[]),
     // places
     ("source", &["model"]),
     ("build", &["model", "oci", "container"]),

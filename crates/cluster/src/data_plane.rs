@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 use model::ports::{DataPlane, Result, Scope, Wake};
+use model::settings::Opened;
 use model::{ObjectId, Observation, Plan, Receipt};
 use serde_json::Value;
 
@@ -29,8 +30,8 @@ impl DataPlane for Cluster {
         stream::iter(predictions).buffered(PREDICTIONS).try_collect().await
     }
 
-    async fn execute(&self, plan: &Plan) -> Result<Receipt> {
-        crate::execute::run(self, plan).await
+    async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt> {
+        crate::execute::run(self, plan, opened).await
     }
 
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String> {

@@ -7,6 +7,7 @@ use crate::kinds::Resource;
 use crate::requests::Requests;
 use model::flow::{Action, Step, StepResult};
 use model::ports::{PortError, Result};
+use model::settings::Opened;
 use model::{Component, Plan, Receipt};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -15,14 +16,14 @@ use std::time::Duration;
 /// Pauses before a request is sent again that nobody answered.
 const RETRIES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
 
-pub(crate) async fn run(cluster: &Cluster, plan: &Plan) -> Result<Receipt> {
+pub(crate) async fn run(cluster: &Cluster, plan: &Plan, opened: &Opened) -> Result<Receipt> {
     let mut results: Vec<StepResult> = Vec::new();
     let mut stopped = Stopped::default();
     for step in plan.steps.iter().filter(|step| step.action != Action::Unchanged) {
         if stopped.holds_back(step) {
             continue;
         }
-        let outcome = patiently(cluster, step).await;
+        let outcome = patiently(cluster, step, opened).await;
         if outcome.is_err() {
             stopped.by(step);
         }
@@ -58,29 +59,30 @@ impl<'a> Stopped<'a> {
     }
 }
 
-async fn patiently(cluster: &Cluster, step: &Step) -> std::result::Result<(), Failure> {
+async fn patiently(cluster: &Cluster, step: &Step, opened: &Opened) -> std::result::Result<(), Failure> {
     for pause in RETRIES {
-        match once(cluster, step).await {
+        match once(cluster, step, opened).await {
             Err(Failure::Unavailable(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    once(cluster, step).await
+    once(cluster, step, opened).await
 }
 
-async fn once(cluster: &Cluster, step: &Step) -> std::result::Result<(), Failure> {
+async fn once(cluster: &Cluster, step: &Step, opened: &Opened) -> std::result::Result<(), Failure> {
     match step.action {
         Action::Unchanged => Ok(()),
-        Action::Create | Action::Configure => apply(cluster, step).await,
+        Action::Create | Action::Configure => apply(cluster, step, opened).await,
         Action::Delete => delete(cluster, step).await,
     }
 }
 
-async fn apply(cluster: &Cluster, step: &Step) -> std::result::Result<(), Failure> {
+async fn apply(cluster: &Cluster, step: &Step, opened: &Opened) -> std::result::Result<(), Failure> {
     let Some(manifest) = &step.manifest else {
         return Err(Failure::Refused(format!("the plan has no manifest for {}", step.object)));
     };
     let mut manifest = manifest.clone();
+    opened.reveal(&mut manifest);
     if let (Action::Configure, Some(uid), Some(metadata)) = (step.action, &step.uid, manifest.get_mut("metadata")) {
         metadata["uid"] = json!(uid); // a namesake is refused
     }

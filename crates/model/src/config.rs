@@ -1,7 +1,8 @@
 //! What stands in repositories: the shapes of `trimtab.yaml`, `project.yaml`,
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
-use crate::names::{BuildId, CommitId, Component, Environment, ImageRef, Project};
+use crate::names::{BuildId, CommitId, Component, Environment, Group, ImageRef, Project};
+use crate::settings::Use;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,6 +14,9 @@ pub struct ProjectFile {
     pub project: Project,
     /// Environments in the order in which people see them.
     pub environments: Vec<Environment>,
+    /// Environments that take the same configuration where they say nothing of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<Group, Vec<Environment>>,
 }
 
 /// `environments/<env>.yaml`.
@@ -25,6 +29,9 @@ pub struct EnvironmentFile {
     /// Nothing moves and nothing is applied while this is true. Wins over everything.
     #[serde(skip_serializing_if = "is_default")]
     pub suspend: bool,
+    /// Configuration and keys of secrets that are not set for this environment are those of that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<Environment>,
     /// How builds get here.
     #[serde(skip_serializing_if = "is_default")]
     pub promotion: PromotionRule,
@@ -225,6 +232,13 @@ pub struct Workload {
     /// Variables.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// ConfigGroups (`config/<name>.yaml` of the config repository) whose data become variables, the later ones winning,
+    /// and whose files are mounted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_groups: Vec<Use>,
+    /// Secrets (`secrets/<name>.yaml` of the config repository) as variables, or as files if they are mounted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Use>,
     /// Limits, as Kubernetes writes quantities.
     #[serde(skip_serializing_if = "is_default")]
     pub resources: Resources,

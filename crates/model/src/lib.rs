@@ -12,11 +12,12 @@ pub mod people;
 pub mod ports;
 pub mod records;
 pub mod routes;
+pub mod settings;
 pub mod views;
 
 pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, Digest, Environment, ImageRef, Project, UserName};
+pub use names::{BuildId, CommitId, Component, Digest, Environment, Group, ImageRef, Project, UserName};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use records::{Build, Promotion};
 pub use routes::RouteTable;

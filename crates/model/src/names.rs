@@ -97,6 +97,9 @@ text_type!(
     /// Name of a person: what commits, the journal and denials say.
     UserName, |t| user(t));
 text_type!(
+    /// Name of a ConfigGroup, of a secret, or of a group of environments: a DNS label of at most 20 characters.
+    Group, |t| label("group", t));
+text_type!(
     /// A full git object id of a commit: 40 lower-case hexadecimal digits.
     CommitId, |t| if hex(t, 40) { Ok(()) } else { Err(NameError(format!("{t:?} is not a full commit id (40 hexadecimal digits)"))) });
 text_type!(

@@ -6,6 +6,7 @@ use crate::journal::Entry;
 use crate::names::{BuildId, CommitId, Environment, ImageRef, Project};
 use crate::records::Kind;
 use crate::routes::RouteTable;
+use crate::settings::{Ciphertext, Opened, Plain, Sealed};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -209,8 +210,8 @@ pub trait DataPlane: Send + Sync {
     async fn observe(&self, scope: &Scope, wake: Wake) -> Result<Observation>;
     /// Server-side dry run of each manifest: what would stand there, in the same order, or why it is refused.
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>>;
-    /// Runs a plan.
-    async fn execute(&self, plan: &Plan) -> Result<Receipt>;
+    /// Runs a plan. `opened` holds the values that stand masked in its manifests; they go to the API server and nowhere else.
+    async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt>;
     /// The end of a container's log, `previous` for the container before the last restart.
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String>;
 }
@@ -230,6 +231,20 @@ pub trait Records: Send + Sync {
     async fn delete(&self, kind: Kind, project: &Project, name: &str) -> Result<()>;
     /// Calls `wake` whenever an object of ours in this project's namespace may have changed.
     async fn watch(&self, project: &Project, wake: Wake) -> Result<()>;
+}
+
+/// The keys of secrets. Errors say what is wrong with a value and never what it is.
+pub trait Secrets: Send + Sync {
+    /// To whom values are sealed (`age1…`). The key is made at first need.
+    fn recipient(&self) -> Result<String>;
+    /// The value in the open, for a moment.
+    fn open(&self, sealed: &Ciphertext) -> Result<Plain>;
+    /// Seals to the newest key.
+    fn seal(&self, value: &Plain) -> Result<Ciphertext>;
+    /// Tells values apart without showing them.
+    fn digest(&self, value: &[u8]) -> Result<Sealed>;
+    /// A new key, to which is sealed from now on; answers with its recipient. Earlier ones still open.
+    fn renew(&self) -> Result<String>;
 }
 
 /// The gateway.

@@ -155,6 +155,9 @@ pub struct PromotionSpec {
     /// Which build; absent: the newest that passes the gates (promote), the one before (rollback).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub build: Option<BuildId>,
+    /// With this commit of the config repository; absent: the one that was healthy in the environment before, else the newest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config: Option<CommitId>,
     /// For a hand edit: the commit of the config repository that asks for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub commit: Option<CommitId>,
@@ -178,6 +181,15 @@ pub enum Class {
     Rollback,
     /// Somebody pushed a commit that changes the environment.
     Commit,
+    /// Somebody changed values of secrets.
+    Secret,
+}
+
+impl Class {
+    /// True if a commit on main is what asks for it, and not a command or the strategy.
+    pub fn is_commit(self) -> bool {
+        matches!(self, Self::Commit | Self::Secret)
+    }
 }
 
 /// What became of a promotion.
@@ -258,6 +270,8 @@ pub enum GateName {
     Strategy,
     /// The build is not one that was rolled back.
     Quarantine,
+    /// Its component gets every ConfigGroup, value and secret that it asks for.
+    Configuration,
 }
 
 /// Whether a gate lets through.

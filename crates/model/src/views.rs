@@ -2,11 +2,12 @@
 
 use crate::config::Strategy;
 use crate::flow::Health;
-use crate::names::{BuildId, CommitId, Component, Environment, Project};
+use crate::names::{BuildId, CommitId, Component, Environment, Group, Project};
 use crate::records::Gate;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A project: environments × components.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,4 +120,48 @@ pub struct Resources {
     pub objects: Vec<Value>,
     /// `v1` Events of the environment's namespace.
     pub events: Vec<Value>,
+}
+
+/// One key of a ConfigGroup or of a secret, with what holds in each environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettingRow {
+    /// Name of the ConfigGroup or secret.
+    pub group: Group,
+    /// Variable or path of a file.
+    pub key: String,
+    /// True for a secret, whose values are never shown.
+    pub secret: bool,
+    /// What holds; an environment that is not here has no value.
+    pub environments: BTreeMap<Environment, SettingCell>,
+}
+
+/// A value in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettingCell {
+    /// What it is; of a secret, a keyed digest.
+    pub value: String,
+    /// Where it is set: an environment, a group of environments or `default`.
+    pub place: String,
+}
+
+/// A value of a secret: where, when and by whom it was set. Never what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRow {
+    /// Which secret.
+    pub name: Group,
+    /// Which key of it.
+    pub key: String,
+    /// For which environment or group of environments; `default` for all others.
+    pub place: String,
+    /// When, as far as the history of main was read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<Timestamp>,
+    /// By whom.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<String>,
+    /// Components whose pins name the secret.
+    pub used_by: BTreeSet<Component>,
 }

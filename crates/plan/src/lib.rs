@@ -7,6 +7,7 @@ mod order;
 mod reason;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use model::flow::{Action, Change, Step};
 use model::{
@@ -170,10 +171,13 @@ fn comparable(object: &Value) -> Value {
     object
 }
 
-/// Live objects of ours that nobody describes any more, workloads before what they use.
+/// Live objects of ours that nobody describes any more, workloads before what they use. What Pods still refer to stays
+/// until they are gone.
 fn prune(input: &Input<'_>) -> Vec<Step> {
+    let used = usage::in_use(input.observation);
     let described: BTreeSet<ObjectId> = input.desired.iter().map(|(_, manifest)| ObjectId::of(manifest)).collect();
-    let superfluous = |(id, live): &(&ObjectId, &Value)| !described.contains(*id) && ours(input, id, live);
+    let superfluous =
+        |(id, live): &(&ObjectId, &Value)| !described.contains(*id) && !used.contains(*id) && ours(input, id, live);
     let mut steps: Vec<Step> =
         input.observation.objects.iter().filter(superfluous).map(|(id, live)| delete(id, live)).collect();
     steps.sort_by_key(|step| std::cmp::Reverse(order::rank(&step.object)));

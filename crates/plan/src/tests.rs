@@ -173,3 +173,44 @@ fn a_manifest_that_the_server_refuses_stops_everything() {
         "the API server refuses Deployment.apps shop-dev/web: spec.replicas: Invalid value"
     );
 }
+
+#[test]
+fn what_pods_still_refer_to_is_deleted_after_them() {
+    let settings = |kind: &str, name: &str| {
+        live(
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "shop-dev", "labels": labels()}}),
+        )
+    };
+    let pod = |phase: &str| {
+        live(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web-1", "namespace": "shop-dev", "labels": labels(), "ownerReferences": [{"kind": "ReplicaSet", "name": "web"}]},
+            "spec": {
+                "containers": [{"name": "web", "envFrom": [{"configMapRef": {"name": "env"}}], "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "key", "key": "a"}}}]}],
+                "volumes": [{"name": "a", "secret": {"secretName": "volume"}}, {"name": "b", "projected": {"sources": [{"configMap": {"name": "projected"}}]}}],
+            },
+            "status": {"phase": phase},
+        }))
+        .as_object()
+        .map(|pod| {
+            let mut pod = Value::Object(pod.clone());
+            pod["status"] = json!({"phase": phase});
+            pod
+        })
+        .unwrap()
+    };
+    let all = [
+        settings("ConfigMap", "env"),
+        settings("Secret", "key"),
+        settings("Secret", "volume"),
+        settings("ConfigMap", "projected"),
+        settings("ConfigMap", "unused"),
+    ];
+    let deleted = |phase: &str| {
+        let plan = Case::new(&[], &[&all[..], &[pod(phase)]].concat()).plan().unwrap();
+        let names = plan.steps.iter().filter(|s| s.action == Action::Delete).map(|s| s.object.name.clone());
+        names.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(deleted("Running"), ["unused"]);
+    assert_eq!(deleted("Failed"), ["env", "key", "projected", "unused", "volume"]);
+}

@@ -1,6 +1,7 @@
 //! One decision: what to do next, and why nothing else happens.
 
 use crate::auto::auto;
+use crate::configuration;
 use crate::facts::{Facts, State};
 use crate::gates::{Judge, all_open, any_closed, reason};
 use crate::history::{History, changes};
@@ -107,7 +108,8 @@ impl<'a> Round<'a> {
             ..Report::default()
         };
         for component in history.last().iter().flat_map(|s| s.state.pins.keys()) {
-            report.since.extend(history.since(component).map(|s| (component.clone(), s.commit.clone())));
+            let since = configuration::since(self.judge, history, component);
+            report.since.extend(since.map(|s| (component.clone(), s.commit.clone())));
         }
         let admission = self.admission();
         report.held = admission.held.as_ref().map(|(commit, state, gates)| self.held(commit, state, gates));
@@ -179,6 +181,14 @@ impl<'a> Round<'a> {
         }
         let Some((commit, state)) = admission.admit else { return };
         let changes = changes(self.judge.history.last().map(|s| s.state), state);
+        let rotated = configuration::rotated(self.judge.history.last().map(|s| s.state), state);
+        if !rotated.is_empty() && changes.is_empty() {
+            if let Some(promotion) = self.intent(commit, state) {
+                let entry = self.admitted(commit, Some(promotion), &configuration::rotation_text(&rotated));
+                self.journal(entry);
+            }
+            return;
+        }
         if changes.is_empty() {
             let subject = commit.subject.trim_start_matches(&format!("{}: ", self.judge.environment));
             let entry = self.admitted(commit, None, subject);
@@ -200,10 +210,12 @@ impl<'a> Round<'a> {
         if found.is_none() {
             let changes = changes(history.last().map(|s| s.state), state);
             let single = (changes.len() == 1).then(|| changes[0]);
+            let class = if changes.is_empty() { Class::Secret } else { Class::Commit };
             let spec = PromotionSpec {
                 project: facts.project.clone(),
                 environment: environment.clone(),
-                class: Class::Commit,
+                class,
+                config: None,
                 component: single.map(|(component, _, _)| component.clone()),
                 build: single.and_then(|(_, _, after)| after).map(|pin| pin.build.clone()),
                 commit: Some(commit.id.clone()),
@@ -220,7 +232,7 @@ impl<'a> Round<'a> {
     /// Commits by hand whose state main has left, and those that are admitted.
     fn commits_by_hand(&mut self, admission: &Admission<'a>) {
         let current = [admission.admit.map(|(c, _)| &c.id), admission.held.as_ref().map(|(c, _, _)| &c.id)];
-        for promotion in self.open().into_iter().filter(|p| p.spec.class == Class::Commit) {
+        for promotion in self.open().into_iter().filter(|p| p.spec.class.is_commit()) {
             let Some(commit) = promotion.spec.commit.as_ref() else { continue };
             if self.settle(promotion) || current.contains(&Some(commit)) {
                 continue;
@@ -233,7 +245,7 @@ impl<'a> Round<'a> {
     /// What was asked for by command, or by the strategy.
     fn requests(&mut self, head: &State, admission: &Admission<'a>) {
         let Judge { facts, history, .. } = *self.judge;
-        let requests: Vec<_> = self.open().into_iter().filter(|p| p.spec.class != Class::Commit).collect();
+        let requests: Vec<_> = self.open().into_iter().filter(|p| !p.spec.class.is_commit()).collect();
         let unwritten: Vec<_> = requests.iter().copied().filter(|p| facts.effect(p).is_none()).collect();
         for promotion in requests {
             if self.settle(promotion) {
@@ -286,7 +298,7 @@ impl<'a> Round<'a> {
             }
             Movement::Wait(gates) => self.wait(promotion, gates, String::new()),
             Movement::Pins { pins, gates } => {
-                let target = State { file: head.file.clone(), pins };
+                let target = State { pins, ..head.clone() };
                 let change = changes_text(&changes(self.judge.history.last().map(|s| s.state), &target));
                 // What main holds already is admitted, or held, as it stands.
                 match all_open(&gates) && target.pins != head.pins {
@@ -315,7 +327,7 @@ impl<'a> Round<'a> {
 
     /// The files of the environment cannot be read: requests wait for them.
     fn blocked(&mut self, problems: &[String]) {
-        for promotion in self.open().into_iter().filter(|p| p.spec.class != Class::Commit) {
+        for promotion in self.open().into_iter().filter(|p| !p.spec.class.is_commit()) {
             if !self.settle(promotion) && self.judge.facts.effect(promotion).is_none() {
                 let status = PromotionStatus {
                     phase: PromotionPhase::Waiting,

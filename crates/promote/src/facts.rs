@@ -1,9 +1,10 @@
 //! Everything that a decision depends on.
 
+use crate::configuration::Inputs;
 use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
-use model::{Build, CommitId, Component, Environment, EnvironmentFile, Pin, Project, Promotion};
+use model::{Build, CommitId, Component, Digest, Environment, EnvironmentFile, Group, Pin, Project, Promotion};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many movements of an environment are remembered for going back. Each costs one reading of a commit, cached.
@@ -16,6 +17,10 @@ pub struct State {
     pub file: EnvironmentFile,
     /// `environments/<env>/<component>.yaml`.
     pub pins: BTreeMap<Component, Pin>,
+    /// Per secret a digest of the sealed values that hold here.
+    pub secrets: BTreeMap<Group, Digest>,
+    /// Groups of `project.yaml` that hold it.
+    pub groups: BTreeSet<Group>,
 }
 
 /// A state, or what is wrong with its files: lines such as `environments/dev.yaml:3:1: …`.
@@ -43,6 +48,8 @@ pub struct Facts {
     pub promotions: Vec<Promotion>,
     /// The whole journal, oldest first.
     pub journal: Vec<Entry>,
+    /// What builds are given by commits of the config repository.
+    pub inputs: Inputs,
 }
 
 /// The commits whose states a decision reads: head, what was admitted lately, and what stands on main beyond that.
@@ -65,16 +72,19 @@ pub(crate) fn admitted<'a>(
     journal.iter().enumerate().filter(move |(_, e)| of_it(e))
 }
 
-/// Commits on main after the admitted one that touch the environment's files, newest first.
+/// Commits on main after the admitted one that touch what is read of an environment at the admitted commit, newest first:
+/// its own files, the groups of environments, secrets.
 fn beyond<'a>(
     log: &'a [Commit],
     admitted: Option<&'a CommitId>,
     environment: &'a Environment,
 ) -> impl Iterator<Item = &'a Commit> {
     let (file, directory) = (format!("environments/{environment}.yaml"), format!("environments/{environment}/"));
-    log.iter()
-        .take_while(move |c| Some(&c.id) != admitted)
-        .filter(move |c| c.paths.iter().any(|p| *p == file || p.starts_with(&directory)))
+    log.iter().take_while(move |c| Some(&c.id) != admitted).filter(move |c| {
+        c.paths
+            .iter()
+            .any(|p| *p == file || p.starts_with(&directory) || p == "project.yaml" || p.starts_with("secrets/"))
+    })
 }
 
 impl Facts {

@@ -1,5 +1,6 @@
 //! The conditions of a movement, each a pure judgement with a sentence for people.
 
+use crate::configuration;
 use crate::facts::{Facts, State};
 use crate::history::{History, changes};
 use model::config::{PromotionRule, Strategy};
@@ -28,18 +29,21 @@ impl<'a> Judge<'a> {
     }
 
     /// Every gate between the admitted state and this one. None if no pin changes: rules and overrides of an
-    /// environment, its suspension too, take effect at once.
+    /// environment, its suspension too, take effect at once, and so do secrets unless they are gone.
     pub fn state(&self, candidate: &State, class: Class) -> Vec<Gate> {
         let changes = changes(self.history.last().map(|s| s.state), candidate);
+        let lacking = configuration::lacking(self, candidate);
         if changes.is_empty() {
-            return Vec::new();
+            return lacking;
         }
         let rule = self.history.last().map_or(&candidate.file.promotion, |s| &s.state.file.promotion);
         let mut gates = vec![self.suspend(), self.strategy(rule.strategy, class)];
+        gates.extend(lacking);
         for (_, _, after) in &changes {
             if let Some(pin) = after {
                 gates.push(self.built(pin));
                 gates.push(self.healthy(rule, &pin.build, Some(pin)));
+                gates.push(configuration::gate(self, pin));
             }
         }
         gates

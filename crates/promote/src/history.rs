@@ -38,6 +38,8 @@ pub(crate) struct History<'a> {
     pub moves: BTreeMap<&'a Component, Vec<Move<'a>>>,
     /// Builds that somebody went back from, and that nobody put back since.
     pub quarantined: BTreeSet<&'a BuildId>,
+    /// Movements (before, after) that somebody went back from, and that nobody made again since.
+    pub undone: Vec<(Option<&'a Pin>, &'a Pin)>,
 }
 
 impl<'a> History<'a> {
@@ -53,7 +55,7 @@ impl<'a> History<'a> {
             Some(Step { place, entry, commit, state })
         };
         let steps: Vec<Step<'a>> = admitted(&facts.journal, environment).filter_map(step).take(count).collect();
-        let mut history = Self { steps, moves: BTreeMap::new(), quarantined: BTreeSet::new() };
+        let mut history = Self { steps, moves: BTreeMap::new(), quarantined: BTreeSet::new(), undone: Vec::new() };
         for index in 0..history.steps.len() {
             for (component, before, after) in history.changes(index) {
                 history.replay(component, Move { step: index, before, after });
@@ -78,23 +80,20 @@ impl<'a> History<'a> {
         changes(before, self.steps[step].state)
     }
 
-    /// The step that brought each pin that is admitted now.
-    pub fn since(&self, component: &Component) -> Option<&Step<'a>> {
-        let pin = self.pin(component)?;
-        self.steps.iter().rev().take_while(|s| s.state.pins.get(component) == Some(pin)).last()
-    }
-
     /// Going back to where a movement began undoes it and all that came after it.
     fn replay(&mut self, component: &'a Component, next: Move<'a>) {
         let moves = self.moves.entry(component).or_default();
         match moves.iter().rposition(|m| m.before == next.after && m.before.is_some()) {
             Some(undone) => {
-                self.quarantined.extend(moves.drain(undone..).filter_map(|m| m.after).map(|pin| &pin.build))
+                let undone: Vec<_> = moves.drain(undone..).filter_map(|m| Some((m.before, m.after?))).collect();
+                self.quarantined.extend(undone.iter().map(|(_, pin)| &pin.build));
+                self.undone.extend(undone);
             }
             None => moves.push(next),
         }
         if let Some(pin) = next.after {
             self.quarantined.remove(&pin.build);
+            self.undone.retain(|(_, after)| *after != pin);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! trailer `Trimtab-Id` → the journal → the Promotion's status.
 
 mod auto;
+mod configuration;
 mod decide;
 mod facts;
 mod gates;
@@ -15,6 +16,7 @@ mod movement;
 mod phase;
 mod text;
 
+pub use configuration::{Input, Inputs, newest_configuration, standing};
 pub use decide::{Action, Decision, Report, decide};
 pub use facts::{Facts, Reading, State, needs};
 pub use gates::prospect;

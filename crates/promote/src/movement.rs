@@ -1,5 +1,6 @@
 //! What a request would change: from a Promotion to the state that it asks for.
 
+use crate::configuration;
 use crate::facts::State;
 use crate::gates::{Judge, all_open, gate};
 use model::records::{BuildPhase, Class, Gate, GateName, GateState};
@@ -32,7 +33,13 @@ fn forward(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     let Some(component) = &promotion.spec.component else {
         return Movement::Impossible("a promotion names a component".to_owned());
     };
-    let Some(id) = promotion.spec.build.clone().or_else(|| newest(judge, component)) else {
+    let Some(id) = promotion
+        .spec
+        .build
+        .clone()
+        .or_else(|| newest(judge, component))
+        .or_else(|| configuration::ahead(judge, promotion, component))
+    else {
         return match judge.history.pin(component) {
             Some(pin) => {
                 Movement::Already(format!("{} is in {} and there is no newer one", pin.build, judge.environment))
@@ -44,9 +51,10 @@ fn forward(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
             )]),
         };
     };
-    let gates = judge.build(&id, class);
-    let Some(pin) = pin(judge, &id) else { return Movement::Wait(gates) };
-    if judge.history.pin(component).is_some_and(|there| same(there, &pin)) {
+    let mut gates = judge.build(&id, class);
+    let Some(pin) = pin(judge, promotion, &id) else { return Movement::Wait(gates) };
+    gates.push(configuration::gate(judge, &pin));
+    if judge.history.pin(component).is_some_and(|there| configuration::same(judge.facts, there, &pin)) {
         return Movement::Already(format!("{id} is in {} already", judge.environment));
     }
     let mut pins = head.pins.clone();
@@ -69,23 +77,11 @@ fn newest(judge: &Judge<'_>, component: &Component) -> Option<BuildId> {
     builds.iter().find(passes).or(builds.first()).map(|b| b.spec.build.clone())
 }
 
-/// The pin for a build: the one that stood here, or in the environment it comes from, else a new one.
-fn pin(judge: &Judge<'_>, id: &BuildId) -> Option<Pin> {
+/// The pin for a build, with its configuration.
+fn pin(judge: &Judge<'_>, promotion: &Promotion, id: &BuildId) -> Option<Pin> {
     let build = judge.facts.build(id)?;
-    let image = build.status.image.clone()?;
-    let made = Pin { build: id.clone(), source: build.spec.commit.clone(), image, config: judge.facts.head.clone() };
-    let stood =
-        judge.history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| same(p, &made)));
-    let before = || {
-        let from = judge.rule()?.from.iter();
-        from.filter_map(|e| crate::history::History::of(judge.facts, e).pin(&id.component)).find(|p| same(p, &made))
-    };
-    Some(stood.or_else(before).cloned().unwrap_or(made))
-}
-
-/// Equal in what runs; the configuration may differ.
-fn same(a: &Pin, b: &Pin) -> bool {
-    a.build == b.build && a.source == b.source && a.image == b.image
+    let (source, image) = (build.spec.commit.clone(), build.status.image.clone()?);
+    Some(Pin { build: id.clone(), source, image, config: configuration::chosen(judge, promotion, id) })
 }
 
 fn back(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
@@ -141,7 +137,7 @@ fn with_others(
     pins: &BTreeMap<Component, Pin>,
     class: Class,
 ) -> Vec<Gate> {
-    let candidate = State { file: head.file.clone(), pins: pins.clone() };
+    let candidate = State { pins: pins.clone(), ..head.clone() };
     for mut more in judge.state(&candidate, class) {
         if more.state != GateState::Open && !gates.iter().any(|g| g.message == more.message) {
             more.state = GateState::Waiting;

@@ -1,11 +1,12 @@
 //! What became of an admitted promotion.
 
+use crate::configuration;
 use crate::facts::Facts;
 use crate::gates::Judge;
 use crate::history::{History, Step};
 use crate::text::changes_text;
 use model::journal::EntryKind;
-use model::records::{PromotionPhase, PromotionStatus};
+use model::records::{Class, PromotionPhase, PromotionStatus};
 use model::{BuildId, Component, Promotion};
 
 /// The admission that carries a promotion's commit: the one of that commit, or of a later one.
@@ -27,7 +28,10 @@ pub(crate) fn outcome(judge: &Judge<'_>, promotion: &Promotion, step: usize) -> 
         let before = History::upto(judge.facts, judge.environment, step);
         let passed = Judge { history: &before, suspended: false, ..*judge };
         status.gates = passed.state(judge.history.steps[step].state, promotion.spec.class);
-        status.change = changes_text(&judge.history.changes(step));
+        status.change = match promotion.spec.class {
+            Class::Secret => configuration::rotation_text(&rotated_by(judge, step)),
+            _ => changes_text(&judge.history.changes(step)),
+        };
         status.commit = judge.facts.effect(promotion).cloned();
         status.message.clear();
     }
@@ -47,6 +51,11 @@ pub(crate) fn outcome(judge: &Judge<'_>, promotion: &Promotion, step: usize) -> 
     status
 }
 
+fn rotated_by<'a>(judge: &Judge<'a>, step: usize) -> std::collections::BTreeSet<&'a model::Group> {
+    let steps = &judge.history.steps;
+    configuration::rotated(step.checked_sub(1).map(|previous| steps[previous].state), steps[step].state)
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Underway,
@@ -57,6 +66,9 @@ enum Fate {
 
 /// What it moved, `None` for what it removed.
 fn moved<'a>(judge: &Judge<'a>, promotion: &Promotion, step: usize) -> Vec<(&'a Component, Option<&'a BuildId>)> {
+    if promotion.spec.class == Class::Secret {
+        return configuration::consumers(judge, step);
+    }
     let of_it = |component: &Component| promotion.spec.component.as_ref().is_none_or(|c| c == component);
     let changes = judge.history.changes(step).into_iter().filter(|(c, _, _)| of_it(c));
     changes.map(|(component, _, after)| (component, after.map(|pin| &pin.build))).collect()

@@ -36,10 +36,16 @@ pub fn change_text(before: Option<&BuildId>, after: Option<&BuildId>) -> String 
     }
 }
 
+/// `web config 3f2a5c01 → 91bc77aa`: the same build with other configuration.
+fn configured(component: &Component, before: &Pin, after: &Pin) -> String {
+    format!("{component} config {} → {}", before.config.short(), after.config.short())
+}
+
 /// The same for several components.
 pub(crate) fn changes_text(changes: &[(&Component, Option<&Pin>, Option<&Pin>)]) -> String {
-    let one = |(_, before, after): &(&Component, Option<&Pin>, Option<&Pin>)| {
-        change_text(before.map(|p| &p.build), after.map(|p| &p.build))
+    let one = |(component, before, after): &(&Component, Option<&Pin>, Option<&Pin>)| match (before, after) {
+        (Some(before), Some(after)) if before.build == after.build => configured(component, before, after),
+        _ => change_text(before.map(|p| &p.build), after.map(|p| &p.build)),
     };
     changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -50,6 +56,11 @@ pub(crate) fn message(promotion: &Promotion, changes: &[(&Component, Option<&Pin
     let what = changes
         .iter()
         .map(|(component, before, after)| {
+            if let (Some(before), Some(after)) = (before, after)
+                && before.build == after.build
+            {
+                return configured(component, before, after);
+            }
             let change = change_text(before.map(|p| &p.build), after.map(|p| &p.build));
             if before.is_some() { format!("{component} {change}") } else { change }
         })
@@ -64,8 +75,11 @@ pub(crate) fn message(promotion: &Promotion, changes: &[(&Component, Option<&Pin
     }
     text.push_str(&format!("\n{TRAILER_ID}: {}\n", promotion.name));
     if promotion.spec.class == Class::Rollback {
-        for pin in changes.iter().filter_map(|(_, before, _)| *before) {
-            text.push_str(&format!("{TRAILER_QUARANTINE}: {}={}\n", pin.build.component, pin.build));
+        for (_, before, after) in changes {
+            let Some(pin) = before else { continue };
+            let alone = after.is_some_and(|after| after.build == pin.build);
+            let config = if alone { format!("@{}", pin.config) } else { String::new() };
+            text.push_str(&format!("{TRAILER_QUARANTINE}: {}={}{config}\n", pin.build.component, pin.build));
         }
     }
     text

@@ -2,7 +2,6 @@
 
 use crate::projections::{build as object, read_build};
 use crate::{Inner, project, wake_of};
-use model::config::ComponentFile;
 use model::flow::Revision;
 use model::ports::{BuildFailure, BuildRequest, Lines, PortError};
 use model::records::{BuildPhase, BuildStatus, Kind};
@@ -102,10 +101,12 @@ async fn image(
     let spec = &build.spec;
     let failure = |message: String| BuildFailure { message };
     let revision = Revision { repository: spec.repository.clone(), commit: spec.commit.clone() };
-    let described = handle.reader(inner).component(&revision).await.map_err(|e| failure(e.to_string()))?;
-    let component: &ComponentFile = match described.as_ref() {
-        Some(Ok(component)) => component,
-        Some(Err(problem)) => return Err(failure(problem.clone())),
+    let head = inner.ports.repositories.head(&handle.config, model::MAIN).await.map_err(|e| failure(e.to_string()))?;
+    let head = head.ok_or_else(|| failure(format!("{} has no commit on main", handle.config)))?;
+    let described = handle.reader(inner).described(&revision, &head, Some(&spec.build.component)).await;
+    let component = match described.map_err(|e| failure(e.to_string()))? {
+        Some(Ok(described)) => described.file,
+        Some(Err(problem)) => return Err(failure(problem)),
         None => return Err(failure(format!("{} is gone at {}", crate::config::COMPONENT_FILE, spec.commit.short()))),
     };
     if let Some(image) = &component.image {

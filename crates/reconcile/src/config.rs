@@ -1,23 +1,36 @@
 //! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
 
+use crate::inputs::Known;
 use model::config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
-use model::{CommitId, Environment};
+use model::settings::{Chain, DEFAULT};
+use model::{CommitId, Component, Digest, Environment, Group};
 use promote::{Reading, State};
+use render::settings::{ConfigGroup, SecretFile, read_groups, read_secrets};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// So many commits are remembered, each a few KiB.
-const REMEMBERED_MAX: usize = 1024;
+const REMEMBERED_MAX: usize = 4096;
 
 /// A config repository at one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `project.yaml`, or what is wrong with it.
     pub project: Result<ProjectFile, Vec<String>>,
     /// Per environment that has a file or a pin.
     pub environments: BTreeMap<Environment, Reading>,
+    /// `components/<name>.yaml`.
+    pub components: BTreeMap<Component, Result<ComponentFile, String>>,
+    /// `config/<name>.yaml`.
+    pub groups: BTreeMap<Group, Result<ConfigGroup, Vec<String>>>,
+    /// `secrets/<name>.yaml`.
+    pub secrets: BTreeMap<Group, Result<SecretFile, Vec<String>>>,
+    /// Where values for each environment are looked for.
+    pub chains: BTreeMap<Environment, Chain>,
+    /// Problems with files of `config/` and `secrets/` that belong to none of them.
+    stray: Vec<String>,
 }
 
 impl Config {
@@ -27,7 +40,21 @@ impl Config {
         for reading in self.environments.values() {
             problems.extend(reading.as_ref().err().into_iter().flatten().cloned());
         }
+        problems.extend(self.components.values().filter_map(|file| file.as_ref().err()).cloned());
+        problems.extend(self.groups.values().filter_map(|group| group.as_ref().err()).flatten().cloned());
+        problems.extend(self.secrets.values().filter_map(|secret| secret.as_ref().err()).flatten().cloned());
+        problems.extend(self.stray.iter().cloned());
+        let mut told = BTreeSet::new();
+        problems.retain(|problem| told.insert(problem.clone()));
         problems
+    }
+
+    /// Where values for an environment are looked for.
+    pub fn chain(&self, environment: &Environment) -> Chain {
+        self.chains
+            .get(environment)
+            .cloned()
+            .unwrap_or_else(|| Chain::of(environment, &BTreeMap::new(), &BTreeMap::new()))
     }
 }
 
@@ -81,7 +108,127 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     for (environment, problem) in wrong_order(&environments) {
         environments.insert(environment, Err(vec![problem]));
     }
-    Config { project, environments }
+    let mut config = Config {
+        components: components(snapshot, project.as_ref().ok()),
+        project: project.and_then(|file| wrong_groups(&file).map_or(Ok(file), Err)),
+        environments,
+        groups: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        chains: BTreeMap::new(),
+        stray: Vec::new(),
+    };
+    config.settings(snapshot);
+    config
+}
+
+/// Groups of environments that hold what is none, or are named as something else is.
+fn wrong_groups(file: &ProjectFile) -> Option<Vec<String>> {
+    let known: Vec<&str> = file.environments.iter().map(Environment::as_str).collect();
+    let mut problems = Vec::new();
+    for (group, members) in &file.groups {
+        if group.as_str() == DEFAULT || known.contains(&group.as_str()) {
+            problems.push(format!(
+                "project.yaml: groups.{group}: the name is taken: it is that of an environment, or `{DEFAULT}`"
+            ));
+        }
+        for member in members.iter().filter(|member| !file.environments.contains(member)) {
+            let known = known.join(", ");
+            problems.push(format!("project.yaml: groups.{group}: there is no environment {member}; there is: {known}"));
+        }
+    }
+    (!problems.is_empty()).then_some(problems)
+}
+
+/// `components/<name>.yaml`.
+fn components(
+    snapshot: &Snapshot,
+    project: Option<&ProjectFile>,
+) -> BTreeMap<Component, Result<ComponentFile, String>> {
+    let mut found = BTreeMap::new();
+    for path in snapshot.files.keys() {
+        let Some(name) = path.strip_prefix("components/").and_then(|rest| rest.strip_suffix(".yaml")) else { continue };
+        let Ok(name) = name.parse::<Component>() else { continue };
+        let parsed = parse::<ComponentFile>(snapshot, path).unwrap_or_else(|| Err(format!("{path} is missing")));
+        let checked = parsed.and_then(|file| match project.map(|p| &p.project) {
+            _ if file.component != name => {
+                Err(format!("{path}: component: {} stands in the file of {name}", file.component))
+            }
+            Some(project) if file.project != *project => {
+                Err(format!("{path}: project: {} is not {project}, to which this repository belongs", file.project))
+            }
+            _ => Ok(file),
+        });
+        found.insert(name, checked);
+    }
+    found
+}
+
+impl Config {
+    /// Reads `config/` and `secrets/`, and notes in each environment's state what secrets it would get.
+    fn settings(&mut self, snapshot: &Snapshot) {
+        let like: BTreeMap<Environment, Environment> = self
+            .environments
+            .iter()
+            .filter_map(|(name, reading)| Some((name.clone(), reading.as_ref().ok()?.file.like.clone()?)))
+            .collect();
+        let project = self.project.as_ref().ok();
+        let groups = project.map(|file| file.groups.clone()).unwrap_or_default();
+        let names: BTreeSet<Environment> =
+            self.environments.keys().chain(project.iter().flat_map(|p| &p.environments)).cloned().collect();
+        self.chains = names.iter().map(|name| (name.clone(), Chain::of(name, &like, &groups))).collect();
+        let places: BTreeSet<String> = names
+            .iter()
+            .map(ToString::to_string)
+            .chain(groups.keys().map(ToString::to_string))
+            .chain([DEFAULT.to_owned()])
+            .collect();
+        let listed: Vec<Chain> = project.iter().flat_map(|p| &p.environments).map(|name| self.chain(name)).collect();
+        let (read, mut stray) = read_groups(snapshot);
+        for (name, reading) in read {
+            let checked = reading.and_then(|group| match group.check(&places, &listed) {
+                problems if problems.is_empty() => Ok(group),
+                problems => Err(problems),
+            });
+            self.groups.insert(name, checked.map_err(texts));
+        }
+        let (read, more) = read_secrets(snapshot);
+        stray.extend(more);
+        for (name, reading) in read {
+            let checked = reading.and_then(|secret| match secret.check(&places) {
+                problems if problems.is_empty() => Ok(secret),
+                problems => Err(problems),
+            });
+            self.secrets.insert(name, checked.map_err(texts));
+        }
+        self.stray = texts(stray);
+        let broken: Vec<String> =
+            self.secrets.values().filter_map(|secret| secret.as_ref().err()).flatten().cloned().collect();
+        for (name, chain) in &self.chains {
+            let Some(Ok(state)) = self.environments.get_mut(name) else { continue };
+            let holds = |(_, members): &(&Group, &Vec<Environment>)| members.contains(name);
+            state.groups = groups.iter().filter(holds).map(|(group, _)| group.clone()).collect();
+            state.secrets =
+                self.secrets.values().flatten().map(|secret| (secret.name.clone(), sealed(secret, chain))).collect();
+            if !broken.is_empty() {
+                self.environments.insert(name.clone(), Err(broken.clone()));
+            }
+        }
+    }
+}
+
+/// Digest of the sealed values that hold in an environment.
+fn sealed(secret: &SecretFile, chain: &Chain) -> Digest {
+    let mut text = String::new();
+    for (key, values) in &secret.keys {
+        if let Ok(Some((_, value))) = chain.find(values) {
+            text.push_str(&format!("{key} {}\n", value.sealed));
+        }
+    }
+    Digest::of(text.as_bytes())
+}
+
+fn texts(problems: Vec<yaml::Error>) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 /// Environments whose `promotion.from` leads nowhere, or in a circle.
@@ -135,11 +282,13 @@ pub struct Reader {
     repositories: Arc<dyn Repositories>,
     configs: Mutex<HashMap<CommitId, Arc<Config>>>,
     components: Mutex<HashMap<Revision, Arc<Option<Result<ComponentFile, String>>>>>,
+    /// What components are given, see [`crate::inputs`].
+    pub inputs: Mutex<Known>,
 }
 
 impl Reader {
     pub fn new(repositories: Arc<dyn Repositories>) -> Self {
-        Self { repositories, configs: Mutex::default(), components: Mutex::default() }
+        Self { repositories, configs: Mutex::default(), components: Mutex::default(), inputs: Mutex::default() }
     }
 
     /// A config repository at a commit.
@@ -173,6 +322,52 @@ impl Reader {
         known.insert(revision.clone(), file.clone());
         Ok(file)
     }
+}
+
+/// What describes a component.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub file: ComponentFile,
+    /// Where that stands: path and repository.
+    pub place: (String, Repository),
+}
+
+impl Reader {
+    /// What describes a component: `trimtab.yaml` at its source, or `components/<name>.yaml` in the config repository;
+    /// `None` if neither does.
+    pub async fn described(
+        &self,
+        source: &Revision,
+        config: &CommitId,
+        name: Option<&Component>,
+    ) -> Result<Option<Result<Described, String>>, PortError> {
+        let repository = Repository::config(&source.repository.project);
+        let (own, ours) = (self.component(source).await?, self.config(&repository, config).await?);
+        let name = match own.as_ref() {
+            Some(Ok(file)) => Some(file.component.clone()),
+            _ => name.cloned(),
+        };
+        let path = name.as_ref().map(|name| format!("components/{name}.yaml"));
+        let theirs = name.as_ref().and_then(|name| ours.components.get(name)).zip(path);
+        Ok(match (own.as_ref(), theirs) {
+            (Some(Ok(file)), None) => Some(Ok(Described {
+                file: file.clone(),
+                place: (COMPONENT_FILE.to_owned(), source.repository.clone()),
+            })),
+            (Some(Err(problem)), _) => Some(Err(problem.clone())),
+            (Some(Ok(file)), Some((_, path))) => Some(Err(twice(&file.component, &source.repository, &path))),
+            (None, Some((Ok(file), path))) => Some(Ok(Described { file: file.clone(), place: (path, repository) })),
+            (None, Some((Err(problem), _))) => Some(Err(problem.clone())),
+            (None, None) => None,
+        })
+    }
+}
+
+/// A description stands in exactly one place.
+pub fn twice(component: &Component, repository: &Repository, path: &str) -> String {
+    format!(
+        "{component} is described in {COMPONENT_FILE} of {repository} and in {path} of the config repository: delete one"
+    )
 }
 
 #[cfg(test)]

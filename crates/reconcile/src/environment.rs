@@ -1,6 +1,6 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
-use crate::{Inner, project, projections, wake_of};
+use crate::{Inner, inputs, project, projections, sealing, wake_of};
 use model::config::ComponentFile;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
 use model::journal::{Entry, EntryKind};
@@ -115,6 +115,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         behind: BTreeMap::new(),
         told: BTreeSet::new(),
         shown: BTreeMap::new(),
+        digests: sealing::Digests::default(),
     };
     loop {
         let wait = match work.pass().await {
@@ -155,6 +156,7 @@ struct Work {
     behind: BTreeMap<ObjectId, Instant>,
     told: BTreeSet<String>,
     shown: BTreeMap<String, Value>,
+    digests: sealing::Digests,
 }
 
 /// A component of the target with its manifests.
@@ -162,6 +164,8 @@ struct Rendered {
     pin: Pin,
     file: ComponentFile,
     manifests: Manifests,
+    /// What is sealed behind the masks of its Secrets.
+    behind: sealing::Behind,
 }
 
 impl Work {
@@ -180,7 +184,8 @@ impl Work {
         let all = Manifests { objects, notes: Vec::new() };
         let digest = all.digest();
         let data_plane = self.inner.ports.data_plane.clone();
-        let observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
+        let mut observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
+        sealing::mask_observation(&*self.inner.ports.secrets, &mut observation)?;
         let drift = self.applied.as_ref() == Some(&digest);
         let predicted = self.predict(&all.objects, &observation).await?;
         let plan = match self.plan(&target, &desired, &predicted, &observation, drift) {
@@ -191,10 +196,10 @@ impl Work {
             }
         };
         let due = self.due(&plan, &observation);
-        let repair = !drift || target.state.file.sync.self_heal;
+        let repair = !drift || target.state.file.sync.self_heal || due.steps.iter().all(is_left_over);
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
-            match self.execute(&target, due, drift, &observation).await? {
+            match self.execute(&target, &rendered, due, drift, &observation).await? {
                 None => self.applied = Some(digest.clone()),
                 Some(error) => {
                     self.fail(error);
@@ -212,23 +217,44 @@ impl Work {
         Ok(wait)
     }
 
-    async fn render(&self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
+    async fn render(&mut self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
         let mut rendered = Vec::new();
+        let repository = Repository::config(&self.handle.scope.project);
+        let project = self.project.clone();
+        let reader = project.reader(&self.inner);
+        // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
+        let admitted = reader.config(&repository, &target.commit).await?;
+        let chain = admitted.chain(&self.handle.name);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
                 return Ok(Err(format!("{}: its build is not known here", pin.build)));
             };
             let revision = Revision { repository: repository.clone(), commit: pin.source.clone() };
-            let described = self.project.reader(&self.inner).component(&revision).await?;
-            let file = match described.as_ref() {
-                Some(Ok(file)) => file.clone(),
+            let described = reader.described(&revision, &pin.config, Some(&pin.build.component)).await?;
+            let file = match described {
+                Some(Ok(described)) => described.file,
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
                 None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
             };
-            let input =
-                render::Input { component: &file, pin, environment: &self.handle.name, file: &target.state.file };
+            let config = reader.config(&repository, &pin.config).await?;
+            let groups = match inputs::groups(&file, &config, &chain) {
+                Ok(groups) => groups,
+                Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
+            };
+            let (secrets, behind) = match self.digests.secrets(&*self.inner.ports.secrets, &file, &admitted, &chain)? {
+                Ok(found) => found,
+                Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
+            };
+            let settings = render::settings::Settings { groups, secrets };
+            let input = render::Input {
+                component: &file,
+                pin,
+                environment: &self.handle.name,
+                file: &target.state.file,
+                settings: &settings,
+            };
             match render::render(&input) {
-                Ok(manifests) => rendered.push(Rendered { pin: pin.clone(), file, manifests }),
+                Ok(manifests) => rendered.push(Rendered { pin: pin.clone(), file, manifests, behind }),
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
@@ -241,7 +267,12 @@ impl Work {
         manifests: &[Value],
         observation: &Observation,
     ) -> Result<Vec<Result<Value, String>>, PortError> {
-        let predicted = self.inner.ports.data_plane.predict(manifests).await?;
+        let mut predicted = self.inner.ports.data_plane.predict(manifests).await?;
+        for (manifest, predicted) in manifests.iter().zip(&mut predicted) {
+            if let Ok(predicted) = predicted {
+                sealing::mask_predicted(&*self.inner.ports.secrets, manifest, predicted)?;
+            }
+        }
         let now = Instant::now();
         let behind: BTreeSet<ObjectId> = predicted.iter().flatten().filter_map(|p| behind(p, observation)).collect();
         self.behind.retain(|id, _| behind.contains(id));
@@ -269,7 +300,9 @@ impl Work {
             applied,
             prune: target.state.file.sync.prune,
         };
-        plan::plan(&input).map_err(|refusal| refusal.to_string())
+        let mut plan = plan::plan(&input).map_err(|refusal| refusal.to_string())?;
+        sealing::tell(&mut plan);
+        Ok(plan)
     }
 
     /// The plan without the steps whose effect is still on its way to the observation.
@@ -287,26 +320,31 @@ impl Work {
     async fn execute(
         &mut self,
         target: &Target,
+        rendered: &[Rendered],
         due: Plan,
         drift: bool,
         observation: &Observation,
     ) -> Result<Option<String>, PortError> {
-        let receipt = self.inner.ports.data_plane.execute(&due).await?;
+        let behind = rendered.iter().flat_map(|one| one.behind.clone()).collect();
+        let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind)?;
+        let receipt = self.inner.ports.data_plane.execute(&due, &opened).await?;
+        drop(opened);
         for result in receipt.results.iter().filter(|r| r.error.is_none()) {
             self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
         }
         if let Some(failed) = receipt.failure() {
             return Ok(Some(format!("{}: {}", failed.object, failed.error.as_deref().unwrap_or_default())));
         }
-        if drift {
+        let drifted: Vec<_> = due.steps.iter().filter(|step| !is_left_over(step)).collect();
+        if drift && !drifted.is_empty() {
             let now = self.inner.now();
             let what: Vec<String> =
-                due.steps.iter().map(|s| format!("{} {}: {}", verb(s.action), s.object, s.reason)).collect();
+                drifted.iter().map(|s| format!("{} {}: {}", verb(s.action), s.object, s.reason)).collect();
             let mut entry =
                 self.entry(EntryKind::Repaired, format!("repaired-{}-{}", self.handle.name, now.as_millisecond()));
             entry.commit = Some(target.commit.clone());
-            entry.component = due.steps.iter().find_map(|s| s.component.clone());
-            let objects: BTreeSet<String> = due.steps.iter().map(|s| s.object.to_string()).collect();
+            entry.component = drifted.iter().find_map(|s| s.component.clone());
+            let objects: BTreeSet<String> = drifted.iter().map(|s| s.object.to_string()).collect();
             entry.summary =
                 format!("{}: repaired {}", self.handle.name, objects.into_iter().collect::<Vec<_>>().join(", "));
             entry.reason = what.join("\n");
@@ -503,6 +541,11 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// A ConfigMap or Secret that was there for Pods of before and goes now that they are gone: nobody changed anything.
+fn is_left_over(step: &model::flow::Step) -> bool {
+    step.action == Action::Delete && matches!(step.object.kind.as_str(), "ConfigMap" | "Secret")
 }
 
 /// All objects of the environment, the namespace first.

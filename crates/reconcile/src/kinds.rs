@@ -80,8 +80,8 @@ fn spec(kind: Kind) -> Value {
             "type": "object",
             "required": ["project", "environment", "class", "requestedBy", "created"],
             "properties": {
-                "project": text, "environment": text, "component": text, "build": text, "commit": text, "requestedBy": text, "reason": text,
-                "class": { "type": "string", "enum": ["Auto", "Promote", "Rollback", "Commit"] },
+                "project": text, "environment": text, "component": text, "build": text, "config": text, "commit": text, "requestedBy": text, "reason": text,
+                "class": { "type": "string", "enum": ["Auto", "Promote", "Rollback", "Commit", "Secret"] },
                 "created": { "type": "string", "format": "date-time" },
             },
         }),

@@ -6,7 +6,9 @@
 
 mod builds;
 mod config;
+mod edit;
 mod environment;
+mod inputs;
 mod kinds;
 mod progress;
 mod project;
@@ -14,6 +16,8 @@ mod projections;
 mod receive;
 mod requests;
 mod routes;
+mod sealing;
+mod settings;
 mod settle;
 mod suspend;
 mod watching;
@@ -23,7 +27,7 @@ pub use requests::Refusal;
 
 use jiff::Timestamp;
 use model::Project;
-use model::ports::{Builder, DataPlane, Gateway, PortError, Records, Repositories, Wake};
+use model::ports::{Builder, DataPlane, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +43,7 @@ pub struct Ports {
     pub data_plane: Arc<dyn DataPlane>,
     pub records: Arc<dyn Records>,
     pub gateway: Arc<dyn Gateway>,
+    pub secrets: Arc<dyn Secrets>,
     /// Now.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }

@@ -1,6 +1,7 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
 use crate::config::{Config, Reader};
+use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
 use crate::{Inner, builds, environment, projections, wake_of};
@@ -116,6 +117,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         shutdown: shutdown.clone(),
         log: None,
         heads: BTreeMap::new(),
+        looked_at: None,
         projected: BTreeMap::new(),
     };
     let mut watching = false;
@@ -158,6 +160,8 @@ struct Work {
     shutdown: CancellationToken,
     log: Option<(CommitId, Vec<Commit>)>,
     heads: BTreeMap<Repository, (CommitId, Seen)>,
+    /// Head of the config repository when they were looked at.
+    looked_at: Option<CommitId>,
     projected: BTreeMap<(Kind, String), Value>,
 }
 
@@ -209,7 +213,7 @@ impl Work {
         }
         let builds = ports.records.list(Kind::Build, name).await?;
         let promotions = ports.records.list(Kind::Promotion, name).await?;
-        let facts = Facts {
+        let mut facts = Facts {
             project: name.clone(),
             now: self.inner.now(),
             head,
@@ -219,13 +223,20 @@ impl Work {
             builds: builds.iter().filter_map(|value| readable(value, read_build(value))).collect(),
             promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
             journal,
+            inputs: promote::Inputs::default(),
         };
+        facts.inputs = inputs(self.handle.reader(&self.inner), name, &facts).await?;
         Ok(Some((facts, config)))
     }
 
     /// Heads of application repositories that no build is of. True if a build was added.
     async fn find_builds(&mut self, facts: &Facts) -> Result<bool, PortError> {
         let mut added = false;
+        if self.looked_at.as_ref() != Some(&facts.head) {
+            // What was nothing may be described in the config repository by now.
+            self.heads.retain(|_, (_, seen)| matches!(seen, Seen::Build(_)));
+            self.looked_at = Some(facts.head.clone());
+        }
         for repository in self.inner.ports.repositories.list().await? {
             if repository.project != self.handle.name || repository.is_config() {
                 continue;
@@ -249,19 +260,29 @@ impl Work {
     ) -> Result<Seen, PortError> {
         let of_it = |b: &&Build| b.spec.repository == *repository && b.spec.commit == *head;
         let revision = Revision { repository: repository.clone(), commit: head.clone() };
-        let described = self.handle.reader(&self.inner).component(&revision).await?;
-        let file = match described.as_ref() {
-            None => return Ok(Seen::Nothing(format!("{repository} has no {}", crate::config::COMPONENT_FILE))),
-            Some(Err(problem)) => return Ok(Seen::Nothing(problem.clone())),
-            Some(Ok(file)) if file.project != self.handle.name => {
+        // Described in the config repository, it has the name of its repository.
+        let name = repository.name.parse().ok();
+        let described = self.handle.reader(&self.inner).described(&revision, &facts.head, name.as_ref()).await?;
+        let described = match described {
+            None => {
+                let nothing = format!(
+                    "{repository} has no {}, and the config repository no components/{}.yaml",
+                    crate::config::COMPONENT_FILE,
+                    repository.name
+                );
+                return Ok(Seen::Nothing(nothing));
+            }
+            Some(Err(problem)) => return Ok(Seen::Nothing(problem)),
+            Some(Ok(described)) if described.file.project != self.handle.name => {
                 return Ok(Seen::Nothing(format!(
                     "trimtab.yaml names project {}, the repository is of {}",
-                    file.project, self.handle.name
+                    described.file.project, self.handle.name
                 )));
             }
-            Some(Ok(file)) => file,
+            Some(Ok(described)) => described,
         };
-        self.put(Kind::Component, projections::component(file, repository)).await?;
+        let file = &described.file;
+        self.put(Kind::Component, projections::component(&described)).await?;
         if let Some(build) = facts.builds.iter().find(of_it) {
             return Ok(Seen::Build(build.spec.build.clone()));
         }

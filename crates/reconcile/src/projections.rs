@@ -1,7 +1,7 @@
 //! Objects of the control API out of values, and back.
 
-use crate::config::COMPONENT_FILE;
-use model::config::{ComponentFile, Pin, ProjectFile};
+use crate::config::Described;
+use model::config::{Pin, ProjectFile};
 use model::flow::{Health, Repository};
 use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
 use model::views::ComponentStatus;
@@ -70,10 +70,10 @@ pub fn project(file: &ProjectFile, head: &CommitId, problems: &[String]) -> Valu
     projected(object(Kind::Project, &file.project, file.project.as_str(), file, status), "project.yaml", &config)
 }
 
-/// Of `trimtab.yaml`.
-pub fn component(file: &ComponentFile, repository: &Repository) -> Value {
-    let spec = object(Kind::Component, &file.project, file.component.as_str(), file, json!({}));
-    projected(spec, COMPONENT_FILE, repository)
+/// Of `trimtab.yaml`, or of `components/<name>.yaml`.
+pub fn component(described: &Described) -> Value {
+    let (file, (path, repository)) = (&described.file, &described.place);
+    projected(object(Kind::Component, &file.project, file.component.as_str(), file, json!({})), path, repository)
 }
 
 /// Of `environments/<env>.yaml`, with what is admitted and held.

@@ -1,12 +1,12 @@
 //! What a pusher is told: refusals before refs move, and what comes of the push after.
 
-use crate::config::{parse_component, parse_config};
+use crate::config::{Config, parse_component, parse_config, twice};
 use crate::project::{Handle, Seen, View};
 use crate::settle::until;
 use crate::{Inner, Reconciler};
 use async_trait::async_trait;
-use model::config::Strategy;
-use model::flow::{Health, Repository};
+use model::config::{ComponentFile, Strategy};
+use model::flow::{Health, Repository, Revision};
 use model::ports::{Lines, Push, Pushed, Receiver};
 use model::records::BuildPhase;
 use model::{Build, BuildId, CommitId, Environment};
@@ -39,6 +39,7 @@ impl Receiver for Reconciler {
                         push.repository.project
                     ));
                 }
+                problems.extend(self.unusable(&push.repository, &config).await);
                 problems
             } else {
                 match parse_component(&snapshot) {
@@ -49,7 +50,8 @@ impl Receiver for Reconciler {
                             file.project, push.repository.project
                         )]
                     }
-                    Some(Ok(_)) | None => Vec::new(),
+                    Some(Ok(file)) => self.described_twice(&push.repository, &file),
+                    None => Vec::new(),
                 }
             };
             if !problems.is_empty() {
@@ -79,6 +81,72 @@ impl Receiver for Reconciler {
 }
 
 impl Reconciler {
+    /// What a push to a config repository would take from what is pinned in it: values that nobody here can open, groups
+    /// and secrets that a component names.
+    async fn unusable(&self, repository: &Repository, config: &Config) -> Vec<String> {
+        let view = self.project(&repository.project).and_then(|handle| Some((handle.view()?, handle)));
+        let mut problems = Vec::new();
+        let known =
+            |name: &model::Group| view.as_ref().and_then(|(view, _)| view.config.secrets.get(name)?.as_ref().ok());
+        for secret in config.secrets.values().flatten() {
+            for (key, values) in &secret.keys {
+                for (place, value) in values {
+                    let before = known(&secret.name).and_then(|before| before.keys.get(key)?.get(place));
+                    if before != Some(value)
+                        && let Err(error) = self.0.ports.secrets.open(&value.sealed)
+                    {
+                        let command = format!("trimtab secret set {} {key} --env {place}", secret.name);
+                        problems.push(value.problem(key, place, format!("{error}: {command}")).to_string());
+                    }
+                }
+            }
+        }
+        let Some((view, handle)) = &view else { return problems };
+        for (environment, state) in &config.environments {
+            let Ok(state) = state else { continue };
+            for pin in state.pins.values() {
+                let Some(build) = view.facts.build(&pin.build) else { continue };
+                let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
+                let Ok(described) =
+                    handle.reader(&self.0).described(&source, &pin.config, Some(&pin.build.component)).await
+                else {
+                    continue;
+                };
+                let Some(Ok(described)) = described else { continue };
+                let workload = &described.file.workload;
+                let groups = workload
+                    .config_groups
+                    .iter()
+                    .map(|used| ("config", &used.name, config.groups.contains_key(&used.name)));
+                let secrets = workload
+                    .secrets
+                    .iter()
+                    .map(|used| ("secrets", &used.name, config.secrets.contains_key(&used.name)));
+                for (directory, name, there) in groups.chain(secrets) {
+                    let was = match directory {
+                        "config" => view.config.groups.contains_key(name),
+                        _ => view.config.secrets.contains_key(name),
+                    };
+                    if was && !there {
+                        let component = &pin.build.component;
+                        problems
+                            .push(format!("{directory}/{name}.yaml is gone, and {component} in {environment} uses it"));
+                    }
+                }
+            }
+        }
+        problems
+    }
+
+    fn described_twice(&self, repository: &Repository, file: &ComponentFile) -> Vec<String> {
+        let view = self.project(&repository.project).and_then(|handle| handle.view());
+        let other = view.is_some_and(|view| view.config.components.contains_key(&file.component));
+        other
+            .then(|| twice(&file.component, repository, &format!("components/{}.yaml", file.component)))
+            .into_iter()
+            .collect()
+    }
+
     /// The project of a push, which may be its first.
     async fn found(&self, push: &Push) -> Option<Arc<Handle>> {
         let deadline = tokio::time::Instant::now() + FIRST_LOOK;

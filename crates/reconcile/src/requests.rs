@@ -11,7 +11,7 @@ use model::journal::Entry;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
-use model::{BuildId, Component, Environment, Project, Promotion};
+use model::{BuildId, CommitId, Component, Environment, Project, Promotion};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,12 +69,15 @@ impl Reconciler {
         self.projects().iter().map(|handle| handle.name.clone()).collect()
     }
 
-    /// Asks for a build of a component in an environment. Answers with the name of the Promotion.
+    /// Asks for a build of a component in an environment, with the configuration of a commit of the config repository (its
+    /// id, or how that begins) if one is named. Answers with the name of the Promotion.
+    #[allow(clippy::too_many_arguments)] // one per field of the request
     pub async fn promote(
         &self,
         project: &Project,
         component: &Component,
         build: Option<BuildId>,
+        config: Option<&str>,
         to: &Environment,
         actor: &str,
         reason: &str,
@@ -82,7 +85,8 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, to)?;
         known_component(&view, component)?;
-        let spec = self.spec(project, to, Class::Promote, Some(component.clone()), build, actor, reason);
+        let mut spec = self.spec(project, to, Class::Promote, Some(component.clone()), build, actor, reason);
+        spec.config = config.map(|start| config_commit(&view, start)).transpose()?;
         self.ask(&handle, &format!("{to}-{component}"), spec).await
     }
 
@@ -123,6 +127,7 @@ impl Reconciler {
             class,
             component,
             build,
+            config: None,
             commit: None,
             requested_by: actor.to_owned(),
             reason: reason.to_owned(),
@@ -302,6 +307,19 @@ pub(crate) fn known_component(view: &View, name: &Component) -> Result<(), Refus
     }
     let known = if known.is_empty() { "none was built yet".to_owned() } else { known.join(", ") };
     Err(Refusal::NotFound(format!("there is no component {name}; there is: {known}")))
+}
+
+/// The commit on main of the config repository whose id begins so.
+fn config_commit(view: &View, start: &str) -> Result<CommitId, Refusal> {
+    let mut found =
+        view.facts.log.iter().map(|c| &c.id).filter(|id| start.len() >= 4 && id.as_str().starts_with(start));
+    match (found.next(), found.next()) {
+        (Some(commit), None) => Ok(commit.clone()),
+        (Some(_), Some(_)) => Err(Refusal::NotFound(format!("more than one commit begins with {start}"))),
+        (None, _) => Err(Refusal::NotFound(format!(
+            "{start} is no commit on main of the config repository (four digits at least)"
+        ))),
+    }
 }
 
 fn environment_status(handle: &Handle, view: &View, name: &Environment) -> EnvironmentStatus {

@@ -1,8 +1,10 @@
 //! Rules that the API server would enforce too late: with the component's own field names.
 
 use crate::error::Error;
+use crate::settings::Settings;
 use model::ComponentFile;
 use model::config::{EnvironmentFile, Visibility};
+use model::settings::Use;
 use std::collections::BTreeMap;
 
 /// Longest name of a port in Kubernetes.
@@ -53,6 +55,64 @@ pub(crate) fn check(component: &ComponentFile, environment: &EnvironmentFile) ->
                 place.into(),
                 format!("{name:?} is no name of a variable (printable ASCII without '=' and blanks)"),
             );
+        }
+    }
+    Ok(())
+}
+
+/// What a component may ask of ConfigGroups and secrets, and what it is given.
+pub(crate) fn check_settings(component: &ComponentFile, settings: &Settings) -> Result<(), Error> {
+    let fail =
+        |field: String, problem: String| Err(Error::Field { component: component.component.clone(), field, problem });
+    let workload = &component.workload;
+    let mut mounted: BTreeMap<&str, &Use> = BTreeMap::new();
+    for (field, uses) in [("workload.configGroups", &workload.config_groups), ("workload.secrets", &workload.secrets)] {
+        for (n, one) in uses.iter().enumerate() {
+            if uses[..n].iter().any(|other| other.name == one.name) {
+                return fail(format!("{field}[{n}]"), format!("{} stands there twice", one.name));
+            }
+            let Some(path) = &one.mount_path else { continue };
+            let field = format!("{field}[{n}].mountPath");
+            if !path.starts_with('/')
+                || path.len() < 2
+                || path.split('/').any(|part| part == "..")
+                || path.contains(':')
+            {
+                return fail(field, "must be an absolute path, not '/', without '..' and ':'".into());
+            }
+            if let Some(other) = mounted.insert(path.trim_end_matches('/'), one) {
+                return fail(field, format!("{path} is where {} is mounted already", other.name));
+            }
+        }
+    }
+    for (n, group) in settings.groups.iter().enumerate() {
+        let field = format!("workload.configGroups[{n}]");
+        match (&group.mount_path, group.files.is_empty()) {
+            (None, false) => {
+                return fail(field, format!("{} has files: say where, {{name: {0}, mountPath: /…}}", group.name));
+            }
+            (Some(_), true) => return fail(field, format!("{} has no files to mount", group.name)),
+            _ => {}
+        }
+    }
+    for (n, secret) in settings.secrets.iter().enumerate().filter(|(_, secret)| secret.mount_path.is_none()) {
+        let field = format!("workload.secrets[{n}]");
+        for key in secret.values.keys() {
+            if !is_variable(key) || key.contains(['-', '.']) {
+                return fail(
+                    field,
+                    format!(
+                        "{key} of {} is no name of a variable: mount it, {{name: {0}, mountPath: /…}}",
+                        secret.name
+                    ),
+                );
+            }
+            if let Some(group) = settings.groups.iter().find(|group| group.data.contains_key(key)) {
+                return fail(
+                    field,
+                    format!("{key} stands in secret {} and in ConfigGroup {}: rename one", secret.name, group.name),
+                );
+            }
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ mod error;
 pub mod kustomize;
 mod own;
 mod plain;
+pub mod settings;
 mod workload;
 
 pub use described::{Described, described};

@@ -22,7 +22,8 @@ fn pin() -> Pin {
 }
 
 fn rendered(component: &ComponentFile, file: &EnvironmentFile) -> Result<model::Manifests, Error> {
-    render(&Input { component, pin: &pin(), environment: &"dev".parse().unwrap(), file })
+    let settings = settings::Settings::default();
+    render(&Input { component, pin: &pin(), environment: &"dev".parse().unwrap(), file, settings: &settings })
 }
 
 fn text(value: &Value) -> String {

@@ -1,7 +1,8 @@
 //! Workloads that Trimtab generates for a component: a Deployment, and a Service if it listens on anything.
 
-use crate::check::check;
+use crate::check::{check, check_settings};
 use crate::error::Error;
+use crate::settings::{Settings, Wiring, wiring};
 use model::config::{ComponentType, Endpoint, EnvironmentFile, Visibility};
 use model::names::workload_namespace;
 use model::{
@@ -15,6 +16,8 @@ const ANNOTATION_BUILD: &str = "trimtab.dev/build";
 /// Annotation of the Pod template: digest of everything else in it. An equal template rolls nothing; an unequal one can
 /// be told from the one before by this alone.
 const ANNOTATION_TEMPLATE: &str = "trimtab.dev/template";
+/// Annotation of the Pod template: keyed digests of the secrets that the Pods are given.
+const ANNOTATION_SECRETS: &str = "trimtab.dev/secrets";
 /// So many old ReplicaSets stay for `kubectl rollout undo`; Trimtab itself goes back by a commit.
 const HISTORY: u32 = 3;
 /// A rollout that makes no progress for this long is Degraded.
@@ -31,15 +34,20 @@ pub struct Input<'a> {
     pub environment: &'a Environment,
     /// What is different there.
     pub file: &'a EnvironmentFile,
+    /// Configuration and secrets that it is given there.
+    pub settings: &'a Settings,
 }
 
-/// The objects of one component in one environment: a Deployment, and a Service before it if there are endpoints.
+/// The objects of one component in one environment: a Deployment; before it a Service if there are endpoints, and what
+/// it is configured with. Values of secrets are masked, see [`Sealed`](model::settings::Sealed).
 /// The namespace is not among them, see [`namespace`].
 ///
 /// # Errors
 /// A field that no valid object can be made of.
 pub fn render(input: &Input<'_>) -> Result<Manifests, Error> {
     check(input.component, input.file)?;
+    check_settings(input.component, input.settings)?;
+    let wiring = wiring(&input.component.component, input.settings);
     let mut objects = Vec::new();
     let mut notes = Vec::new();
     if !input.component.endpoints.is_empty() {
@@ -47,7 +55,8 @@ pub fn render(input: &Input<'_>) -> Result<Manifests, Error> {
     } else if input.component.kind != ComponentType::Worker {
         notes.push(format!("component {} has no endpoint: nothing can reach it", input.component.component));
     }
-    objects.push(deployment(input));
+    objects.extend(wiring.objects.iter().map(|(kind, object)| setting(input, kind, object)));
+    objects.push(deployment(input, &wiring));
     Ok(Manifests { objects, notes })
 }
 
@@ -79,7 +88,7 @@ pub fn public_endpoint(component: &ComponentFile) -> Option<(&str, &Endpoint)> {
     endpoints.find(|(_, endpoint)| endpoint.visibility == Visibility::Public)
 }
 
-fn deployment(input: &Input<'_>) -> Value {
+fn deployment(input: &Input<'_>, wiring: &Wiring) -> Value {
     let overridden = input.file.overrides.get(&input.component.component);
     let replicas = overridden.and_then(|o| o.replicas).or(input.component.workload.replicas).unwrap_or(1);
     json!({
@@ -92,31 +101,52 @@ fn deployment(input: &Input<'_>) -> Value {
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "revisionHistoryLimit": HISTORY,
             "progressDeadlineSeconds": DEADLINE_SECONDS,
-            "template": template(input),
+            "template": template(input, wiring),
         },
     })
 }
 
-fn template(input: &Input<'_>) -> Value {
-    let spec = json!({
+fn template(input: &Input<'_>, wiring: &Wiring) -> Value {
+    let mut spec = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "containers": [container(input)],
+        "containers": [container(input, wiring)],
     });
+    if !wiring.volumes.is_empty() {
+        spec["volumes"] = json!(wiring.volumes);
+    }
     let digest = Digest::of(spec.to_string().as_bytes());
+    let mut annotations = json!({
+        ANNOTATION_BUILD: input.pin.build,
+        ANNOTATION_TEMPLATE: digest.hex()[..16],
+    });
+    if !wiring.sealed.is_empty() {
+        annotations[ANNOTATION_SECRETS] = json!(wiring.sealed);
+    }
     json!({
         "metadata": {
             "labels": labels(input),
-            "annotations": {
-                ANNOTATION_BUILD: input.pin.build,
-                ANNOTATION_TEMPLATE: digest.hex()[..16],
-            },
+            "annotations": annotations,
         },
         "spec": spec,
     })
 }
 
-fn container(input: &Input<'_>) -> Value {
+/// A ConfigMap or Secret: complete, and without the build's number, since it may not differ from build to build.
+fn setting(input: &Input<'_>, kind: &str, object: &Value) -> Value {
+    let mut metadata = metadata(input);
+    metadata["name"] = object["metadata"]["name"].clone();
+    if let Some(labels) = metadata["labels"].as_object_mut() {
+        labels.shift_remove("app.kubernetes.io/version");
+    }
+    let mut complete = json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
+    for (field, value) in object.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata") {
+        complete[field] = value.clone();
+    }
+    complete
+}
+
+fn container(input: &Input<'_>, wiring: &Wiring) -> Value {
     let workload = &input.component.workload;
     let mut container = Map::new();
     container.insert("name".into(), json!(input.component.component));
@@ -126,6 +156,9 @@ fn container(input: &Input<'_>) -> Value {
     }
     if !workload.args.is_empty() {
         container.insert("args".into(), json!(workload.args));
+    }
+    if !wiring.env_from.is_empty() {
+        container.insert("envFrom".into(), json!(wiring.env_from));
     }
     let mut variables = workload.env.clone();
     if let Some(overridden) = input.file.overrides.get(&input.component.component) {
@@ -148,6 +181,9 @@ fn container(input: &Input<'_>) -> Value {
     }
     if let Some(probe) = probe(input.component) {
         container.insert("readinessProbe".into(), probe);
+    }
+    if !wiring.mounts.is_empty() {
+        container.insert("volumeMounts".into(), json!(wiring.mounts));
     }
     container.insert("securityContext".into(), json!({"allowPrivilegeEscalation": false}));
     Value::Object(container)

@@ -4,6 +4,7 @@ mod admission;
 mod delivery;
 mod listener;
 mod people;
+mod settings;
 mod tls;
 
 use crate::instance::{Instance, Layout, Lock, PORT, write_durably};
@@ -141,6 +142,7 @@ impl Control {
                 data_plane: Arc::new(cluster.clone()),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
+                secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
                 clock: Arc::new(jiff::Timestamp::now),
             },
             Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
@@ -153,6 +155,7 @@ impl Control {
         tasks.spawn(async move { Ok(work.run(stop).await?) });
 
         // The control listener: git, registry, API.
+        let configuration = Arc::new(settings::Settings(reconciler.clone()));
         let app = delivery::Delivery {
             reconciler,
             source: source.clone(),
@@ -168,6 +171,7 @@ impl Control {
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)
+            .merge(web::settings_router(configuration, people.clone()))
             .merge(source.router(people.clone()))
             .fallback_service(registry);
         let stop = shutdown.clone();

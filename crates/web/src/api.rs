@@ -43,7 +43,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .layer(middleware::from_fn_with_state(people, authenticate))
 }
 
-async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn authenticate(State(people): State<Arc<dyn People>>, mut request: Request, next: Next) -> Response {
     let token = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -90,7 +90,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     }
 }
 
-fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
+pub(crate) fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
     text.parse().map_err(|e: model::names::NameError| Error::Invalid(e.to_string()))
 }
 

@@ -9,6 +9,7 @@ mod api;
 mod people;
 mod service;
 mod sessions;
+mod settings;
 mod ui;
 
 pub use service::{
@@ -16,6 +17,7 @@ pub use service::{
     Promote, Result, Rollback, Text, TokenView, Updates, UserView,
 };
 pub use sessions::Sessions;
+pub use settings::{RemoveSecret, SetConfig, SetSecret, Settings, settings_router};
 
 use axum::Router;
 use std::sync::Arc;

@@ -71,6 +71,10 @@ pub struct Promote {
     /// Which build; absent: the newest that may.
     #[serde(default)]
     pub build: Option<BuildId>,
+    /// With the configuration of this commit of the config repository (its id, or how that begins); absent: with the one
+    /// that was healthy in the environment before, else the newest.
+    #[serde(default)]
+    pub config: Option<String>,
     /// Into which environment.
     pub to: Environment,
     /// Why.

@@ -6,6 +6,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use model::ObjectId;
 use model::flow::Action::{Configure, Create, Delete, Unchanged};
 use model::ports::{DataPlane, Scope};
+use model::settings::Opened;
 use serde_json::{Value, json};
 
 fn deployment(scope: &Scope, more: Value) -> Value {
@@ -39,7 +40,8 @@ async fn a_prediction_tells_what_would_stand_there_or_why_it_is_refused() {
     assert!(predicted.iter().all(Result::is_ok), "{predicted:?}");
     assert_eq!(predicted[1].as_ref(), Ok(&map));
 
-    let receipt = cluster.execute(&plan(&scope, vec![step(Create, &home, None, None)])).await.unwrap();
+    let receipt =
+        cluster.execute(&plan(&scope, vec![step(Create, &home, None, None)]), &Opened::default()).await.unwrap();
     assert_eq!(receipt.failure(), None);
     let unknown_field = deployment(&scope, json!({"replica": 1}));
     let invalid = deployment(&scope, json!({"selector": {"matchLabels": {"app": "other"}}}));
@@ -64,7 +66,7 @@ async fn a_plan_is_executed_in_order_and_is_seen_at_once() {
     let web = deployment(&scope, json!({"replicas": 1}));
     assert_eq!(observed(&cluster, &scope, &home).await, None);
     let steps = [&home, &map, &web].map(|manifest| step(Create, manifest, Some("web"), None));
-    let receipt = cluster.execute(&plan(&scope, steps.into())).await.unwrap();
+    let receipt = cluster.execute(&plan(&scope, steps.into()), &Opened::default()).await.unwrap();
     assert_eq!((receipt.results.len(), receipt.failure()), (3, None));
     assert!(observed(&cluster, &scope, &home).await.is_some() && observed(&cluster, &scope, &web).await.is_some());
     let live = observed(&cluster, &scope, &map).await.unwrap();
@@ -81,7 +83,7 @@ async fn a_plan_is_executed_in_order_and_is_seen_at_once() {
         step(Create, &other, Some("api"), None),
         step(Delete, &web, None, Some(foreign)),
     ];
-    let receipt = cluster.execute(&plan(&scope, steps)).await.unwrap();
+    let receipt = cluster.execute(&plan(&scope, steps), &Opened::default()).await.unwrap();
     let failed: Vec<(&str, bool)> =
         receipt.results.iter().map(|r| (r.object.name.as_str(), r.error.is_some())).collect();
     assert_eq!(failed, [("a", true), ("b", false), ("web", true)], "{receipt:?}");
@@ -90,13 +92,13 @@ async fn a_plan_is_executed_in_order_and_is_seen_at_once() {
     let web_uid = uid(&observed(&cluster, &scope, &web).await.unwrap()).to_owned();
     let steps =
         vec![step(Configure, &changed, Some("web"), Some(uid(&live))), step(Delete, &web, Some("web"), Some(&web_uid))];
-    let receipt = cluster.execute(&plan(&scope, steps.clone())).await.unwrap();
+    let receipt = cluster.execute(&plan(&scope, steps.clone()), &Opened::default()).await.unwrap();
     assert_eq!((receipt.results.len(), receipt.failure()), (2, None));
     assert_eq!(observed(&cluster, &scope, &map).await.unwrap()["data"], json!({"k": "2"}));
     assert!(
         observed(&cluster, &scope, &web).await.is_none_or(|web| web["metadata"].get("deletionTimestamp").is_some())
     );
-    let again = cluster.execute(&plan(&scope, steps)).await.unwrap();
+    let again = cluster.execute(&plan(&scope, steps), &Opened::default()).await.unwrap();
     assert_eq!(again.failure(), None, "what is gone is deleted");
 }
 
@@ -107,7 +109,7 @@ async fn a_change_by_somebody_else_wakes_its_scope() {
     let home = object(&scope, "v1", "Namespace", &namespace(&scope), json!({}));
     let map = object(&scope, "v1", "ConfigMap", "a", json!({"data": {"k": "1"}}));
     let steps = vec![step(Create, &home, None, None), step(Create, &map, None, None)];
-    cluster.execute(&plan(&scope, steps)).await.unwrap();
+    cluster.execute(&plan(&scope, steps), &Opened::default()).await.unwrap();
     let (wake, woken) = alarm();
     let look = async || cluster.observe(&scope, wake.clone()).await.unwrap().objects.get(&ObjectId::of(&map)).cloned();
     look().await.unwrap();
@@ -132,13 +134,16 @@ async fn kinds_that_came_into_use_are_watched_and_found_again_after_a_restart() 
     let widget = object(&scope, "kinds.example.org/v1", "Widget", "w", json!({"spec": {"size": 1}}));
     assert_eq!(observed(&first, &scope, &widget).await, None);
     let steps = [&home, &widgets("kinds.example.org"), &widget].map(|manifest| step(Create, manifest, None, None));
-    let receipt = first.execute(&plan(&scope, steps.into())).await.unwrap();
+    let receipt = first.execute(&plan(&scope, steps.into()), &Opened::default()).await.unwrap();
     assert_eq!(receipt.failure(), None);
     assert_eq!(observed(&first, &scope, &widget).await.unwrap()["spec"]["size"], 1);
 
     let second = server.cluster();
     let live = observed(&second, &scope, &widget).await.expect("found after a restart");
-    let receipt = second.execute(&plan(&scope, vec![step(Delete, &widget, None, Some(uid(&live)))])).await.unwrap();
+    let receipt = second
+        .execute(&plan(&scope, vec![step(Delete, &widget, None, Some(uid(&live)))]), &Opened::default())
+        .await
+        .unwrap();
     assert_eq!(receipt.failure(), None);
     assert_eq!(observed(&second, &scope, &widget).await, None);
 }

@@ -1,6 +1,6 @@
 //! A project in memory: main as a list of commits, and everything that decisions read and write.
 
-use crate::{Action, Decision, Facts, Reading, State, decide, needs};
+use crate::{Action, Decision, Facts, Inputs, Reading, State, decide, needs};
 use jiff::Timestamp;
 use model::config::{EnvironmentFile, PromotionRule, Strategy};
 use model::journal::{Entry, EntryKind};
@@ -21,6 +21,7 @@ pub struct World {
     pub journal: Vec<Entry>,
     pub environments: Vec<Environment>,
     pub ticks: i64,
+    pub inputs: Inputs,
 }
 
 pub fn env(name: &str) -> Environment {
@@ -46,7 +47,7 @@ impl World {
             ("prod", rule(&["staging"], Strategy::Manual)),
         ];
         let tree: Tree =
-            tree.into_iter().map(|(name, file)| (env(name), Ok(State { file, pins: BTreeMap::new() }))).collect();
+            tree.into_iter().map(|(name, file)| (env(name), Ok(State { file, ..State::default() }))).collect();
         let mut world = Self {
             commits: Vec::new(),
             builds: Vec::new(),
@@ -54,6 +55,7 @@ impl World {
             journal: Vec::new(),
             environments: ["dev", "staging", "prod"].map(env).to_vec(),
             ticks: 0,
+            inputs: Inputs::default(),
         };
         world.push("init", tree, Vec::new());
         world
@@ -150,6 +152,7 @@ impl World {
             class,
             component: what.map(component),
             build: build.cloned(),
+            config: None,
             commit: None,
             requested_by: "ada".into(),
             reason: String::new(),
@@ -174,6 +177,7 @@ impl World {
             builds: self.builds.clone(),
             promotions: self.promotions.clone(),
             journal: self.journal.clone(),
+            inputs: self.inputs.clone(),
         }
     }
 

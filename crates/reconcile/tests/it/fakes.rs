@@ -9,6 +9,7 @@ use model::journal::Entry;
 use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
+use model::settings::{Ciphertext, Opened, Plain, Sealed};
 use model::{BuildId, CommitId, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +116,25 @@ impl World {
             .values()
             .find(|o| o["kind"] == kind && o["metadata"]["namespace"] == namespace && o["metadata"]["name"] == name)
             .cloned()
+    }
+    /// Everything of which a person could see something: journal, records, what commits say. Not the objects in the cluster.
+    pub fn everything_shown(&self) -> String {
+        let state = self.state.lock().unwrap();
+        let files: Vec<_> = state
+            .commits
+            .values()
+            .map(|(commit, tree)| {
+                let files: Vec<_> =
+                    tree.iter().map(|(path, bytes)| (path, String::from_utf8_lossy(bytes).into_owned())).collect();
+                (commit, files)
+            })
+            .collect();
+        format!("{:?}\n{:?}\n{files:?}", state.journal, state.records)
+    }
+    pub fn objects(&self, kind: &str, namespace: &str) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let of_it = |o: &&Value| o["kind"] == kind && o["metadata"]["namespace"] == namespace;
+        state.objects.values().filter(of_it).cloned().collect()
     }
     pub fn routes(&self) -> RouteTable {
         self.state.lock().unwrap().routes.clone()
@@ -333,7 +353,7 @@ impl DataPlane for World {
         let state = self.state.lock().unwrap();
         Ok(manifests.iter().map(|m| Ok(applied(&state, m))).collect())
     }
-    async fn execute(&self, plan: &Plan) -> Result<Receipt> {
+    async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt> {
         let mut results = Vec::new();
         {
             let mut state = self.state.lock().unwrap();
@@ -343,7 +363,9 @@ impl DataPlane for World {
                 match &step.manifest {
                     None => drop(state.objects.remove(&step.object)),
                     Some(manifest) => {
-                        let mut object = applied(&state, manifest);
+                        let mut manifest = manifest.clone();
+                        opened.reveal(&mut manifest);
+                        let mut object = applied(&state, &manifest);
                         object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
                         if object["kind"] == "Deployment" {
                             run(&mut state, &mut object);
@@ -420,6 +442,41 @@ impl Gateway for World {
     }
 }
 
+/// Seals by turning bits over; what ends in `!` is sealed to somebody else.
+pub struct Keys;
+
+const AGE: &[u8] = b"age-encryption.org/v1\n";
+
+impl Secrets for Keys {
+    fn recipient(&self) -> Result<String> {
+        Ok("age1fake".into())
+    }
+    fn open(&self, sealed: &Ciphertext) -> Result<Plain> {
+        let value: Vec<u8> = sealed.bytes()[AGE.len()..].iter().map(|byte| !byte).collect();
+        match value.ends_with(b"!") {
+            true => Err(PortError::Terminal("it is encrypted to another key than this instance's".into())),
+            false => Ok(Plain::new(value)),
+        }
+    }
+    fn seal(&self, value: &Plain) -> Result<Ciphertext> {
+        let hidden = value.expose().iter().map(|byte| !byte);
+        Ok(Ciphertext::new(AGE.iter().copied().chain(hidden).collect()).unwrap())
+    }
+    fn digest(&self, value: &[u8]) -> Result<Sealed> {
+        let digest = Digest::of(value);
+        let bytes: Vec<u8> = digest.hex().bytes().take(32).collect();
+        Ok(Sealed::new(bytes.try_into().unwrap()))
+    }
+    fn renew(&self) -> Result<String> {
+        self.recipient()
+    }
+}
+
+/// A value as it stands in a file.
+pub fn sealed(value: &str) -> String {
+    Keys.seal(&Plain::new(value.as_bytes().to_vec())).unwrap().to_string()
+}
+
 /// The fakes as ports.
 pub fn ports(world: &Arc<World>) -> reconcile::Ports {
     let clock = world.clone();
@@ -429,6 +486,7 @@ pub fn ports(world: &Arc<World>) -> reconcile::Ports {
         data_plane: world.clone(),
         records: world.clone(),
         gateway: world.clone(),
+        secrets: Arc::new(Keys),
         clock: Arc::new(move || clock.now()),
     }
 }

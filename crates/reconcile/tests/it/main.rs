@@ -3,3 +3,4 @@
 mod fakes;
 mod killed;
 mod rules;
+mod settings;

@@ -14,25 +14,25 @@ use tokio_util::sync::CancellationToken;
 const COMPONENT: &str = "project: shop\ncomponent: web\nendpoints: {http: {port: 8080, visibility: public}}\n";
 
 /// A project `shop` with one component `web`, and a reconciler that can be dropped and made again.
-struct Shop {
-    world: Arc<World>,
-    reconciler: Reconciler,
+pub struct Shop {
+    pub world: Arc<World>,
+    pub reconciler: Reconciler,
     shutdown: CancellationToken,
     logs: tempfile::TempDir,
 }
 
-fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+pub fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let shop = Self::on(Arc::new(World::default()));
         assert!(shop.reconciler.init_project(&shop.project(), "ada").await.unwrap());
         shop
     }
 
-    fn on(world: Arc<World>) -> Self {
+    pub fn on(world: Arc<World>) -> Self {
         let logs = tempfile::tempdir().unwrap();
         let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: logs.path().to_owned() };
         let reconciler = Reconciler::new(ports(&world), settings);
@@ -43,23 +43,23 @@ impl Shop {
     }
 
     /// A crash and a new process: only what the places keep is left.
-    fn restart(self) -> Self {
+    pub fn restart(self) -> Self {
         self.shutdown.cancel();
         drop(self.logs);
         Self::on(self.world)
     }
 
-    fn project(&self) -> Project {
+    pub fn project(&self) -> Project {
         name("shop")
     }
-    fn config(&self) -> Repository {
+    pub fn config(&self) -> Repository {
         Repository::config(&self.project())
     }
-    fn web(&self) -> Component {
+    pub fn web(&self) -> Component {
         name("web")
     }
 
-    async fn eventually(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    pub async fn eventually(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !condition().await {
             if Instant::now() > deadline {
@@ -70,43 +70,48 @@ impl Shop {
         }
     }
 
-    fn push(&self, text: &str) {
+    pub fn push(&self, text: &str) {
+        self.push_with(Some(COMPONENT), text);
+    }
+
+    pub fn push_with(&self, component: Option<&str>, text: &str) {
         let repository = Repository { project: self.project(), name: "web".into() };
-        self.world.push(&repository, "ada", text, &[("trimtab.yaml", Some(COMPONENT)), ("Dockerfile", Some(text))]);
+        self.world.push(&repository, "ada", text, &[("trimtab.yaml", component), ("Dockerfile", Some(text))]);
         self.reconciler.wake();
     }
 
-    fn edit(&self, message: &str, files: &[(&str, Option<&str>)]) {
+    pub fn edit(&self, message: &str, files: &[(&str, Option<&str>)]) {
         self.world.push(&self.config(), "ada", message, files);
         self.reconciler.wake();
     }
 
-    async fn healthy(&self, environment: &str, build: &str) {
+    pub async fn healthy(&self, environment: &str, build: &str) {
         self.eventually(&format!("{build} is healthy in {environment}"), async || {
             self.runs(environment).await.as_deref() == Some(build)
         })
         .await;
     }
 
-    async fn runs(&self, environment: &str) -> Option<String> {
+    pub async fn runs(&self, environment: &str) -> Option<String> {
         let status = self.reconciler.status(&self.project()).await.ok()?;
         let environment = status.environments.into_iter().find(|e| e.name.as_str() == environment)?;
         let web = environment.components.into_iter().find(|c| c.health == Health::Healthy)?;
         Some(web.build.to_string())
     }
 
-    async fn promote(&self, to: &str) -> Promotion {
-        let asked = self.reconciler.promote(&self.project(), &self.web(), None, &name(to), "ada", "").await.unwrap();
+    pub async fn promote(&self, to: &str) -> Promotion {
+        let asked =
+            self.reconciler.promote(&self.project(), &self.web(), None, None, &name(to), "ada", "").await.unwrap();
         self.ended(&asked).await
     }
 
-    async fn rollback(&self, environment: &str) -> Promotion {
+    pub async fn rollback(&self, environment: &str) -> Promotion {
         let asked = self.reconciler.rollback(&self.project(), &name(environment), None, None, "ada", "").await.unwrap();
         self.ended(&asked).await
     }
 
     /// As it is when it is final, or waits for something.
-    async fn ended(&self, promotion: &str) -> Promotion {
+    pub async fn ended(&self, promotion: &str) -> Promotion {
         let mut updates = Box::pin(self.reconciler.promotion(&self.project(), promotion).await.unwrap());
         let mut last = None;
         while let Some(next) = tokio::time::timeout(Duration::from_secs(30), updates.next()).await.expect("it moves on")
@@ -120,7 +125,7 @@ impl Shop {
         last.unwrap()
     }
 
-    async fn explained(&self, environment: &str, word: &str) {
+    pub async fn explained(&self, environment: &str, word: &str) {
         let environment: Environment = name(environment);
         self.eventually(&format!("explain says {word:?}"), async || {
             let told = self.reconciler.explain(&self.project(), &self.web(), &environment).await.unwrap();
@@ -129,16 +134,16 @@ impl Shop {
         .await;
     }
 
-    fn pins(&self, environment: &str) -> usize {
+    pub fn pins(&self, environment: &str) -> usize {
         self.world.commits(&self.config(), &format!("environments/{environment}/web.yaml")).len()
     }
-    fn told(&self, kind: EntryKind, environment: &str) -> usize {
+    pub fn told(&self, kind: EntryKind, environment: &str) -> usize {
         let of_it = |e: &&model::journal::Entry| {
             e.kind == kind && e.environment.as_ref().is_some_and(|n| n.as_str() == environment)
         };
         self.world.journal_of(&self.project()).iter().filter(of_it).count()
     }
-    fn pin(&self, environment: &str) -> Option<String> {
+    pub fn pin(&self, environment: &str) -> Option<String> {
         self.world.file(&self.config(), &format!("environments/{environment}/web.yaml"))
     }
 }
@@ -298,7 +303,7 @@ async fn a_crashing_container_is_told_with_its_last_words() {
     shop.healthy("dev", "web-2").await;
     let promotion = shop
         .reconciler
-        .promote(&shop.project(), &shop.web(), Some(name("web-1")), &name("staging"), "ada", "")
+        .promote(&shop.project(), &shop.web(), Some(name("web-1")), None, &name("staging"), "ada", "")
         .await
         .unwrap();
     let promotion = shop.ended(&promotion).await;

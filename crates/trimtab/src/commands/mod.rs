@@ -1,5 +1,6 @@
 //! The command line: one file per command; the doc comment is the help.
 
+mod config;
 mod credential;
 mod diff;
 mod down;
@@ -13,6 +14,7 @@ mod logs;
 mod promote;
 mod render;
 mod rollback;
+mod secret;
 mod status;
 mod token;
 mod ui;
@@ -63,6 +65,8 @@ enum Command {
     Status(status::StatusArgs),
     Promote(promote::PromoteArgs),
     Rollback(rollback::RollbackArgs),
+    Config(config::ConfigArgs),
+    Secret(secret::SecretArgs),
     Explain(explain::ExplainArgs),
     History(history::HistoryArgs),
     Diff(diff::DiffArgs),
@@ -109,6 +113,8 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Status(args) => status::run(common, args).await,
         Command::Promote(args) => promote::run(common, args).await,
         Command::Rollback(args) => rollback::run(common, args).await,
+        Command::Config(args) => config::run(common, args).await,
+        Command::Secret(args) => secret::run(common, args).await,
         Command::Explain(args) => explain::run(common, args).await,
         Command::History(args) => history::run(common, args).await,
         Command::Diff(args) => diff::run(common, args).await,

@@ -23,6 +23,9 @@ pub struct PromoteArgs {
     /// Which build [default: the newest that may]
     #[arg(long)]
     build: Option<BuildId>,
+    /// With the configuration of this commit of the config repository [default: that of the environment before]
+    #[arg(long, value_name = "COMMIT")]
+    config: Option<String>,
     /// Why; stands in the commit and the history
     #[arg(long, default_value = "")]
     reason: String,
@@ -34,7 +37,9 @@ pub struct PromoteArgs {
 pub async fn run(common: &Common, args: PromoteArgs) -> Result<ExitCode> {
     let api = common.api()?;
     let project = common.project(&api).await?;
-    let wish = json!({ "component": args.component, "build": args.build, "to": args.to, "reason": args.reason });
+    let wish = json!({
+        "component": args.component, "build": args.build, "config": args.config, "to": args.to, "reason": args.reason,
+    });
     let answer = api.post(&format!("/projects/{project}/promotions"), &wish).await?;
     let name = answer["promotion"].as_str().unwrap_or_default();
     follow(common, &api, &project, name, args.detach).await

@@ -32,7 +32,7 @@ pub struct Delivery {
     pub down: CancellationToken,
 }
 
-fn refusal(refusal: Refusal) -> Error {
+pub(super) fn refusal(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotFound(text) => Error::NotFound(text),
         Refusal::Refused(text) => Error::Refused(text),
@@ -107,8 +107,9 @@ impl web::Delivery for Delivery {
     }
 
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> web::Result<String> {
-        let Promote { component, build, to, reason } = request;
-        self.reconciler.promote(project, &component, build, &to, actor, &reason).await.map_err(refusal)
+        let Promote { component, build, config, to, reason } = request;
+        let asked = self.reconciler.promote(project, &component, build, config.as_deref(), &to, actor, &reason);
+        asked.await.map_err(refusal)
     }
 
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> web::Result<String> {

@@ -54,6 +54,7 @@ fn optional<T: FromStr<Err = NameError>>(text: &str) -> Result<Option<T>> {
 pub async fn promote(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
     let (project, fields): (Project, _) = (name(&project)?, asked.fields);
     let request = Promote {
+        config: None,
         component: name(&fields.component)?,
         build: optional(&fields.build)?,
         to: name(&fields.environment)?,

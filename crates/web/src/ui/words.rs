@@ -147,6 +147,7 @@ pub fn class(class: Class) -> &'static str {
         Class::Promote => "promotion",
         Class::Rollback => "rollback",
         Class::Commit => "commit by hand",
+        Class::Secret => "change of secrets",
     }
 }
 
@@ -158,6 +159,7 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Suspend => "Not suspended",
         GateName::Strategy => "Strategy",
         GateName::Quarantine => "Not rolled back",
+        GateName::Configuration => "Configured",
     }
 }
 

@@ -186,7 +186,7 @@ impl DataPlane for FakeCluster {
         Ok(manifests.iter().map(|manifest| Ok(state.applied(manifest))).collect())
     }
 
-    async fn execute(&self, plan: &Plan) -> Result<Receipt> {
+    async fn execute(&self, plan: &Plan, _: &model::settings::Opened) -> Result<Receipt> {
         let execute = || {
             let mut state = self.state.lock().unwrap();
             plan.steps.iter().for_each(|step| state.run(step));

@@ -159,6 +159,7 @@ impl World {
             data_plane: self.cluster.clone(),
             records: self.records.clone(),
             gateway: self.gateway.clone(),
+            secrets: Arc::new(crate::fakes::Keys),
             clock: Arc::new(jiff::Timestamp::now),
         };
         let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: self.logs.path().to_owned() };
@@ -222,7 +223,8 @@ impl World {
 
     pub fn promote(&self, to: &str, which: Option<&str>) -> String {
         let which = which.map(build);
-        self.ask(async |r, p| r.promote(p, &hello(), which, &env(to), "ada", "").await).expect("the request is taken")
+        self.ask(async |r, p| r.promote(p, &hello(), which, None, &env(to), "ada", "").await)
+            .expect("the request is taken")
     }
 
     pub fn rollback(&self, from: &str) -> String {
@@ -237,6 +239,7 @@ impl World {
             class,
             component: Some(hello()),
             build: None,
+            config: None,
             commit: None,
             requested_by: "ada".into(),
             reason: String::new(),

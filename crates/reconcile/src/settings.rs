@@ -1,0 +1,317 @@
+//! What people ask about configuration and secrets, and how they change them: by one commit each, written by the one
+//! writer with them as author.
+
+use crate::Reconciler;
+use crate::config::{Config, parse_config};
+use crate::edit;
+use crate::project::View;
+use crate::requests::Refusal;
+use model::flow::{File, FileMode, Repository, Revision, Snapshot};
+use model::ports::{PortError, Write, Written};
+use model::settings::{Chain, Ciphertext};
+use model::views::{SecretRow, SettingCell, SettingRow};
+use model::{CommitId, Component, Environment, Group, Project};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Somebody else may be faster so many times in a row.
+const TRIES_MAX: usize = 10;
+/// Trailer of a commit that sets values of a secret, one per value: `db/PASSWORD/prod`.
+const TRAILER_SECRET: &str = "Trimtab-Secret";
+
+/// Path → new content, `None` to delete; with the message. `None`: there is nothing to change.
+type Edit = Option<(BTreeMap<String, Option<String>>, String)>;
+
+impl Reconciler {
+    /// Every key of every ConfigGroup and secret at head, with what holds in each environment.
+    pub async fn settings(&self, project: &Project) -> Result<Vec<SettingRow>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        let chains: Vec<Chain> = view.facts.environments.iter().map(|name| view.config.chain(name)).collect();
+        let mut rows = Vec::new();
+        for group in view.config.groups.values().flatten() {
+            for (key, values) in group.entries() {
+                let environments = cells(&chains, values, |value| Ok(value.text.clone()))?;
+                rows.push(SettingRow { group: group.name.clone(), key: key.to_owned(), secret: false, environments });
+            }
+        }
+        let port = &self.0.ports.secrets;
+        for secret in view.config.secrets.values().flatten() {
+            for (key, values) in &secret.keys {
+                let shown = |value: &render::settings::SecretValue| match port.open(&value.sealed) {
+                    Ok(plain) => Ok(port.digest(plain.expose())?.to_string()),
+                    Err(PortError::Terminal(why)) => Ok(why),
+                    Err(error) => Err(error),
+                };
+                let environments = cells(&chains, values, shown)?;
+                rows.push(SettingRow { group: secret.name.clone(), key: key.clone(), secret: true, environments });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Sets values of a ConfigGroup for one place (an environment, a group of environments, or `default`). `None`: they
+    /// stood so already.
+    pub async fn set_config(
+        &self,
+        project: &Project,
+        group: &Group,
+        place: &str,
+        values: &BTreeMap<String, String>,
+        actor: &str,
+    ) -> Result<Option<CommitId>, Refusal> {
+        let path = format!("config/{group}.yaml");
+        self.change(project, actor, |snapshot| {
+            let before = text(snapshot, &path)?;
+            let mut after = before.clone();
+            for (key, value) in values {
+                after = edit::set(&path, &after, &["data", key, place], value)?;
+            }
+            let keys: Vec<&str> = values.keys().map(String::as_str).collect();
+            let message = format!("config {group}: {} for {place}\n", keys.join(", "));
+            Ok((after != before).then(|| (BTreeMap::from([(path.clone(), Some(after))]), message)))
+        })
+        .await
+    }
+
+    /// To whom secrets are encrypted.
+    pub fn recipient(&self) -> Result<String, Refusal> {
+        Ok(self.0.ports.secrets.recipient()?)
+    }
+
+    /// All values of secrets at head: where they are set, when and by whom.
+    pub async fn secrets(&self, project: &Project) -> Result<Vec<SecretRow>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        let mut rows = Vec::new();
+        for secret in view.config.secrets.values().flatten() {
+            let used_by: BTreeSet<Component> =
+                users(&view, &secret.name).into_iter().map(|(component, _)| component).collect();
+            for (key, values) in &secret.keys {
+                for place in values.keys() {
+                    let told = format!("{}/{key}/{place}", secret.name);
+                    let of_it = |commit: &&model::ports::Commit| {
+                        commit.trailers.iter().any(|(name, value)| name == TRAILER_SECRET && *value == told)
+                    };
+                    let path = format!("secrets/{}.yaml", secret.name);
+                    let log = &view.facts.log;
+                    let commit = log.iter().find(of_it).or_else(|| log.iter().find(|c| c.paths.contains(&path)));
+                    rows.push(SecretRow {
+                        name: secret.name.clone(),
+                        key: key.clone(),
+                        place: place.clone(),
+                        at: commit.map(|c| c.at),
+                        by: commit.map(|c| c.author.clone()),
+                        used_by: used_by.clone(),
+                    });
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Sets one value of a secret; it comes encrypted and is only looked at to see that it can be opened.
+    pub async fn set_secret(
+        &self,
+        project: &Project,
+        secret: &Group,
+        key: &str,
+        place: &str,
+        sealed: &Ciphertext,
+        actor: &str,
+    ) -> Result<Option<CommitId>, Refusal> {
+        self.0.ports.secrets.open(sealed).map_err(|error| match error {
+            PortError::Terminal(why) => Refusal::Refused(format!("secret {secret}: {key}: {why}")),
+            error => error.into(),
+        })?;
+        let (path, value) = (format!("secrets/{secret}.yaml"), sealed.to_string());
+        self.change(project, actor, |snapshot| {
+            let after = edit::set(&path, &text(snapshot, &path)?, &[key, place], &value)?;
+            let message = format!("secret {secret}: {key} for {place}\n\n{TRAILER_SECRET}: {secret}/{key}/{place}\n");
+            Ok(Some((BTreeMap::from([(path.clone(), Some(after))]), message)))
+        })
+        .await
+    }
+
+    /// Removes a secret, a key of it, or its value for one place. Refused while a pin names what would be missing.
+    pub async fn remove_secret(
+        &self,
+        project: &Project,
+        secret: &Group,
+        key: Option<&str>,
+        place: Option<&str>,
+        actor: &str,
+    ) -> Result<Option<CommitId>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        let present = view.config.secrets.get(secret).ok_or_else(|| {
+            let known: Vec<&str> = view.config.secrets.keys().map(Group::as_str).collect();
+            Refusal::NotFound(format!("there is no secret {secret}; there is: {}", known.join(", ")))
+        })?;
+        if let (Ok(file), Some(key)) = (present, key)
+            && file.keys.get(key).is_none_or(|values| place.is_some_and(|place| !values.contains_key(place)))
+        {
+            let known: Vec<&str> = file.keys.keys().map(String::as_str).collect();
+            return Err(Refusal::NotFound(format!(
+                "secret {secret} has no such value; its keys are: {}",
+                known.join(", ")
+            )));
+        }
+        let path = format!("secrets/{secret}.yaml");
+        let used = users(&view, secret);
+        self.change(project, actor, |snapshot| {
+            let keys: Vec<&str> = key.into_iter().chain(place).collect();
+            let after = match keys.is_empty() {
+                true => String::new(),
+                false => edit::remove(&path, &text(snapshot, &path)?, &keys)?,
+            };
+            let empty = after.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+            let content = (!empty).then_some(after);
+            still_there(snapshot, &path, content.as_deref(), secret, key, &used)?;
+            let what = if keys.is_empty() { "removed".to_owned() } else { format!("{} removed", keys.join(" for ")) };
+            Ok(Some((BTreeMap::from([(path.clone(), content)]), format!("secret {secret}: {what}\n"))))
+        })
+        .await
+    }
+
+    /// Makes a new key and encrypts every secret of a project to it. The values stay, so nothing is rolled.
+    pub async fn renew_secrets(&self, project: &Project, actor: &str) -> Result<(String, Option<CommitId>), Refusal> {
+        self.look(project).await?;
+        let port = self.0.ports.secrets.clone();
+        let recipient = port.renew()?;
+        let commit = self
+            .change(project, actor, |snapshot| {
+                let config = parse_config(snapshot);
+                let mut files = BTreeMap::new();
+                for secret in config.secrets.values().flatten() {
+                    let path = format!("secrets/{}.yaml", secret.name);
+                    let mut content = text(snapshot, &path)?;
+                    for (key, values) in &secret.keys {
+                        for (place, value) in values {
+                            let plain = port
+                                .open(&value.sealed)
+                                .map_err(|why| value.problem(key, place, why.to_string()).to_string())?;
+                            let sealed = port.seal(&plain).map_err(|why| why.to_string())?;
+                            content = edit::set(&path, &content, &[key, place], &sealed.to_string())?;
+                        }
+                    }
+                    files.insert(path, Some(content));
+                }
+                let message = "secrets: encrypted to a new key\n".to_owned();
+                Ok((!files.is_empty()).then_some((files, message)))
+            })
+            .await?;
+        Ok((recipient, commit))
+    }
+
+    /// One commit on main: decided again whenever somebody was faster, and never one that breaks a file.
+    async fn change(
+        &self,
+        project: &Project,
+        actor: &str,
+        decide: impl Fn(&Snapshot) -> Result<Edit, String>,
+    ) -> Result<Option<CommitId>, Refusal> {
+        let (handle, _) = self.look(project).await?;
+        let repository = Repository::config(project);
+        let repositories = &self.0.ports.repositories;
+        for _ in 0..TRIES_MAX {
+            let head = repositories.head(&repository, model::MAIN).await?;
+            let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
+            let revision = Revision { repository: repository.clone(), commit: head.clone() };
+            let snapshot = repositories.snapshot(&revision, ".").await?;
+            let Some((files, message)) = decide(&snapshot).map_err(Refusal::Refused)? else { return Ok(None) };
+            sound(&snapshot, &files)?;
+            let files = files.into_iter().map(|(path, content)| (path, content.map(String::into_bytes))).collect();
+            let write = Write { expect: Some(head), files, author: actor.to_owned(), message, at: self.0.now() };
+            if let Written::Commit(commit) = repositories.write(&repository, &write).await? {
+                handle.wake();
+                return Ok(Some(commit));
+            }
+        }
+        Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+    }
+}
+
+/// What holds in each environment, as it may be shown.
+fn cells<T: PartialEq>(
+    chains: &[Chain],
+    values: &BTreeMap<String, T>,
+    shown: impl Fn(&T) -> Result<String, PortError>,
+) -> Result<BTreeMap<Environment, SettingCell>, Refusal> {
+    let mut cells = BTreeMap::new();
+    for chain in chains {
+        if let Ok(Some((place, value))) = chain.find(values) {
+            cells.insert(chain.environment.clone(), SettingCell { value: shown(value)?, place: place.to_owned() });
+        }
+    }
+    Ok(cells)
+}
+
+/// Whose pins name a secret, and where: at head, and admitted.
+fn users(view: &View, secret: &Group) -> BTreeSet<(Component, Environment)> {
+    let mut users = BTreeSet::new();
+    for (environment, commit) in promote::standing(&view.facts) {
+        let Some(Ok(state)) = view.facts.state(&commit, &environment) else { continue };
+        for pin in state.pins.values() {
+            let input = view.facts.inputs.get(&pin.build, &pin.config);
+            if input.is_some_and(|input| input.secrets.contains(secret)) {
+                users.insert((pin.build.component.clone(), environment.clone()));
+            }
+        }
+    }
+    users
+}
+
+fn text(snapshot: &Snapshot, path: &str) -> Result<String, String> {
+    match snapshot.text(path) {
+        Some(Ok(text)) => Ok(text.to_owned()),
+        Some(Err(_)) => Err(format!("{path}: it is not UTF-8")),
+        None => Ok(String::new()),
+    }
+}
+
+fn edited(snapshot: &Snapshot, files: &BTreeMap<String, Option<String>>) -> Config {
+    let mut after = snapshot.clone();
+    for (path, content) in files {
+        match content {
+            Some(text) => {
+                after.files.insert(path.clone(), File { mode: FileMode::Regular, bytes: text.as_bytes().into() });
+            }
+            None => drop(after.files.remove(path)),
+        }
+    }
+    parse_config(&after)
+}
+
+/// Refuses what brings a problem that was not there before.
+fn sound(snapshot: &Snapshot, files: &BTreeMap<String, Option<String>>) -> Result<(), Refusal> {
+    let before = parse_config(snapshot).problems();
+    let mut problems = edited(snapshot, files).problems();
+    problems.retain(|problem| !before.contains(problem));
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::Refused(format!("nothing was changed: {}", problems.join("; ")))),
+    }
+}
+
+/// Refuses to take away what a pin names.
+fn still_there(
+    snapshot: &Snapshot,
+    path: &str,
+    content: Option<&str>,
+    secret: &Group,
+    key: Option<&str>,
+    used: &BTreeSet<(Component, Environment)>,
+) -> Result<(), String> {
+    let after = edited(snapshot, &BTreeMap::from([(path.to_owned(), content.map(str::to_owned))]));
+    let left = after.secrets.get(secret).and_then(|secret| secret.as_ref().ok());
+    for (component, environment) in used {
+        let has = |file: &render::settings::SecretFile| match key {
+            None => false,
+            Some(key) => file.resolve(&after.chain(environment)).is_ok_and(|found| found.contains_key(key)),
+        };
+        if !left.is_some_and(has) {
+            let what = key.map_or_else(|| format!("secret {secret}"), |key| format!("{key} of secret {secret}"));
+            return Err(format!(
+                "{what} is used by {component} in {environment}: take it out of the component's description and promote that first"
+            ));
+        }
+    }
+    Ok(())
+}
