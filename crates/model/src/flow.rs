@@ -100,6 +100,10 @@ impl ObjectId {
         let group = version.split_once('/').map_or(String::new(), |(g, _)| g.to_owned());
         Self { group, kind: text("/kind"), namespace: text("/metadata/namespace"), name: text("/metadata/name") }
     }
+    /// True for a Secret, of which nobody sees the values.
+    pub fn is_secret(&self) -> bool {
+        self.group.is_empty() && self.kind == "Secret"
+    }
 }
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,11 +161,25 @@ impl Plan {
     pub fn digest(&self) -> Digest {
         Digest::of(serde_json::to_string(self).expect("plans serialise").as_bytes())
     }
+    /// The same for people: nothing that a Secret holds.
+    pub fn masked(mut self) -> Self {
+        let secrets = self.steps.iter_mut().filter(|step| step.object.is_secret());
+        for manifest in secrets.filter_map(|step| step.manifest.as_mut()) {
+            for field in ["data", "stringData"] {
+                let values = manifest.get_mut(field).and_then(Value::as_object_mut);
+                values.into_iter().flatten().for_each(|(_, value)| *value = MASK.into());
+            }
+        }
+        self
+    }
     /// True when every step leaves its object as it is.
     pub fn is_empty(&self) -> bool {
         self.steps.iter().all(|s| s.action == Action::Unchanged)
     }
 }
+
+/// What stands for a value that nobody may see.
+pub const MASK: &str = "••••";
 
 /// One object's part of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

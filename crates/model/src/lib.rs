@@ -13,9 +13,9 @@ pub mod records;
 pub mod routes;
 pub mod views;
 
-pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
+pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, Digest, Environment, ImageRef, Project};
+pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Project};
 pub use records::{Build, Promotion};
 pub use routes::RouteTable;
 
@@ -31,6 +31,8 @@ pub const LABEL_PROJECT: &str = "trimtab.dev/project";
 pub const LABEL_ENVIRONMENT: &str = "trimtab.dev/environment";
 /// Component label, see [`LABEL_PROJECT`].
 pub const LABEL_COMPONENT: &str = "trimtab.dev/component";
+/// Label on a namespace of another cluster: which project of that name claims it.
+pub const LABEL_CLAIM: &str = "trimtab.dev/project-uid";
 /// Name under which images are recorded; each data plane maps it.
 pub const REGISTRY: &str = "registry.trimtab.internal";
 /// Branch of a config repository that holds the desired state, and of an application

@@ -258,6 +258,8 @@ pub enum GateName {
     Strategy,
     /// The build is not one that was rolled back.
     Quarantine,
+    /// The environment's data plane answers.
+    DataPlane,
 }
 
 /// Whether a gate lets through.

@@ -8,10 +8,10 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-use model::flow::{Action, Change, Step};
+use model::flow::{Action, Change, MASK, Step};
 use model::{
-    CommitId, Component, Environment, FIELD_MANAGER, LABEL_COMPONENT, LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId,
-    Observation, Plan, Project,
+    CommitId, Component, Environment, FIELD_MANAGER, LABEL_CLAIM, LABEL_COMPONENT, LABEL_ENVIRONMENT, LABEL_PROJECT,
+    ObjectId, Observation, Plan, Project,
 };
 use object::{Gvk, Schema, diff, meta};
 use serde_json::Value;
@@ -79,7 +79,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
         })?;
         let live = input.observation.objects.get(&object);
         if object.kind == "Namespace" {
-            claimed(input.project, live, predicted)?;
+            claimed(input.project, manifest, live, predicted)?;
         }
         steps.push(step(input, component.clone(), manifest, live, predicted));
     }
@@ -95,13 +95,20 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
     })
 }
 
-/// A namespace is ours by its label. One that nobody observed yet may be ours from a moment ago; it is not if somebody
+/// A namespace is ours by its labels: the project's name, and on a cluster that several may use, which project of that
+/// name. One that nobody observed yet may be ours from a moment ago; it is not if somebody
 /// else wrote it.
-fn claimed(project: &Project, live: Option<&Value>, predicted: &Value) -> Result<(), Refusal> {
+fn claimed(project: &Project, manifest: &Value, live: Option<&Value>, predicted: &Value) -> Result<(), Refusal> {
     let refuse = |owner: String| Err(Refusal::ForeignNamespace { namespace: meta(predicted).name().to_owned(), owner });
     match live {
         Some(live) => match meta(live).label(LABEL_PROJECT) {
-            Some(owner) if owner == project.as_str() => Ok(()),
+            Some(owner) if owner == project.as_str() => {
+                match (meta(live).label(LABEL_CLAIM), meta(manifest).label(LABEL_CLAIM)) {
+                    (theirs, ours) if theirs == ours => Ok(()),
+                    (None, _) => refuse(format!("it has no label {LABEL_CLAIM}")),
+                    (Some(_), _) => refuse(format!("it belongs to another project {owner}")),
+                }
+            }
             Some(owner) => refuse(format!("it belongs to project {owner}")),
             None => refuse(format!("it has no label {LABEL_PROJECT}")),
         },
@@ -133,7 +140,10 @@ fn step(
             reason: reason.to_owned(),
         };
     };
-    let changes = changes(live, predicted);
+    let mut changes = changes(live, predicted);
+    if object.is_secret() {
+        changes.iter_mut().for_each(mask);
+    }
     let action = if changes.is_empty() { Action::Unchanged } else { Action::Configure };
     Step {
         action,
@@ -143,7 +153,7 @@ fn step(
         uid: Some(meta(live).uid().to_owned()).filter(|uid| !uid.is_empty()),
         reason: match (action, input.applied) {
             (Action::Unchanged, _) => "as described".to_owned(),
-            (_, true) => reason::drift(live, &changes),
+            (_, true) => reason::drift(live, &changes, object.is_secret()),
             (_, false) => "described differently".to_owned(),
         },
         changes,
@@ -155,6 +165,14 @@ fn changes(live: &Value, predicted: &Value) -> Vec<Change> {
     let schema = Gvk::of(predicted).and_then(|gvk| object::schema::schema_for(&gvk)).unwrap_or_else(Schema::any);
     let found = diff(&comparable(live), &comparable(predicted), &schema);
     found.into_iter().map(|d| Change { path: d.path, before: d.before, after: d.after }).collect()
+}
+
+/// That a value of a Secret changed may be known, not from what to what.
+fn mask(change: &mut Change) {
+    if ["data", "stringData"].iter().any(|field| change.path.starts_with(field)) {
+        change.before = change.before.take().map(|_| MASK.into());
+        change.after = change.after.take().map(|_| MASK.into());
+    }
 }
 
 fn comparable(object: &Value) -> Value {
