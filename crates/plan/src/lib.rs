@@ -145,6 +145,7 @@ fn step(
         changes.iter_mut().for_each(mask);
     }
     let action = if changes.is_empty() { Action::Unchanged } else { Action::Configure };
+    let is_secret = object.is_secret();
     Step {
         action,
         object,
@@ -153,7 +154,7 @@ fn step(
         uid: Some(meta(live).uid().to_owned()).filter(|uid| !uid.is_empty()),
         reason: match (action, input.applied) {
             (Action::Unchanged, _) => "as described".to_owned(),
-            (_, true) => reason::drift(live, &changes, object.is_secret()),
+            (_, true) => reason::drift(live, &changes, is_secret),
             (_, false) => "described differently".to_owned(),
         },
         changes,

@@ -173,3 +173,36 @@ fn a_manifest_that_the_server_refuses_stops_everything() {
         "the API server refuses Deployment.apps shop-dev/web: spec.replicas: Invalid value"
     );
 }
+
+#[test]
+fn on_a_shared_cluster_a_namesake_is_another_project() {
+    let claim = |uid: Option<&str>| {
+        let mut namespace = namespace();
+        if let Some(uid) = uid {
+            namespace["metadata"]["labels"][LABEL_CLAIM] = json!(uid);
+        }
+        namespace
+    };
+    for (ours, stands, refused) in [
+        (Some("a"), Some("a"), false),
+        (None, None, false),
+        (Some("a"), Some("b"), true),
+        (Some("a"), None, true),
+        (None, Some("a"), true),
+    ] {
+        let plan = Case::new(&[claim(ours)], &[live(claim(stands))]).plan();
+        assert_eq!(plan.is_err(), refused, "{ours:?} {stands:?}: {plan:?}");
+    }
+}
+
+#[test]
+fn values_of_a_secret_stand_in_no_reason_and_no_change() {
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop-dev", "labels": labels()}, "data": {"password": value}});
+    for applied in [false, true] {
+        let case = Case { applied, ..Case::new(&[secret("OURS")], &[live(secret("THEIRS"))]) };
+        let plan = case.plan().unwrap();
+        assert_eq!(plan.steps[0].manifest.as_ref().unwrap()["data"]["password"], "OURS", "it is applied whole");
+        let shown = serde_json::to_string(&plan.masked()).unwrap();
+        assert!(shown.contains("data.password") && !shown.contains("OURS") && !shown.contains("THEIRS"), "{shown}");
+    }
+}

@@ -3,7 +3,7 @@
 use model::config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
-use model::{CommitId, Environment};
+use model::{CommitId, DataPlaneFile, DataPlaneName, Environment};
 use promote::{Reading, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,8 @@ pub struct Config {
     pub project: Result<ProjectFile, Vec<String>>,
     /// Per environment that has a file or a pin.
     pub environments: BTreeMap<Environment, Reading>,
+    /// `dataplanes/<name>.yaml`, or what is wrong with it.
+    pub data_planes: BTreeMap<DataPlaneName, Result<DataPlaneFile, String>>,
 }
 
 impl Config {
@@ -27,6 +29,7 @@ impl Config {
         for reading in self.environments.values() {
             problems.extend(reading.as_ref().err().into_iter().flatten().cloned());
         }
+        problems.extend(self.data_planes.values().filter_map(|read| read.as_ref().err().cloned()));
         problems
     }
 }
@@ -81,7 +84,37 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     for (environment, problem) in wrong_order(&environments) {
         environments.insert(environment, Err(vec![problem]));
     }
-    Config { project, environments }
+    let data_planes = data_planes(snapshot);
+    for (environment, reading) in &mut environments {
+        let wanted = reading.as_ref().ok().and_then(|state| state.file.remote()).cloned();
+        if let Some(name) = wanted.filter(|name| !data_planes.contains_key(name)) {
+            *reading = Err(vec![unknown_data_plane(environment, &name, &data_planes)]);
+        }
+    }
+    Config { project, environments, data_planes }
+}
+
+fn data_planes(snapshot: &Snapshot) -> BTreeMap<DataPlaneName, Result<DataPlaneFile, String>> {
+    let mut found = BTreeMap::new();
+    for path in snapshot.files.keys() {
+        let Some(name) = path.strip_prefix("dataplanes/").and_then(|file| file.strip_suffix(".yaml")) else { continue };
+        let Ok(name) = name.parse::<DataPlaneName>() else { continue };
+        let read = match parse::<DataPlaneFile>(snapshot, path) {
+            _ if name.is_embedded() => Err(format!("{path}: embedded is the cluster of Trimtab itself: choose another name")),
+            Some(read) => read,
+            None => continue,
+        };
+        found.insert(name, read);
+    }
+    found
+}
+
+fn unknown_data_plane<T>(environment: &Environment, name: &DataPlaneName, known: &BTreeMap<DataPlaneName, T>) -> String {
+    let known: Vec<&str> = [DataPlaneName::EMBEDDED].into_iter().chain(known.keys().map(DataPlaneName::as_str)).collect();
+    let there = known.join(", ");
+    format!(
+        "environments/{environment}.yaml: dataPlane: there is no dataplanes/{name}.yaml; there is: {there}. `trimtab dataplane add {name} --kubeconfig FILE` writes it"
+    )
 }
 
 /// Environments whose `promotion.from` leads nowhere, or in a circle.
@@ -235,5 +268,23 @@ mod tests {
             ("environments/dev/web.yaml", &pin),
         ]));
         assert_eq!(config.problems(), ["environments/dev/web.yaml: build: api-1 is no build of web"]);
+    }
+
+    #[test]
+    fn an_environment_names_a_data_plane_that_is_described() {
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev, qa, prod]\n"),
+            ("environments/dev.yaml", "dataPlane: embedded\n"),
+            ("environments/qa.yaml", "dataPlane: edge\n"),
+            ("environments/prod.yaml", "dataPlane: far\n"),
+            ("dataplanes/edge.yaml", "registry: hub:5000\n"),
+            ("dataplanes/bad.yaml", "kubeconfig: secret\n"),
+            ("dataplanes/embedded.yaml", "{}\n"),
+        ]));
+        let problems = config.problems();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[0].contains("there is no dataplanes/far.yaml") && problems[0].contains("trimtab dataplane add far"));
+        assert!(problems[1].starts_with("dataplanes/bad.yaml:1") && problems[1].contains("kubeconfig"), "{problems:?}");
+        assert!(problems[2].contains("choose another name"), "{problems:?}");
     }
 }

@@ -6,10 +6,12 @@
 mod check;
 mod error;
 pub mod kustomize;
+mod place;
 mod plain;
 mod workload;
 
 pub use error::Error;
+pub use place::{PULL_SECRET, claimed_namespace, place, pull_secret};
 pub use plain::plain;
 pub use workload::{Input, namespace, public_endpoint, public_host, render};
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 const ANNOTATION_BUILD: &str = "trimtab.dev/build";
 /// Annotation of the Pod template: digest of everything else in it. An equal template rolls nothing; an unequal one can
 /// be told from the one before by this alone.
-const ANNOTATION_TEMPLATE: &str = "trimtab.dev/template";
+pub(crate) const ANNOTATION_TEMPLATE: &str = "trimtab.dev/template";
 /// So many old ReplicaSets stay for `kubectl rollout undo`; Trimtab itself goes back by a commit.
 const HISTORY: u32 = 3;
 /// A rollout that makes no progress for this long is Degraded.
@@ -103,17 +103,21 @@ fn template(input: &Input<'_>) -> Value {
         "enableServiceLinks": false,
         "containers": [container(input)],
     });
-    let digest = Digest::of(spec.to_string().as_bytes());
     json!({
         "metadata": {
             "labels": labels(input),
             "annotations": {
                 ANNOTATION_BUILD: input.pin.build,
-                ANNOTATION_TEMPLATE: digest.hex()[..16],
+                ANNOTATION_TEMPLATE: template_digest(&spec),
             },
         },
         "spec": spec,
     })
+}
+
+/// What [`ANNOTATION_TEMPLATE`] says of the Pods' spec.
+pub(crate) fn template_digest(spec: &Value) -> String {
+    Digest::of(spec.to_string().as_bytes()).hex()[..16].to_owned()
 }
 
 fn container(input: &Input<'_>) -> Value {
