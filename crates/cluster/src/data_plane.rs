@@ -1,7 +1,7 @@
 //! The port that reconcile looks and acts through.
 
 use crate::Cluster;
-use crate::error::Failure;
+use crate::error::{Failure, answered};
 use crate::kinds::Resource;
 use crate::requests::Requests;
 use async_trait::async_trait;
@@ -21,6 +21,10 @@ const PREDICTIONS: usize = 8;
 impl DataPlane for Cluster {
     async fn observe(&self, scope: &Scope, wake: Wake) -> Result<Observation> {
         self.inner.watches.view.wake_on_change(scope, wake);
+        // What the watches saw last is no observation of a cluster that is gone.
+        if self.inner.watches.lost.get().is_some() {
+            self.inner.probe().await?;
+        }
         self.inner.watches.begin(&self.inner.kinds).await?;
         Ok(Observation { objects: self.inner.watches.view.observe(scope) })
     }
@@ -37,16 +41,16 @@ impl DataPlane for Cluster {
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String> {
         let pods: Api<Pod> = Api::namespaced(self.inner.client.clone(), namespace);
         let mut parameters = LogParams { tail_lines: Some(lines.into()), previous, ..LogParams::default() };
-        match pods.logs(pod, &parameters).await.map_err(Failure::from) {
+        match answered(pods.logs(pod, &parameters)).await.map_err(Failure::from) {
             // Which container, if there are several: the first, as kubectl takes.
             Err(Failure::Refused(words)) => {
-                let object = pods.get(pod).await.map_err(Failure::from)?;
+                let object = answered(pods.get(pod)).await.map_err(Failure::from)?;
                 let containers = object.spec.map(|spec| spec.containers).unwrap_or_default();
                 if containers.len() < 2 {
                     return Err(Failure::Refused(words).into());
                 }
                 parameters.container = containers.into_iter().next().map(|container| container.name);
-                Ok(pods.logs(pod, &parameters).await.map_err(Failure::from)?)
+                Ok(answered(pods.logs(pod, &parameters)).await.map_err(Failure::from)?)
             }
             answer => Ok(answer?),
         }

@@ -1,6 +1,6 @@
 //! Which resource serves a kind.
 
-use crate::error::Failure;
+use crate::error::{Failure, answered};
 use futures::future::join_all;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{self, Discovery, Scope, verbs};
@@ -34,7 +34,8 @@ impl Kinds {
             return Ok(cached);
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let found = match discovery::pinned_kind(&self.client, &GroupVersionKind::gvk(group, version, kind)).await {
+        let kind_of = GroupVersionKind::gvk(group, version, kind);
+        let found = match answered(discovery::pinned_kind(&self.client, &kind_of)).await {
             Ok((api, capabilities)) => Resource { api, namespaced: capabilities.scope == Scope::Namespaced },
             Err(Error::Discovery(_)) => return Ok(None),
             Err(error) => match Failure::from(error) {
@@ -53,7 +54,7 @@ impl Kinds {
         if cached.is_some() {
             return Ok(cached);
         }
-        let found = match discovery::group(&self.client, group).await {
+        let found = match answered(discovery::group(&self.client, group)).await {
             Ok(group) => group.recommended_kind(kind),
             Err(Error::Discovery(_)) => None,
             Err(error) => return Err(error.into()),
@@ -75,10 +76,10 @@ impl Kinds {
 
     /// Every kind that can be listed and watched, in its preferred version.
     pub(crate) async fn watchable(&self) -> Result<Vec<Resource>, Failure> {
-        let aggregated = Discovery::new(self.client.clone()).run_aggregated().await;
+        let aggregated = answered(Discovery::new(self.client.clone()).run_aggregated()).await;
         let discovery = match aggregated {
             Ok(discovery) => discovery,
-            Err(_) => Discovery::new(self.client.clone()).run().await?,
+            Err(_) => answered(Discovery::new(self.client.clone()).run()).await?,
         };
         let resources = discovery.groups().flat_map(|group| group.recommended_resources());
         let watchable =
@@ -91,7 +92,7 @@ impl Kinds {
         let parameters = kube::api::ListParams::default().labels(selector).limit(1);
         let looks = resources.into_iter().map(|resource| async {
             let api = kube::Api::<kube::core::DynamicObject>::all_with(self.client.clone(), &resource.api);
-            match api.list(&parameters).await.map_err(Failure::from) {
+            match answered(api.list(&parameters)).await.map_err(Failure::from) {
                 Ok(list) => Ok(Some(resource).filter(|_| !list.items.is_empty())),
                 Err(Failure::Unavailable(words)) => Err(Failure::Unavailable(words)),
                 Err(refused) => {

@@ -4,16 +4,22 @@
 //! Reading is by one watch per kind for all projects and environments together; who waits is told by labels.
 
 mod backoff;
+mod connect;
 mod data_plane;
 mod error;
 mod execute;
 mod install;
 mod kinds;
+mod kubeconfig;
 mod records;
 mod requests;
+mod trouble;
 mod view;
 mod watch;
 
+pub use kubeconfig::{Credential, Unusable};
+
+use jiff::Timestamp;
 use kinds::Kinds;
 use kube::Client;
 use model::ports::Result;
@@ -34,14 +40,20 @@ struct Inner {
     kinds: Kinds,
     watches: Watches,
     records: RecordWatches,
+    /// When the credential ends, if that is known.
+    expires: Option<Timestamp>,
 }
 
 impl Cluster {
     /// Sends nothing yet.
     pub fn new(client: Client) -> Self {
+        Self::with(client, None)
+    }
+
+    fn with(client: Client, expires: Option<Timestamp>) -> Self {
         let kinds = Kinds::new(client.clone());
         let watches = Watches::new(client.clone());
-        Self { inner: Arc::new(Inner { client, kinds, watches, records: RecordWatches::default() }) }
+        Self { inner: Arc::new(Inner { client, kinds, watches, records: RecordWatches::default(), expires }) }
     }
 
     /// Applies CustomResourceDefinitions and returns when all of them are served.

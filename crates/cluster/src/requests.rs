@@ -1,6 +1,6 @@
 //! Requests about one object as a JSON value: nothing that the server says is lost in a type.
 
-use crate::error::Failure;
+use crate::error::{Failure, answered};
 use crate::kinds::Resource;
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams};
@@ -71,6 +71,6 @@ impl<'a> Requests<'a> {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, Failure> {
         let request = request.map_err(|error| Failure::Refused(error.to_string()))?;
-        self.client.request(request).await.map_err(Failure::from)
+        answered(self.client.request(request)).await.map_err(Failure::from)
     }
 }

@@ -69,6 +69,12 @@ impl View {
         self.lock().wakes.insert(scope.clone(), wake);
     }
 
+    /// Everybody looks again: it is not known what changed.
+    pub(crate) fn wake_all(&self) {
+        let wakes: Vec<Wake> = self.lock().wakes.values().cloned().collect();
+        wakes.iter().for_each(|wake| wake());
+    }
+
     /// All objects of a scope, and its namespace even if it is somebody else's.
     pub(crate) fn observe(&self, scope: &Scope) -> BTreeMap<ObjectId, Value> {
         let state = self.lock();

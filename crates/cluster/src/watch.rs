@@ -1,6 +1,7 @@
 //! One watch per kind for the whole cluster.
 
 use crate::backoff::WatchBackoff;
+use crate::error::Failure;
 use crate::kinds::{Kinds, Resource};
 use crate::view::View;
 use futures::StreamExt;
@@ -28,6 +29,24 @@ pub(crate) struct Watches {
     pub(crate) view: Arc<View>,
     running: Mutex<Running>,
     begun: OnceCell<()>,
+    pub(crate) lost: Arc<Lost>,
+}
+
+/// Why the cluster does not answer, as long as it does not.
+#[derive(Default)]
+pub(crate) struct Lost(Mutex<Option<String>>);
+
+impl Lost {
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().expect("no panic happens while this is locked").clone()
+    }
+    /// True if that is news.
+    pub(crate) fn set(&self, why: Option<String>) -> bool {
+        let mut now = self.0.lock().expect("no panic happens while this is locked");
+        let news = now.is_some() != why.is_some();
+        *now = why;
+        news
+    }
 }
 
 #[derive(Default)]
@@ -42,13 +61,15 @@ enum Progress {
     Begun,
     /// It does not get through; the server's words.
     Stuck(String),
+    /// Nobody answers.
+    Gone(String),
     /// The first list is taken in.
     Synced,
 }
 
 impl Watches {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, view: Arc::default(), running: Mutex::default(), begun: OnceCell::new() }
+        Self { client, view: Arc::default(), running: Mutex::default(), begun: OnceCell::new(), lost: Arc::default() }
     }
 
     /// Watches the kinds that every environment has, and those others of which there are objects of ours.
@@ -85,7 +106,7 @@ impl Watches {
         }
         let (progress, receiver) = watch::channel(Progress::Begun);
         running.progress.insert(key, receiver);
-        running.tasks.spawn(follow(self.client.clone(), api.clone(), self.view.clone(), progress));
+        running.tasks.spawn(follow(self.client.clone(), api.clone(), self.view.clone(), self.lost.clone(), progress));
     }
 
     async fn synced(&self, api: &ApiResource) -> Result<()> {
@@ -94,16 +115,14 @@ impl Watches {
             running.progress.get(&(api.group.clone(), api.kind.clone())).cloned()
         };
         let Some(mut progress) = progress else { return Ok(()) };
-        let synced = progress.wait_for(|now| matches!(now, Progress::Synced));
-        let is_synced = matches!(tokio::time::timeout(PATIENCE, synced).await, Ok(Ok(_)));
-        if is_synced {
-            return Ok(());
-        }
+        let settled = progress.wait_for(|now| matches!(now, Progress::Synced | Progress::Gone(_)));
+        let _ = tokio::time::timeout(PATIENCE, settled).await;
         let why = match &*progress.borrow() {
-            Progress::Stuck(words) => words.clone(),
-            Progress::Begun | Progress::Synced => "no answer".to_owned(),
+            Progress::Synced => return Ok(()),
+            Progress::Stuck(words) | Progress::Gone(words) => words.clone(),
+            Progress::Begun => format!("no answer within {} s", PATIENCE.as_secs()),
         };
-        Err(PortError::Transient(format!("watching {} for {} s: {why}", api.plural, PATIENCE.as_secs())))
+        Err(PortError::Transient(format!("watching {}: {why}", api.plural)))
     }
 }
 
@@ -121,7 +140,13 @@ fn always_watched() -> Vec<ApiResource> {
 }
 
 /// Runs until aborted.
-async fn follow(client: Client, api: ApiResource, view: Arc<View>, progress: watch::Sender<Progress>) {
+async fn follow(
+    client: Client,
+    api: ApiResource,
+    view: Arc<View>,
+    lost: Arc<Lost>,
+    progress: watch::Sender<Progress>,
+) {
     let is_namespace = api.group.is_empty() && api.kind == "Namespace";
     let config = watcher::Config::default();
     let config = if is_namespace { config } else { config.labels(LABEL_PROJECT) };
@@ -143,15 +168,34 @@ async fn follow(client: Client, api: ApiResource, view: Arc<View>, progress: wat
             }
             Err(error) => {
                 tracing::warn!(kind = api.kind, %error, "watch broke; taking it up again");
-                progress.send_if_modified(|now| match now {
+                let now = match failure(error) {
+                    Failure::Unavailable(words) => {
+                        if lost.set(Some(words.clone())) {
+                            view.wake_all();
+                        }
+                        Progress::Gone(words)
+                    }
+                    refused => Progress::Stuck(refused.words()),
+                };
+                progress.send_if_modified(|before| match before {
                     Progress::Synced => false,
-                    Progress::Begun | Progress::Stuck(_) => {
-                        *now = Progress::Stuck(error.to_string());
+                    Progress::Begun | Progress::Stuck(_) | Progress::Gone(_) => {
+                        *before = now;
                         true
                     }
                 });
             }
         }
+    }
+}
+
+/// A stream that broke may only have been closed: whether the cluster is gone, the next try shows.
+fn failure(error: watcher::Error) -> Failure {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => error.into(),
+        watcher::Error::WatchError(status) => Failure::Refused(status.message),
+        watcher::Error::WatchFailed(error) => Failure::Refused(error.to_string()),
+        watcher::Error::NoResourceVersion => Failure::Refused("a list without resourceVersion".into()),
     }
 }
 

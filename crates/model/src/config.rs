@@ -1,7 +1,7 @@
 //! What stands in repositories: the shapes of `trimtab.yaml`, `project.yaml`,
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
-use crate::names::{BuildId, CommitId, Component, Environment, Group, ImageRef, Project};
+use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, Project, RegistryHost};
 use crate::settings::Use;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +32,9 @@ pub struct EnvironmentFile {
     /// Configuration and keys of secrets that are not set for this environment are those of that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<Environment>,
+    /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_plane: Option<DataPlaneName>,
     /// How builds get here.
     #[serde(skip_serializing_if = "is_default")]
     pub promotion: PromotionRule,
@@ -44,6 +47,29 @@ pub struct EnvironmentFile {
     /// What differs here, per component.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<Component, Override>,
+}
+
+impl EnvironmentFile {
+    /// The data plane, unless it is the embedded one.
+    pub fn remote(&self) -> Option<&DataPlaneName> {
+        self.data_plane.as_ref().filter(|name| !name.is_embedded())
+    }
+}
+
+/// `dataplanes/<name>.yaml`: another cluster. The credential is never in git, each instance keeps its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DataPlaneFile {
+    /// Context of the kubeconfig; its current one if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// How its nodes reach the registry of this instance; the address of the control listener if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryHost>,
+    /// Addresses of its Pods can be reached from here and belong to nothing else here: the gateway serves its public
+    /// endpoints.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reachable: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

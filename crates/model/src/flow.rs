@@ -100,6 +100,10 @@ impl ObjectId {
         let group = version.split_once('/').map_or(String::new(), |(g, _)| g.to_owned());
         Self { group, kind: text("/kind"), namespace: text("/metadata/namespace"), name: text("/metadata/name") }
     }
+    /// True for a Secret, of which nobody sees the values.
+    pub fn is_secret(&self) -> bool {
+        self.group.is_empty() && self.kind == "Secret"
+    }
 }
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

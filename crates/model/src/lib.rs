@@ -15,9 +15,9 @@ pub mod routes;
 pub mod settings;
 pub mod views;
 
-pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
+pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, Digest, Environment, Group, ImageRef, Project, UserName};
+pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Group, ImageRef, Project, UserName};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use records::{Build, Promotion};
 pub use routes::RouteTable;
@@ -34,6 +34,8 @@ pub const LABEL_PROJECT: &str = "trimtab.dev/project";
 pub const LABEL_ENVIRONMENT: &str = "trimtab.dev/environment";
 /// Component label, see [`LABEL_PROJECT`].
 pub const LABEL_COMPONENT: &str = "trimtab.dev/component";
+/// Label on a namespace of another cluster: which project of that name claims it.
+pub const LABEL_CLAIM: &str = "trimtab.dev/project-uid";
 /// Name under which images are recorded; each data plane maps it.
 pub const REGISTRY: &str = "registry.trimtab.internal";
 /// Branch of a config repository that holds the desired state, and of an application

@@ -80,6 +80,18 @@ fn user(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+fn registry_host(text: &str) -> Result<(), NameError> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "443"));
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let labels = host.len() <= 253 && host.split('.').all(|label| !label.is_empty() && label.bytes().all(inner));
+    // A first part without dot and port would be read as a part of the repository's name.
+    let is_host = host == "localhost" || text.contains(['.', ':']);
+    match labels && is_host && port.parse::<u16>().is_ok_and(|port| port != 0) {
+        true => Ok(()),
+        false => Err(NameError(format!("{text:?} is not a registry (HOST:PORT or HOST, without https://)"))),
+    }
+}
+
 fn hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
@@ -100,6 +112,12 @@ text_type!(
     /// Name of a ConfigGroup, of a secret, or of a group of environments: a DNS label of at most 20 characters.
     Group, |t| label("group", t));
 text_type!(
+    /// Name of a data plane: a DNS label of at most 20 characters.
+    DataPlaneName, |t| label("data plane", t));
+text_type!(
+    /// A registry as nodes name it: `host` or `host:port`, without scheme and path.
+    RegistryHost, registry_host);
+text_type!(
     /// A full git object id of a commit: 40 lower-case hexadecimal digits.
     CommitId, |t| if hex(t, 40) { Ok(()) } else { Err(NameError(format!("{t:?} is not a full commit id (40 hexadecimal digits)"))) });
 text_type!(
@@ -114,6 +132,16 @@ ImageRef, |t| match t.rsplit_once('@') {
     Some((name, digest)) if !name.is_empty() => digest.parse::<Digest>().map(|_| ()),
     _ => Err(NameError(format!("{t:?} is not an image pinned by digest (<name>@sha256:…)"))),
 });
+
+impl DataPlaneName {
+    /// The cluster in the process of this instance, where everything runs that names nothing else.
+    pub const EMBEDDED: &str = "embedded";
+
+    /// See [`Self::EMBEDDED`].
+    pub fn is_embedded(&self) -> bool {
+        self.as_str() == Self::EMBEDDED
+    }
+}
 
 impl CommitId {
     /// First 8 digits, for people.
@@ -218,6 +246,16 @@ mod tests {
         assert_eq!(id.to_string(), "web-2-42");
         for bad in ["web", "web-", "web-0", "web-x", "-1"] {
             assert!(bad.parse::<BuildId>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_host_and_port() {
+        for good in ["127.0.0.1:7181", "registry.example.com", "hub:5000", "localhost"] {
+            assert!(good.parse::<RegistryHost>().is_ok(), "{good:?} was refused");
+        }
+        for bad in ["", "hub", "https://hub:5000", "hub:5000/x", "hub:0", "hub:99999", "a..b", "user@hub:1", "Hub:1"] {
+            assert!(bad.parse::<RegistryHost>().is_err(), "{bad:?} was accepted");
         }
     }
 

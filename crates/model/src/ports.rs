@@ -1,9 +1,9 @@
 //! What `reconcile` asks of places. Each trait stands because the tests of reconcile fake it.
 
-use crate::config::BuildRule;
+use crate::config::{BuildRule, DataPlaneFile};
 use crate::flow::{Observation, Plan, Receipt, Repository, Revision, Snapshot};
 use crate::journal::Entry;
-use crate::names::{BuildId, CommitId, Environment, ImageRef, Project};
+use crate::names::{BuildId, CommitId, DataPlaneName, Environment, ImageRef, Project};
 use crate::records::Kind;
 use crate::routes::RouteTable;
 use crate::settings::{Ciphertext, Opened, Plain, Sealed};
@@ -214,6 +214,40 @@ pub trait DataPlane: Send + Sync {
     async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt>;
     /// The end of a container's log, `previous` for the container before the last restart.
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String>;
+}
+
+/// How the nodes of another cluster pull what was built here. Its password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// What stands there for `registry.trimtab.internal`.
+    pub host: String,
+    /// Whose token it is.
+    pub user: String,
+    /// May read the images of one project.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registry({}@{})", self.user, self.host)
+    }
+}
+
+/// A data plane, and what is particular to it.
+#[derive(Clone)]
+pub struct Placement {
+    /// What acts there.
+    pub plane: Arc<dyn DataPlane>,
+    /// `None`: its node reads the images of this instance as they lie.
+    pub registry: Option<Registry>,
+}
+
+/// All data planes.
+#[async_trait]
+pub trait DataPlanes: Send + Sync {
+    /// The one of this name and description, `None` for the embedded one. Does not ask it anything; fails if this
+    /// instance has no credential for it, saying how to supply it.
+    async fn get(&self, project: &Project, plane: Option<(&DataPlaneName, &DataPlaneFile)>) -> Result<Placement>;
 }
 
 /// Objects of the control API.

@@ -272,6 +272,8 @@ pub enum GateName {
     Quarantine,
     /// Its component gets every ConfigGroup, value and secret that it asks for.
     Configuration,
+    /// The environment's data plane answers.
+    DataPlane,
 }
 
 /// Whether a gate lets through.

@@ -2,7 +2,7 @@
 
 use crate::config::Strategy;
 use crate::flow::Health;
-use crate::names::{BuildId, CommitId, Component, Environment, Group, Project};
+use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, Project};
 use crate::records::Gate;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,12 @@ pub struct EnvironmentStatus {
     /// What stands on main and may not come here yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<Held>,
+    /// Where its workloads run, unless on the embedded data plane.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub data_plane: Option<DataPlaneName>,
+    /// What else is to be known: what still stands on a data plane that it has left.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
     /// Why it cannot be made what was admitted, if so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
@@ -111,6 +117,23 @@ pub struct Held {
     pub gates: Vec<Gate>,
     /// The same for people.
     pub reason: String,
+}
+
+/// A data plane of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlaneStatus {
+    /// Which.
+    pub name: DataPlaneName,
+    /// How its nodes reach the registry of this instance.
+    pub registry: String,
+    /// The gateway reaches its Pods.
+    pub reachable: bool,
+    /// The environments that run there.
+    pub environments: Vec<Environment>,
+    /// What is wrong, with what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
 }
 
 /// What stands in the cluster for one component in one environment: complete objects, in no order.

@@ -11,8 +11,8 @@ mod usage;
 
 use model::flow::{Action, Change, Step};
 use model::{
-    CommitId, Component, Environment, FIELD_MANAGER, LABEL_COMPONENT, LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId,
-    Observation, Plan, Project,
+    CommitId, Component, Environment, FIELD_MANAGER, LABEL_CLAIM, LABEL_COMPONENT, LABEL_ENVIRONMENT, LABEL_PROJECT,
+    ObjectId, Observation, Plan, Project,
 };
 use object::{Gvk, Schema, diff, meta};
 use serde_json::Value;
@@ -80,7 +80,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
         })?;
         let live = input.observation.objects.get(&object);
         if object.kind == "Namespace" {
-            claimed(input.project, live, predicted)?;
+            claimed(input.project, manifest, live, predicted)?;
         }
         steps.push(step(input, component.clone(), manifest, live, predicted));
     }
@@ -96,13 +96,20 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
     })
 }
 
-/// A namespace is ours by its label. One that nobody observed yet may be ours from a moment ago; it is not if somebody
+/// A namespace is ours by its labels: the project's name, and on a cluster that several may use, which project of that
+/// name. One that nobody observed yet may be ours from a moment ago; it is not if somebody
 /// else wrote it.
-fn claimed(project: &Project, live: Option<&Value>, predicted: &Value) -> Result<(), Refusal> {
+fn claimed(project: &Project, manifest: &Value, live: Option<&Value>, predicted: &Value) -> Result<(), Refusal> {
     let refuse = |owner: String| Err(Refusal::ForeignNamespace { namespace: meta(predicted).name().to_owned(), owner });
     match live {
         Some(live) => match meta(live).label(LABEL_PROJECT) {
-            Some(owner) if owner == project.as_str() => Ok(()),
+            Some(owner) if owner == project.as_str() => {
+                match (meta(live).label(LABEL_CLAIM), meta(manifest).label(LABEL_CLAIM)) {
+                    (theirs, ours) if theirs == ours => Ok(()),
+                    (None, _) => refuse(format!("it has no label {LABEL_CLAIM}")),
+                    (Some(_), _) => refuse(format!("it belongs to another project {owner}")),
+                }
+            }
             Some(owner) => refuse(format!("it belongs to project {owner}")),
             None => refuse(format!("it has no label {LABEL_PROJECT}")),
         },
@@ -136,6 +143,7 @@ fn step(
     };
     let changes = changes(live, predicted);
     let action = if changes.is_empty() { Action::Unchanged } else { Action::Configure };
+    let is_secret = object.is_secret();
     Step {
         action,
         object,
@@ -144,7 +152,7 @@ fn step(
         uid: Some(meta(live).uid().to_owned()).filter(|uid| !uid.is_empty()),
         reason: match (action, input.applied) {
             (Action::Unchanged, _) => "as described".to_owned(),
-            (_, true) => reason::drift(live, &changes),
+            (_, true) => reason::drift(live, &changes, is_secret),
             (_, false) => "described differently".to_owned(),
         },
         changes,

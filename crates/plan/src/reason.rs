@@ -19,14 +19,15 @@ pub(crate) fn managers(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 /// `changed in the cluster by kubectl-edit: spec.replicas 1 → 3`: what stood by description, and what stands.
-pub(crate) fn drift(live: &Value, changes: &[Change]) -> String {
+/// Of a Secret only the fields are named.
+pub(crate) fn drift(live: &Value, changes: &[Change], secret: bool) -> String {
     let mut names: Vec<&str> = managers(live)
         .filter(|(manager, fields)| *manager != FIELD_MANAGER && changes.iter().any(|c| owns(fields, &c.path)))
         .map(|(manager, _)| manager)
         .collect();
     names.dedup();
     let by = if names.is_empty() { String::new() } else { format!(" by {}", names.join(", ")) };
-    let mut fields: Vec<String> = changes.iter().take(NAMED_MAX).map(field).collect();
+    let mut fields: Vec<String> = changes.iter().take(NAMED_MAX).map(|c| if secret { c.path.clone() } else { field(c) }).collect();
     if changes.len() > NAMED_MAX {
         fields.push(format!("and {} more", changes.len() - NAMED_MAX));
     }

@@ -214,3 +214,24 @@ fn what_pods_still_refer_to_is_deleted_after_them() {
     assert_eq!(deleted("Running"), ["unused"]);
     assert_eq!(deleted("Failed"), ["env", "key", "projected", "unused", "volume"]);
 }
+
+#[test]
+fn on_a_shared_cluster_a_namesake_is_another_project() {
+    let claim = |uid: Option<&str>| {
+        let mut namespace = namespace();
+        if let Some(uid) = uid {
+            namespace["metadata"]["labels"][LABEL_CLAIM] = json!(uid);
+        }
+        namespace
+    };
+    for (ours, stands, refused) in [
+        (Some("a"), Some("a"), false),
+        (None, None, false),
+        (Some("a"), Some("b"), true),
+        (Some("a"), None, true),
+        (None, Some("a"), true),
+    ] {
+        let plan = Case::new(&[claim(ours)], &[live(claim(stands))]).plan();
+        assert_eq!(plan.is_err(), refused, "{ours:?} {stands:?}: {plan:?}");
+    }
+}

@@ -4,7 +4,9 @@ use crate::configuration::Inputs;
 use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
-use model::{Build, CommitId, Component, Digest, Environment, EnvironmentFile, Group, Pin, Project, Promotion};
+use model::{
+    Build, CommitId, Component, DataPlaneName, Digest, Environment, EnvironmentFile, Group, Pin, Project, Promotion,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many movements of an environment are remembered for going back. Each costs one reading of a commit, cached.
@@ -50,6 +52,8 @@ pub struct Facts {
     pub journal: Vec<Entry>,
     /// What builds are given by commits of the config repository.
     pub inputs: Inputs,
+    /// Data planes that do not answer, and why.
+    pub unreachable: BTreeMap<DataPlaneName, String>,
 }
 
 /// The commits whose states a decision reads: head, what was admitted lately, and what stands on main beyond that.
@@ -106,6 +110,11 @@ impl Facts {
                 && e.build.as_ref() == Some(build)
         };
         self.journal.iter().any(told)
+    }
+
+    /// Why the data plane of an environment does not answer, if it does not.
+    pub(crate) fn unreachable(&self, file: &EnvironmentFile) -> Option<&str> {
+        file.remote().and_then(|plane| self.unreachable.get(plane)).map(String::as_str)
     }
 
     /// True if the journal holds an entry of this id.

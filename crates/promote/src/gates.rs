@@ -5,7 +5,7 @@ use crate::facts::{Facts, State};
 use crate::history::{History, changes};
 use model::config::{PromotionRule, Strategy};
 use model::records::{BuildPhase, Class, Gate, GateName, GateState};
-use model::{BuildId, Component, Environment, Pin};
+use model::{BuildId, Component, Environment, EnvironmentFile, Pin};
 
 /// Judges movements into one environment. The rule is that of the last admitted state, so that a commit cannot open
 /// its own gate; a new environment is judged by its first file.
@@ -39,6 +39,7 @@ impl<'a> Judge<'a> {
         let rule = self.history.last().map_or(&candidate.file.promotion, |s| &s.state.file.promotion);
         let mut gates = vec![self.suspend(), self.strategy(rule.strategy, class)];
         gates.extend(lacking);
+        gates.extend(self.data_plane(&candidate.file));
         for (_, _, after) in &changes {
             if let Some(pin) = after {
                 gates.push(self.built(pin));
@@ -52,13 +53,25 @@ impl<'a> Judge<'a> {
     /// The gates for a build of which there is no pin yet.
     pub fn build(&self, id: &BuildId, class: Class) -> Vec<Gate> {
         let rule = self.rule().cloned().unwrap_or_default();
-        vec![
+        let mut gates = vec![
             self.suspend(),
             self.strategy(rule.strategy, class),
             self.exists(id),
             self.healthy(&rule, id, None),
             self.quarantine(id, class),
-        ]
+        ];
+        let head = self.facts.state(&self.facts.head, self.environment).and_then(|reading| reading.as_ref().ok());
+        gates.extend(head.and_then(|head| self.data_plane(&head.file)));
+        gates
+    }
+
+    /// Whether the cluster answers that the environment runs on. Only of one that can be gone.
+    pub fn data_plane(&self, file: &EnvironmentFile) -> Option<Gate> {
+        let plane = file.remote()?;
+        Some(match self.facts.unreachable(file) {
+            Some(why) => gate(GateName::DataPlane, GateState::Waiting, why.to_owned()),
+            None => gate(GateName::DataPlane, GateState::Open, format!("data plane {plane} answers")),
+        })
     }
 
     pub fn suspend(&self) -> Gate {

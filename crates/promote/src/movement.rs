@@ -99,6 +99,7 @@ fn back(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     }
     let rule = &last.state.file.promotion;
     let mut gates = vec![judge.suspend(), judge.strategy(rule.strategy, Class::Rollback)];
+    gates.extend(judge.data_plane(&head.file));
     for pin in pins.iter().filter(|(c, p)| last.state.pins.get(*c) != Some(*p)).map(|(_, p)| p) {
         gates.push(judge.built(pin));
         gates.push(judge.healthy(rule, &pin.build, Some(pin)));

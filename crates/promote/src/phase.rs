@@ -36,6 +36,9 @@ pub(crate) fn outcome(judge: &Judge<'_>, promotion: &Promotion, step: usize) -> 
         status.message.clear();
     }
     let fates: Vec<Fate> = moved(judge, promotion, step).into_iter().map(|(c, b)| fate(judge, step, c, b)).collect();
+    // What stands may be admitted and yet not be applied, as long as nobody answers there.
+    let file = &judge.history.steps[step].state.file;
+    status.message = judge.facts.unreachable(file).map(str::to_owned).unwrap_or_default();
     let ended = if let Some(Fate::Failed(why)) = fates.iter().find(|f| matches!(f, Fate::Failed(_))) {
         Some((PromotionPhase::Failed, why.clone()))
     } else if fates.iter().all(|f| *f == Fate::Healthy) {

@@ -5,7 +5,7 @@ use model::config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
 use model::settings::{Chain, DEFAULT};
-use model::{CommitId, Component, Digest, Environment, Group};
+use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Digest, Environment, Group};
 use promote::{Reading, State};
 use render::settings::{ConfigGroup, SecretFile, read_groups, read_secrets};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,6 +31,8 @@ pub struct Config {
     pub chains: BTreeMap<Environment, Chain>,
     /// Problems with files of `config/` and `secrets/` that belong to none of them.
     stray: Vec<String>,
+    /// `dataplanes/<name>.yaml`, or what is wrong with it.
+    pub data_planes: BTreeMap<DataPlaneName, Result<DataPlaneFile, String>>,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
         problems.extend(self.stray.iter().cloned());
         let mut told = BTreeSet::new();
         problems.retain(|problem| told.insert(problem.clone()));
+        problems.extend(self.data_planes.values().filter_map(|read| read.as_ref().err().cloned()));
         problems
     }
 
@@ -116,7 +119,14 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         secrets: BTreeMap::new(),
         chains: BTreeMap::new(),
         stray: Vec::new(),
+        data_planes: data_planes(snapshot),
     };
+    for (environment, reading) in &mut config.environments {
+        let wanted = reading.as_ref().ok().and_then(|state| state.file.remote()).cloned();
+        if let Some(name) = wanted.filter(|name| !config.data_planes.contains_key(name)) {
+            *reading = Err(vec![unknown_data_plane(environment, &name, &config.data_planes)]);
+        }
+    }
     config.settings(snapshot);
     config
 }
@@ -229,6 +239,36 @@ fn sealed(secret: &SecretFile, chain: &Chain) -> Digest {
 
 fn texts(problems: Vec<yaml::Error>) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
+}
+
+fn data_planes(snapshot: &Snapshot) -> BTreeMap<DataPlaneName, Result<DataPlaneFile, String>> {
+    let mut found = BTreeMap::new();
+    for path in snapshot.files.keys() {
+        let Some(name) = path.strip_prefix("dataplanes/").and_then(|file| file.strip_suffix(".yaml")) else { continue };
+        let Ok(name) = name.parse::<DataPlaneName>() else { continue };
+        let read = match parse::<DataPlaneFile>(snapshot, path) {
+            _ if name.is_embedded() => {
+                Err(format!("{path}: embedded is the cluster of Trimtab itself: choose another name"))
+            }
+            Some(read) => read,
+            None => continue,
+        };
+        found.insert(name, read);
+    }
+    found
+}
+
+fn unknown_data_plane<T>(
+    environment: &Environment,
+    name: &DataPlaneName,
+    known: &BTreeMap<DataPlaneName, T>,
+) -> String {
+    let known: Vec<&str> =
+        [DataPlaneName::EMBEDDED].into_iter().chain(known.keys().map(DataPlaneName::as_str)).collect();
+    let there = known.join(", ");
+    format!(
+        "environments/{environment}.yaml: dataPlane: there is no dataplanes/{name}.yaml; there is: {there}. `trimtab dataplane add {name} --kubeconfig FILE` writes it"
+    )
 }
 
 /// Environments whose `promotion.from` leads nowhere, or in a circle.
@@ -430,5 +470,23 @@ mod tests {
             ("environments/dev/web.yaml", &pin),
         ]));
         assert_eq!(config.problems(), ["environments/dev/web.yaml: build: api-1 is no build of web"]);
+    }
+
+    #[test]
+    fn an_environment_names_a_data_plane_that_is_described() {
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev, qa, prod]\n"),
+            ("environments/dev.yaml", "dataPlane: embedded\n"),
+            ("environments/qa.yaml", "dataPlane: edge\n"),
+            ("environments/prod.yaml", "dataPlane: far\n"),
+            ("dataplanes/edge.yaml", "registry: hub:5000\n"),
+            ("dataplanes/bad.yaml", "kubeconfig: secret\n"),
+            ("dataplanes/embedded.yaml", "{}\n"),
+        ]));
+        let problems = config.problems();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[0].contains("there is no dataplanes/far.yaml") && problems[0].contains("trimtab dataplane add far"));
+        assert!(problems[1].starts_with("dataplanes/bad.yaml:1") && problems[1].contains("kubeconfig"), "{problems:?}");
+        assert!(problems[2].contains("choose another name"), "{problems:?}");
     }
 }

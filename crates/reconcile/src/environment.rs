@@ -1,14 +1,17 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
+use crate::config::Config;
+use crate::moving::Leftover;
+use crate::planes::{self, Plane, Stop};
 use crate::{Inner, inputs, project, projections, sealing, wake_of};
 use model::config::ComponentFile;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
 use model::journal::{Entry, EntryKind};
-use model::ports::{PortError, Scope};
+use model::ports::{Placement, PortError, Scope};
 use model::records::Kind;
 use model::routes::{Backend, Route};
 use model::views::ComponentStatus;
-use model::{BuildId, CommitId, Component, Digest, Environment, Pin, Project};
+use model::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Pin, Project};
 use promote::{Facts, Report, State};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Waits after a place did not answer, or a plan could not be carried out.
 const RETRY: Duration = Duration::from_secs(1);
+/// The wait doubles with every failure in a row, up to this.
+const RETRY_MAX: Duration = Duration::from_secs(8);
+/// What stands on a data plane that was left, and that does not answer, is looked for again.
+const LEFT: Duration = Duration::from_secs(30);
 /// An object on which a step ran and that has not changed in the observation since is not looked at again before this.
 const IN_FLIGHT: Duration = Duration::from_secs(3);
 /// Lines of a container's log that explain a failure.
@@ -36,16 +43,27 @@ pub struct Target {
     pub report: Report,
     /// Where the source of each pinned build lies.
     pub sources: BTreeMap<BuildId, Repository>,
+    /// Where it runs; `None`: on the embedded data plane.
+    pub plane: Option<Plane>,
+    /// Tells the project from others of its name.
+    pub claim: String,
 }
 
 impl Target {
     /// `None` while nothing is admitted.
-    pub fn of(facts: &Facts, name: &Environment, report: &Report) -> Option<Self> {
+    pub fn of(facts: &Facts, config: &Config, name: &Environment, report: &Report) -> Option<Self> {
         let commit = report.admitted.clone()?;
         let state = facts.state(&commit, name)?.as_ref().ok()?.clone();
         let source = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.repository.clone()));
         let sources = state.pins.values().filter_map(source).collect();
-        Some(Self { commit, state, report: report.clone(), sources })
+        let plane = state.file.remote().map(|plane| Plane {
+            name: plane.clone(),
+            file: match config.data_planes.get(plane) {
+                Some(read) => read.clone(),
+                None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
+            },
+        });
+        Some(Self { commit, state, report: report.clone(), sources, plane, claim: planes::claim(facts) })
     }
 }
 
@@ -58,6 +76,14 @@ pub struct Outcome {
     pub applied: Option<Digest>,
     /// Why the target cannot be applied.
     pub error: Option<String>,
+    /// The data plane, if the error is that nobody answers there.
+    pub unreachable: Option<DataPlaneName>,
+    /// Where it was applied last.
+    pub data_plane: Option<DataPlaneName>,
+    /// Where something of it may stand that belongs there no more.
+    pub left: BTreeSet<DataPlaneName>,
+    /// What else people want to know.
+    pub notes: Vec<String>,
     pub components: Vec<ComponentStatus>,
     /// What would be done now.
     pub plan: Option<Plan>,
@@ -67,7 +93,7 @@ pub struct Outcome {
 pub struct Handle {
     pub name: Environment,
     pub scope: Scope,
-    notify: Arc<Notify>,
+    pub(crate) notify: Arc<Notify>,
     target: watch::Sender<Option<Target>>,
     outcome: watch::Sender<Outcome>,
 }
@@ -95,6 +121,10 @@ impl Handle {
         }
     }
 
+    /// Something outside may have changed.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
     pub fn target(&self) -> Option<Target> {
         self.target.borrow().clone()
     }
@@ -105,12 +135,16 @@ impl Handle {
 
 /// Runs until `shutdown`.
 pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<Handle>, shutdown: CancellationToken) {
-    let applied = last_applied(&inner, &handle).await;
+    let (applied, on, left) = last_applied(&inner, &handle).await.unwrap_or_default();
     let mut work = Work {
         inner,
         project,
         handle: handle.clone(),
         applied,
+        on,
+        left,
+        arriving: false,
+        failures: 0,
         in_flight: BTreeMap::new(),
         behind: BTreeMap::new(),
         told: BTreeSet::new(),
@@ -119,10 +153,14 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
     };
     loop {
         let wait = match work.pass().await {
-            Ok(wait) => wait,
-            Err(error) => {
-                work.fail(error.to_string());
-                Some(RETRY)
+            Ok(wait) => {
+                work.failures = 0;
+                wait
+            }
+            Err(stop) => {
+                work.stopped(stop).await;
+                work.failures += 1;
+                Some((RETRY * (1 << (work.failures - 1).min(8))).min(RETRY_MAX))
             }
         };
         let woken = async {
@@ -137,19 +175,37 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
     }
 }
 
-/// What an earlier process applied: told apart from that, a difference in the cluster is drift.
-async fn last_applied(inner: &Inner, handle: &Handle) -> Option<Digest> {
+/// What an earlier process applied, where, and what it left elsewhere: a difference from that is drift.
+async fn last_applied(
+    inner: &Inner,
+    handle: &Handle,
+) -> Option<(Option<Digest>, Option<DataPlaneName>, BTreeSet<DataPlaneName>)> {
     let environments = inner.ports.records.list(Kind::Environment, &handle.scope.project).await.ok()?;
     let own = environments.iter().find(|e| e["metadata"]["name"] == handle.name.as_str())?;
-    own["status"]["applied"].as_str()?.parse().ok()
+    let status = &own["status"];
+    let applied: Option<Digest> = status["applied"].as_str().and_then(|digest| digest.parse().ok());
+    // Before there were others, everything was on the embedded one.
+    let on = status["dataPlane"].as_str().and_then(|name| name.parse().ok());
+    let on = on.or_else(|| applied.is_some().then(planes::embedded));
+    let left = status["dataPlanesLeft"].as_array().into_iter().flatten();
+    let left = left.filter_map(|name| name.as_str()?.parse().ok()).collect();
+    Some((applied, on, left))
 }
 
 /// The loop's own state: nothing but caches, and steps whose effect has not been observed.
-struct Work {
-    inner: Arc<Inner>,
-    project: Arc<project::Handle>,
-    handle: Arc<Handle>,
+pub struct Work {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) project: Arc<project::Handle>,
+    pub(crate) handle: Arc<Handle>,
     applied: Option<Digest>,
+    /// Where that was.
+    on: Option<DataPlaneName>,
+    /// Where something may stand that belongs there no more.
+    pub(crate) left: BTreeSet<DataPlaneName>,
+    /// It has moved, and was not healthy yet where it is now.
+    arriving: bool,
+    /// In a row.
+    failures: u32,
     /// Object → what it looked like when a step ran on it, and when that was.
     in_flight: BTreeMap<ObjectId, (Option<String>, Instant)>,
     /// Objects of which the server knows a newer state than the observation, and since when.
@@ -160,38 +216,41 @@ struct Work {
 }
 
 /// A component of the target with its manifests.
-struct Rendered {
-    pin: Pin,
+pub struct Rendered {
+    pub pin: Pin,
     file: ComponentFile,
-    manifests: Manifests,
+    pub manifests: Manifests,
     /// What is sealed behind the masks of its Secrets.
     behind: sealing::Behind,
 }
 
 impl Work {
     /// One look. Answers when to look again at the latest.
-    async fn pass(&mut self) -> Result<Option<Duration>, PortError> {
+    async fn pass(&mut self) -> Result<Option<Duration>, Stop> {
         let Some(target) = self.handle.target() else { return Ok(None) };
+        self.arrive(&target);
         let rendered = match self.render(&target).await? {
             Ok(rendered) => rendered,
             Err(problem) => {
-                self.fail(problem);
+                self.fail(problem, None).await;
                 return Ok(None);
             }
         };
-        let desired = desired(&self.handle, &rendered);
+        let placement = planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
+        let mut desired = planes::desired(&self.handle, &rendered, &target, &placement);
+        let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let all = Manifests { objects, notes: Vec::new() };
         let digest = all.digest();
-        let data_plane = self.inner.ports.data_plane.clone();
-        let mut observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
+        let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
+        let mut observation = observed.map_err(Stop::DataPlane)?;
         sealing::mask_observation(&*self.inner.ports.secrets, &mut observation)?;
         let drift = self.applied.as_ref() == Some(&digest);
-        let predicted = self.predict(&all.objects, &observation).await?;
+        let predicted = self.predict(&placement, &all.objects, &observation).await.map_err(Stop::DataPlane)?;
         let plan = match self.plan(&target, &desired, &predicted, &observation, drift) {
             Ok(plan) => plan,
             Err(refusal) => {
-                self.fail(refusal);
+                self.fail(refusal, None).await;
                 return Ok(None);
             }
         };
@@ -199,10 +258,10 @@ impl Work {
         let repair = !drift || target.state.file.sync.self_heal || due.steps.iter().all(is_left_over);
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
-            match self.execute(&target, &rendered, due, drift, &observation).await? {
+            match self.execute(&placement, &target, &rendered, &open, due, drift, &observation).await? {
                 None => self.applied = Some(digest.clone()),
                 Some(error) => {
-                    self.fail(error);
+                    self.fail(error, None).await;
                     return Ok(Some(RETRY));
                 }
             }
@@ -213,8 +272,28 @@ impl Work {
         } else if !self.in_flight.is_empty() || !self.behind.is_empty() {
             wait = Some(IN_FLIGHT);
         }
-        self.judge(&target, &rendered, &observation, plan).await?;
+        let leftovers = self.leftovers(&target).await;
+        let healthy = self.judge(&target, &rendered, &observation, &placement, plan, &leftovers).await?;
+        self.arriving &= !healthy;
+        if healthy && !target.report.suspended && self.clear(&target, leftovers).await? {
+            wait = wait.or(Some(LEFT));
+        }
         Ok(wait)
+    }
+
+    /// Notices that the environment has moved to another data plane.
+    fn arrive(&mut self, target: &Target) {
+        let name = target.plane_name();
+        if self.on.as_ref() != Some(&name) {
+            if let Some(before) = self.on.replace(name.clone()) {
+                self.left.insert(before);
+                self.arriving = true;
+            }
+            self.applied = None;
+            self.in_flight.clear();
+            self.behind.clear();
+        }
+        self.left.remove(&name);
     }
 
     async fn render(&mut self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
@@ -264,10 +343,11 @@ impl Work {
     /// What would stand. An object whose newest state the observation does not show yet is not judged until it does.
     async fn predict(
         &mut self,
+        placement: &Placement,
         manifests: &[Value],
         observation: &Observation,
     ) -> Result<Vec<Result<Value, String>>, PortError> {
-        let mut predicted = self.inner.ports.data_plane.predict(manifests).await?;
+        let mut predicted = placement.plane.predict(manifests).await?;
         for (manifest, predicted) in manifests.iter().zip(&mut predicted) {
             if let Ok(predicted) = predicted {
                 sealing::mask_predicted(&*self.inner.ports.secrets, manifest, predicted)?;
@@ -319,15 +399,17 @@ impl Work {
     /// Runs what is due. Answers with the first failure.
     async fn execute(
         &mut self,
+        placement: &Placement,
         target: &Target,
         rendered: &[Rendered],
+        open: &sealing::Open,
         due: Plan,
         drift: bool,
         observation: &Observation,
-    ) -> Result<Option<String>, PortError> {
+    ) -> Result<Option<String>, Stop> {
         let behind = rendered.iter().flat_map(|one| one.behind.clone()).collect();
-        let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind)?;
-        let receipt = self.inner.ports.data_plane.execute(&due, &opened).await?;
+        let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind, open)?;
+        let receipt = placement.plane.execute(&due, &opened).await.map_err(Stop::DataPlane)?;
         drop(opened);
         for result in receipt.results.iter().filter(|r| r.error.is_none()) {
             self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
@@ -360,8 +442,10 @@ impl Work {
         target: &Target,
         rendered: &[Rendered],
         observation: &Observation,
-        plan: Plan,
-    ) -> Result<(), PortError> {
+        placement: &Placement,
+        mut plan: Plan,
+        leftovers: &[Leftover],
+    ) -> Result<bool, PortError> {
         let settled = plan.is_empty();
         let mut components = Vec::new();
         for one in rendered {
@@ -373,15 +457,27 @@ impl Work {
                 true => health::component(&one.manifests.objects, observation),
                 false => Verdict { health: Health::Progressing, reason: "Applying".into(), message: String::new() },
             };
-            components.push(self.status(one, verdict, observation, !untouched).await);
+            let status = self.status(target, one, verdict, observation, placement, !untouched).await;
+            components.push(status);
         }
-        let routes =
-            rendered.iter().zip(&components).filter_map(|(one, status)| self.route(one, status, observation)).collect();
-        let reachable = self.inner.routes.set(&self.handle.scope, routes).await;
+        let healthy = settled && components.iter().all(|status| status.health == Health::Healthy);
+        // Requests go to where it was until it is healthy where it is.
+        let reachable = if self.arriving && !healthy {
+            true
+        } else {
+            let routed = rendered.iter().zip(&components).filter(|_| target.is_routed());
+            let routes = routed.filter_map(|(one, status)| self.route(one, status, observation)).collect();
+            self.inner.routes.set(&self.handle.scope, routes).await
+        };
+        plan.steps.extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
         let outcome = Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),
             error: None,
+            unreachable: None,
+            data_plane: self.on.clone(),
+            left: self.left.clone(),
+            notes: self.notes(target, leftovers),
             components,
             plan: Some(plan),
         };
@@ -392,24 +488,26 @@ impl Work {
         }
         self.show(target, rendered, &outcome).await?;
         self.publish(outcome);
-        Ok(())
+        Ok(healthy)
     }
 
     async fn status(
         &self,
+        target: &Target,
         one: &Rendered,
         verdict: Verdict,
         observation: &Observation,
+        placement: &Placement,
         drifted: bool,
     ) -> ComponentStatus {
         let component = one.pin.build.component.clone();
         let mut message = verdict.message;
         if verdict.health == Health::Degraded
-            && let Some(log) = self.last_words(&component, observation).await
+            && let Some(log) = self.last_words(&component, observation, placement).await
         {
             message = format!("{message}\n{log}");
         }
-        let public = render::public_endpoint(&one.file).is_some();
+        let public = target.is_routed() && render::public_endpoint(&one.file).is_some();
         let url = public.then(|| {
             let host = render::public_host(&component, &self.handle.name, &self.handle.scope.project);
             format!("http://{host}:{}/", self.inner.settings.gateway.port())
@@ -426,7 +524,12 @@ impl Work {
     }
 
     /// The end of the log of a container that failed.
-    async fn last_words(&self, component: &Component, observation: &Observation) -> Option<String> {
+    async fn last_words(
+        &self,
+        component: &Component,
+        observation: &Observation,
+        placement: &Placement,
+    ) -> Option<String> {
         let failing = observation.objects.values().find(|object| {
             let restarted =
                 object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0) > 0;
@@ -435,7 +538,7 @@ impl Work {
         })?;
         let (namespace, pod) = (failing["metadata"]["namespace"].as_str()?, failing["metadata"]["name"].as_str()?);
         let running = failing.pointer("/status/containerStatuses/0/state/running").is_some();
-        let log = self.inner.ports.data_plane.logs(namespace, pod, LOG_LINES, running).await.ok()?;
+        let log = placement.plane.logs(namespace, pod, LOG_LINES, running).await.ok()?;
         (!log.trim().is_empty())
             .then(|| log.trim_end().lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n"))
     }
@@ -494,48 +597,80 @@ impl Work {
         }
     }
 
+    /// A look ended early: why, and whether the data plane is to blame.
+    async fn stopped(&mut self, stop: Stop) {
+        let plane = self.handle.target().and_then(|target| target.plane).map(|plane| plane.name);
+        match (stop, plane) {
+            (Stop::DataPlane(error), Some(plane)) => {
+                self.fail(format!("DataPlane {plane} unreachable: {error}"), Some(plane)).await;
+            }
+            (Stop::DataPlane(error) | Stop::Other(error), _) => self.fail(error.to_string(), None).await,
+        }
+    }
+
     /// What went wrong, in the records and for everybody who asks; the last good state stays.
-    fn fail(&mut self, error: String) {
+    async fn fail(&mut self, error: String, unreachable: Option<DataPlaneName>) {
         tracing::warn!(environment = %self.handle.name, %error, "the environment is not what was admitted");
-        self.publish(Outcome { error: Some(error), ..self.handle.outcome() });
+        let outcome = Outcome {
+            error: Some(error),
+            unreachable,
+            data_plane: self.on.clone(),
+            left: self.left.clone(),
+            ..self.handle.outcome()
+        };
+        if let Some(target) = self.handle.target()
+            && let Err(error) = self.show_environment(&target, &outcome).await
+        {
+            tracing::warn!(environment = %self.handle.name, %error, "the environment cannot be shown");
+        }
+        self.publish(outcome);
     }
 
     fn publish(&self, outcome: Outcome) {
+        let mut answers = true;
         let changed = self.handle.outcome.send_if_modified(|current| {
             let changed = *current != outcome;
+            answers = current.unreachable == outcome.unreachable;
             *current = outcome;
             changed
         });
         if changed {
             self.project.tick();
         }
+        // Movements wait for it.
+        if !answers {
+            self.project.wake();
+        }
+    }
+
+    async fn show_environment(&mut self, target: &Target, outcome: &Outcome) -> Result<String, PortError> {
+        let (project, name) = (&self.handle.scope.project, self.handle.name.to_string());
+        let object = projections::environment(project, &self.handle.name, &target.state, &target.report, outcome);
+        self.put(Kind::Environment, &name, object).await?;
+        Ok(name)
+    }
+
+    async fn put(&mut self, kind: Kind, name: &str, object: Value) -> Result<(), PortError> {
+        if self.shown.get(name) != Some(&object) {
+            self.inner.ports.records.apply(kind, &object).await?;
+            self.shown.insert(name.to_owned(), object);
+        }
+        Ok(())
     }
 
     /// Shows the environment and its pins in the control API.
     async fn show(&mut self, target: &Target, rendered: &[Rendered], outcome: &Outcome) -> Result<(), PortError> {
-        let project = &self.handle.scope.project;
-        let mut objects = vec![(
-            Kind::Environment,
-            projections::environment(project, &self.handle.name, &target.state, &target.report, outcome),
-        )];
+        let mut shown = BTreeSet::from([self.show_environment(target, outcome).await?]);
         for (one, status) in rendered.iter().zip(&outcome.components) {
+            let project = &self.handle.scope.project;
             let object = projections::deployment(project, &self.handle.name, &one.pin, &target.commit, status);
-            objects.push((Kind::ComponentDeployment, object));
+            let name = projections::deployment_name(&self.handle.name, &one.pin.build.component);
+            self.put(Kind::ComponentDeployment, &name, object).await?;
+            shown.insert(name);
         }
-        let gone: Vec<String> = self
-            .shown
-            .keys()
-            .filter(|name| !objects.iter().any(|(_, o)| o["metadata"]["name"] == name.as_str()))
-            .cloned()
-            .collect();
-        for (kind, object) in objects {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            if self.shown.get(&name) != Some(&object) {
-                self.inner.ports.records.apply(kind, &object).await?;
-                self.shown.insert(name, object);
-            }
-        }
+        let gone: Vec<String> = self.shown.keys().filter(|name| !shown.contains(*name)).cloned().collect();
         for name in gone {
+            let project = &self.handle.scope.project;
             self.inner.ports.records.delete(Kind::ComponentDeployment, project, &name).await?;
             self.shown.remove(&name);
         }
@@ -546,16 +681,6 @@ impl Work {
 /// A ConfigMap or Secret that was there for Pods of before and goes now that they are gone: nobody changed anything.
 fn is_left_over(step: &model::flow::Step) -> bool {
     step.action == Action::Delete && matches!(step.object.kind.as_str(), "ConfigMap" | "Secret")
-}
-
-/// All objects of the environment, the namespace first.
-fn desired(handle: &Handle, rendered: &[Rendered]) -> Vec<(Option<Component>, Value)> {
-    let mut desired = vec![(None, render::namespace(&handle.scope.project, &handle.name))];
-    for one in rendered {
-        let component = Some(one.pin.build.component.clone());
-        desired.extend(one.manifests.objects.iter().map(|object| (component.clone(), object.clone())));
-    }
-    desired
 }
 
 /// What tells one state of an object from another.

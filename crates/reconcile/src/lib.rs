@@ -6,10 +6,13 @@
 
 mod builds;
 mod config;
+mod data_planes;
 mod edit;
 mod environment;
 mod inputs;
 mod kinds;
+mod moving;
+mod planes;
 mod progress;
 mod project;
 mod projections;
@@ -27,7 +30,7 @@ pub use requests::Refusal;
 
 use jiff::Timestamp;
 use model::Project;
-use model::ports::{Builder, DataPlane, Gateway, PortError, Records, Repositories, Secrets, Wake};
+use model::ports::{Builder, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Ports {
     pub repositories: Arc<dyn Repositories>,
     pub builder: Arc<dyn Builder>,
-    pub data_plane: Arc<dyn DataPlane>,
+    pub data_planes: Arc<dyn DataPlanes>,
     pub records: Arc<dyn Records>,
     pub gateway: Arc<dyn Gateway>,
     pub secrets: Arc<dyn Secrets>,

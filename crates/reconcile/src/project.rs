@@ -9,7 +9,7 @@ use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
-use model::{Build, BuildId, CommitId, Environment, Project};
+use model::{Build, BuildId, CommitId, DataPlaneName, Environment, Project};
 use promote::{Action, Decision, Facts};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -99,6 +99,17 @@ impl Handle {
     }
     pub fn environment(&self, name: &Environment) -> Option<Arc<environment::Handle>> {
         self.environments.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+    pub fn environments(&self) -> Vec<Arc<environment::Handle>> {
+        self.environments.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+    /// Data planes that do not answer, and why.
+    fn unreachable(&self) -> BTreeMap<DataPlaneName, String> {
+        let said = |environment: Arc<environment::Handle>| {
+            let outcome = environment.outcome();
+            Some((outcome.unreachable?, outcome.error?))
+        };
+        self.environments().into_iter().filter_map(said).collect()
     }
     pub fn reader(&self, inner: &Inner) -> &Reader {
         self.reader.get_or_init(|| Reader::new(inner.ports.repositories.clone()))
@@ -224,6 +235,7 @@ impl Work {
             promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
             journal,
             inputs: promote::Inputs::default(),
+            unreachable: self.handle.unreachable(),
         };
         facts.inputs = inputs(self.handle.reader(&self.inner), name, &facts).await?;
         Ok(Some((facts, config)))
@@ -348,7 +360,7 @@ impl Work {
                 ));
                 handle
             });
-            environment.aim(environment::Target::of(&view.facts, name, report));
+            environment.aim(environment::Target::of(&view.facts, &view.config, name, report));
         }
     }
 

@@ -92,7 +92,11 @@ pub fn environment(
         condition(
             "Ready",
             applied && worst == Health::Healthy,
-            if applied { word(worst) } else { "NotApplied" },
+            match (applied, &outcome.unreachable) {
+                (true, _) => word(worst),
+                (false, Some(_)) => "DataPlaneUnreachable",
+                (false, None) => "NotApplied",
+            },
             if applied { &message } else { &error }
         ),
         condition("Progressing", worst == Health::Progressing || worst == Health::Missing, word(worst), ""),
@@ -103,6 +107,8 @@ pub fn environment(
         "admitted": report.admitted,
         "held": report.held,
         "applied": outcome.applied,
+        "dataPlane": outcome.data_plane,
+        "dataPlanesLeft": outcome.left,
         "conditions": conditions,
     });
     let value = object(Kind::Environment, project, name.as_str(), &state.file, status);

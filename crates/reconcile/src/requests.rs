@@ -270,6 +270,13 @@ impl Reconciler {
             || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
         let running = until(&handle, FIRST_LOOK, seen).await;
         let running = running.ok_or_else(|| PortError::Transient(format!("{environment} cannot be read yet")))?;
+        let target = handle.environment(environment).and_then(|e| e.target()).filter(|target| !target.is_routed());
+        if let Some(plane) = target.and_then(|target| target.plane) {
+            let name = plane.name;
+            return Err(Refusal::NotFound(format!(
+                "{component} runs in {environment} on data plane {name}, whose Pods the gateway does not reach: an Ingress or Service there gives it its address. If they can be reached from here, say `reachable: true` in dataplanes/{name}.yaml"
+            )));
+        }
         running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)")))
     }
 
@@ -350,6 +357,8 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         suspended: report.suspended,
         admitted: report.admitted.clone(),
         held: report.held.clone(),
+        data_plane: file.remote().cloned(),
+        notes: outcome.notes.clone(),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
         components: components.collect(),
     }
@@ -366,7 +375,8 @@ fn sentences(
     let mut told = Vec::new();
     match running {
         Some(running) => {
-            told.push(format!("{} runs in {name}: {:?} ({})", running.build, running.health, running.reason))
+            let place = status.data_plane.as_ref().map(|plane| format!(" on data plane {plane}")).unwrap_or_default();
+            told.push(format!("{} runs in {name}{place}: {:?} ({})", running.build, running.health, running.reason))
         }
         None => told.push(format!("{component} does not run in {name}")),
     }
@@ -385,6 +395,7 @@ fn sentences(
     if let Some(error) = &status.error {
         told.push(error.clone());
     }
+    told.extend(status.notes.iter().cloned());
     if let Some(candidate) = candidate {
         let shut: Vec<&str> = gates.iter().filter(|g| g.state != GateState::Open).map(|g| g.message.as_str()).collect();
         match (shut.is_empty(), status.strategy) {

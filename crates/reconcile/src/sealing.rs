@@ -7,7 +7,7 @@ use model::config::ComponentFile;
 use model::flow::{Action, ObjectId, Observation, Plan};
 use model::names::workload_namespace;
 use model::ports::{PortError, Secrets};
-use model::settings::{Chain, Ciphertext, Opened, Sealed};
+use model::settings::{Chain, Ciphertext, Opened, Plain, Sealed};
 use render::settings::{SealedSecret, secret_name};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -84,12 +84,49 @@ fn secret_id(file: &ComponentFile, chain: &Chain, name: &str) -> ObjectId {
     ObjectId { group: String::new(), kind: "Secret".to_owned(), namespace, name: name.to_owned() }
 }
 
+/// Values that came in the open: object → key → value.
+pub type Open = BTreeMap<ObjectId, BTreeMap<String, Vec<u8>>>;
+
+/// Masks the values of Secrets that came in the open (the registry's credential, a component's own manifests), so that
+/// no plan holds them.
+pub fn mask_manifests<'a>(port: &dyn Secrets, objects: impl Iterator<Item = &'a mut Value>) -> Result<Open, PortError> {
+    let mut open = Open::new();
+    for object in objects.filter(|object| is_secret(object)) {
+        let mut values = BTreeMap::new();
+        for field in ["data", "stringData"] {
+            for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flatten() {
+                let text = value.as_str().unwrap_or_default();
+                let bytes = if field == "data" { STANDARD.decode(text).ok() } else { Some(text.as_bytes().to_vec()) };
+                // What does not decode is left for the server to refuse; what is a mask already has its value elsewhere.
+                if let Some(bytes) = bytes.filter(|bytes| !bytes.starts_with(b"sealed:")) {
+                    values.insert(key.clone(), bytes);
+                }
+            }
+        }
+        if values.is_empty() {
+            continue;
+        }
+        let id = ObjectId::of(object);
+        let Some(map) = object.as_object_mut() else { continue };
+        map.shift_remove("stringData");
+        let data = map.entry("data").or_insert_with(|| json!({}));
+        for (key, bytes) in &values {
+            data[key] = json!(port.digest(bytes)?.mask());
+        }
+        open.insert(id, values);
+    }
+    Ok(open)
+}
+
 /// Opens what the steps of a plan write.
-pub fn open(port: &dyn Secrets, plan: &Plan, behind: &Behind) -> Result<Opened, PortError> {
+pub fn open(port: &dyn Secrets, plan: &Plan, behind: &Behind, open: &Open) -> Result<Opened, PortError> {
     let mut opened = Opened::default();
     for step in plan.steps.iter().filter(|step| matches!(step.action, Action::Create | Action::Configure)) {
         for (key, sealed) in behind.get(&step.object).into_iter().flatten() {
             opened.insert(step.object.clone(), key.clone(), port.open(sealed)?);
+        }
+        for (key, value) in open.get(&step.object).into_iter().flatten() {
+            opened.insert(step.object.clone(), key.clone(), Plain::new(value.clone()));
         }
     }
     Ok(opened)
@@ -149,7 +186,6 @@ pub fn tell(plan: &mut Plan) {
 mod tests {
     use super::*;
     use model::ports::Result;
-    use model::settings::Plain;
 
     struct Keys;
     impl Secrets for Keys {

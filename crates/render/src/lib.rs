@@ -9,6 +9,7 @@ mod described;
 mod error;
 pub mod kustomize;
 mod own;
+mod place;
 mod plain;
 pub mod settings;
 mod workload;
@@ -16,6 +17,7 @@ mod workload;
 pub use described::{Described, described};
 pub use error::Error;
 pub use own::{Owner, own};
+pub use place::{PULL_SECRET, claimed_namespace, place, pull_secret};
 pub use plain::plain;
 pub use workload::{Input, namespace, public_endpoint, public_host, render};
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 const ANNOTATION_BUILD: &str = "trimtab.dev/build";
 /// Annotation of the Pod template: digest of everything else in it. An equal template rolls nothing; an unequal one can
 /// be told from the one before by this alone.
-const ANNOTATION_TEMPLATE: &str = "trimtab.dev/template";
+pub(crate) const ANNOTATION_TEMPLATE: &str = "trimtab.dev/template";
 /// Annotation of the Pod template: keyed digests of the secrets that the Pods are given.
 const ANNOTATION_SECRETS: &str = "trimtab.dev/secrets";
 /// So many old ReplicaSets stay for `kubectl rollout undo`; Trimtab itself goes back by a commit.
@@ -115,10 +115,9 @@ fn template(input: &Input<'_>, wiring: &Wiring) -> Value {
     if !wiring.volumes.is_empty() {
         spec["volumes"] = json!(wiring.volumes);
     }
-    let digest = Digest::of(spec.to_string().as_bytes());
     let mut annotations = json!({
         ANNOTATION_BUILD: input.pin.build,
-        ANNOTATION_TEMPLATE: digest.hex()[..16],
+        ANNOTATION_TEMPLATE: template_digest(&spec),
     });
     if !wiring.sealed.is_empty() {
         annotations[ANNOTATION_SECRETS] = json!(wiring.sealed);
@@ -144,6 +143,11 @@ fn setting(input: &Input<'_>, kind: &str, object: &Value) -> Value {
         complete[field] = value.clone();
     }
     complete
+}
+
+/// What [`ANNOTATION_TEMPLATE`] says of the Pods' spec.
+pub(crate) fn template_digest(spec: &Value) -> String {
+    Digest::of(spec.to_string().as_bytes()).hex()[..16].to_owned()
 }
 
 fn container(input: &Input<'_>, wiring: &Wiring) -> Value {

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, middleware};
+use model::flow::Repository;
+use model::people::{Person, Right, Target, allowed};
 use model::settings::DEFAULT;
 use model::views::{SecretRow, SettingRow};
 use model::{CommitId, Group, Project};

@@ -367,3 +367,34 @@ fn a_request_replaces_a_held_edit_of_its_component_and_waits_for_others() {
     world.settle();
     assert_eq!(world.runs(), "dev api-1,web-1 | staging api-1,web-1 | prod -");
 }
+
+#[test]
+fn what_moves_to_a_data_plane_that_is_gone_waits_with_the_reason() {
+    let mut world = World::new();
+    let mut tree = world.head().1.clone();
+    tree.get_mut(&env("staging")).unwrap().as_mut().unwrap().file.data_plane = Some("edge".parse().unwrap());
+    world.push("staging runs elsewhere", tree, vec!["environments/staging.yaml".into()]);
+    world.build("web", BUILT);
+    world.settle();
+    let why = "DataPlane edge unreachable: connection refused";
+    world.unreachable.insert("edge".parse().unwrap(), why.into());
+    let name = world.ask(Class::Promote, "staging", Some("web"), None);
+    world.settle();
+    assert_eq!(world.phase(&name), (PromotionPhase::Waiting, why));
+    assert_eq!(world.runs(), "dev web-1 | staging - | prod -", "others go on, nothing is committed there");
+    let (_, gates) = prospect(&world.facts(), &env("staging"), &component("web")).unwrap();
+    assert!(gates.iter().any(|g| g.name == GateName::DataPlane && g.state == GateState::Waiting), "{gates:?}");
+    world.unreachable.clear();
+    world.settle_with(|_| None);
+    assert_eq!((world.phase(&name), world.runs().as_str()), ((PromotionPhase::Admitted, ""), "dev web-1 | staging web-1 | prod -"));
+    // Gone in the middle of a movement: it waits too.
+    world.unreachable.insert("edge".parse().unwrap(), why.into());
+    world.settle_with(|_| None);
+    assert_eq!(world.phase(&name), (PromotionPhase::Admitted, why));
+    // And the way to another data plane is open.
+    let mut tree = world.head().1.clone();
+    tree.get_mut(&env("staging")).unwrap().as_mut().unwrap().file.data_plane = None;
+    world.push("staging comes back", tree, vec!["environments/staging.yaml".into()]);
+    world.settle();
+    assert_eq!(world.phase(&name).0, PromotionPhase::Succeeded);
+}

@@ -6,7 +6,7 @@ use model::config::{EnvironmentFile, PromotionRule, Strategy};
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Class, PromotionPhase, PromotionSpec, PromotionStatus};
-use model::{Build, BuildId, CommitId, Component, Digest, Environment, ImageRef, Pin, Project, Promotion};
+use model::{Build, BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Pin, Project, Promotion};
 use std::collections::BTreeMap;
 
 pub type Tree = BTreeMap<Environment, Reading>;
@@ -19,6 +19,7 @@ pub struct World {
     pub builds: Vec<Build>,
     pub promotions: Vec<Promotion>,
     pub journal: Vec<Entry>,
+    pub unreachable: BTreeMap<DataPlaneName, String>,
     pub environments: Vec<Environment>,
     pub ticks: i64,
     pub inputs: Inputs,
@@ -53,6 +54,7 @@ impl World {
             builds: Vec::new(),
             promotions: Vec::new(),
             journal: Vec::new(),
+            unreachable: BTreeMap::new(),
             environments: ["dev", "staging", "prod"].map(env).to_vec(),
             ticks: 0,
             inputs: Inputs::default(),
@@ -178,6 +180,7 @@ impl World {
             promotions: self.promotions.clone(),
             journal: self.journal.clone(),
             inputs: self.inputs.clone(),
+            unreachable: self.unreachable.clone(),
         }
     }
 

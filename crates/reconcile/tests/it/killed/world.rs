@@ -156,7 +156,7 @@ impl World {
         let ports = Ports {
             repositories: self.repositories.clone(),
             builder: self.builder.clone(),
-            data_plane: self.cluster.clone(),
+            data_planes: Arc::new(crate::fakes::OnlyOne(self.cluster.clone())),
             records: self.records.clone(),
             gateway: self.gateway.clone(),
             secrets: Arc::new(crate::fakes::Keys),
