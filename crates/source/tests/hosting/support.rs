@@ -80,7 +80,7 @@ impl GitAuth for Auth {
         };
         let person = person(user, role, &[]);
         let grants = if user == "stranger" { Vec::new() } else { person.grants };
-        (password == TOKEN).then(|| Person { grants, ..person })
+        (password == TOKEN).then_some(Person { grants, ..person })
     }
     fn key(&self, fingerprint: &str) -> Option<Person> {
         self.keys.lock().unwrap().get(fingerprint).cloned()

@@ -60,7 +60,7 @@ fn a_registered_key_pushes_and_its_owner_stands_in_the_history() {
     home.trimtab(&[
         "key",
         "remove",
-        &home.sh("", "ssh-keygen -l -f key-alice.pub | cut -d' ' -f2").ok().trim().to_owned(),
+        &home.sh("", "ssh-keygen -l -f key-alice.pub | cut -d' ' -f2").ok().trim(),
         "--user",
         "alice",
     ])
