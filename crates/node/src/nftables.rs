@@ -49,7 +49,6 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
     Prerouting = 0,
-    Forward = 2,
     Output = 3,
     Postrouting = 4,
 }

@@ -18,15 +18,16 @@ pub fn normalise(service: &mut Value, old: Option<&Value>) {
     let filled = |value: Option<&Value>| value.filter(|v| !v.is_null() && *v != "" && *v != &json!([])).cloned();
     let mut address = filled(spec.get("clusterIP"));
     let mut list = filled(spec.get("clusterIPs"));
-    let was = (filled(before.get("clusterIP")), filled(before.get("clusterIPs")));
-    if external(spec) && !external(before) {
+    let mut was = (filled(before.get("clusterIP")), filled(before.get("clusterIPs")));
+    if old.is_some() && external(spec) && !external(before) {
         // What the other type had goes; what is asked for stands, and is refused.
         for field in OF_ADDRESSES {
             if spec.get(field).is_some_and(|value| before.get(field) == Some(value)) {
                 spec.shift_remove(field);
             }
         }
-        return;
+        (address, list) = (filled(spec.get("clusterIP")), filled(spec.get("clusterIPs")));
+        was = (None, None);
     }
     if was.1.is_some() && list == was.1 && address != was.0 {
         list = None;

@@ -136,7 +136,8 @@ impl Admission for NoSecrets {
 #[tokio::test]
 async fn admission_has_a_say() {
     let directory = tempfile::tempdir().expect("a directory");
-    let config = Config { store: directory.path().join("store.redb"), admission: Some(Arc::new(NoSecrets)) };
+    let config =
+        Config { store: directory.path().join("store.redb"), admission: Some(Arc::new(NoSecrets)), services: None };
     let api = ApiServer::open(config).await.expect("it opens");
     let object = json!({"metadata": {"name": "s"}}).to_string();
     let path = "/api/v1/namespaces/default/secrets";

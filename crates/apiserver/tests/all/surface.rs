@@ -248,7 +248,7 @@ async fn jobs_select_their_own_pods() {
     for (spec, message) in [
         (
             json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}}),
-            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+            "spec.template.metadata.labels: Invalid value: \"null\": `selector` does not match template `labels`",
         ),
         (json!({"completions": -1}), "spec.completions: Invalid value: -1: must be greater than or equal to 0"),
         (

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prerouting, output   (destination)  service address and port ─▶ one ready endpoint
-//! forward, output      (filter)       any other packet to a service address ─▶ refused
+//! prerouting, output   (filter)       any other packet to a service address ─▶ refused
 //! postrouting          (source)       from a Pod to the world, or to a Pod through a Service ─▶ masquerade
 //! ```
 
@@ -11,6 +11,7 @@ use crate::nftables::{Base, Chain, Hook, Kind, Match, Protocol, Rule, Table, Ver
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 const DESTINATION: i32 = -100;
+const AFTER_DESTINATION: i32 = -90;
 const FILTER: i32 = 0;
 const SOURCE: i32 = 100;
 const ICMP_REDIRECT: u8 = 5;
@@ -58,7 +59,9 @@ pub(crate) fn table(name: String, networks: Networks, ports: &[Virtual]) -> Tabl
     let jump = |chain: &str| Rule { when: vec![to_services.clone()], then: Verdict::Jump(chain.into()) };
     chains.push(base("prerouting", Kind::Nat, Hook::Prerouting, DESTINATION, vec![jump(SERVICES)]));
     chains.push(base("output", Kind::Nat, Hook::Output, DESTINATION, vec![jump(SERVICES)]));
-    chains.push(base("forward-filter", Kind::Filter, Hook::Forward, FILTER, vec![jump(STRAYS)]));
+    // Before a route is looked for: a Pod would also be told of a shorter one, and that uses up what the kernel allows
+    // itself to tell it at all.
+    chains.push(base("prerouting-filter", Kind::Filter, Hook::Prerouting, AFTER_DESTINATION, vec![jump(STRAYS)]));
     // A Pod would believe this machine that the shorter way to a Service is the endpoint of one connection.
     let redirect = Rule {
         when: vec![
@@ -155,9 +158,10 @@ mod tests {
             when: vec![Match::Destination(NETWORKS.services.address, 20)],
             then: Verdict::Jump("strays".into()),
         };
-        for (name, hook) in [("forward-filter", Hook::Forward), ("output-filter", Hook::Output)] {
+        for (name, hook, priority) in [("prerouting-filter", Hook::Prerouting, -90), ("output-filter", Hook::Output, 0)]
+        {
             let chain = chain(&table, name);
-            assert_eq!(chain.base, Some(Base { kind: Kind::Filter, hook, priority: 0 }));
+            assert_eq!(chain.base, Some(Base { kind: Kind::Filter, hook, priority }));
             assert_eq!(chain.rules[0], jump);
         }
         assert_eq!(chain(&table, "strays").rules[0].then, Verdict::Reset);

@@ -260,7 +260,7 @@ pub(crate) mod tests {
             json!([{"name": "web", "port": 80, "targetPort": "http"}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
         let mut catalog = Catalog::default();
         catalog.take_service(Event::Apply(service("api", json!({"clusterIP": "10.30.16.7", "ports": ports}))));
-        assert_eq!(shown(&catalog), ["10.30.16.7:53 Udp -> ", "10.30.16.7:80 Tcp -> "]);
+        assert_eq!(shown(&catalog), ["10.30.16.7:80 Tcp -> ", "10.30.16.7:53 Udp -> "]);
         let slice_ports =
             json!([{"name": "web", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 5353, "protocol": "UDP"}]);
         let endpoints = json!([
@@ -270,14 +270,14 @@ pub(crate) mod tests {
         ]);
         catalog.take_slice(Event::Apply(slice("api-1", "api", slice_ports.clone(), endpoints)));
         let both = [
-            "10.30.16.7:53 Udp -> 10.20.1.2:5353 10.20.1.3:5353",
             "10.30.16.7:80 Tcp -> 10.20.1.2:8080 10.20.1.3:8080",
+            "10.30.16.7:53 Udp -> 10.20.1.2:5353 10.20.1.3:5353",
         ];
         assert_eq!(shown(&catalog), both);
         // Another slice of the same Service, with an endpoint that is in the first too.
         let more = json!([{"addresses": ["10.20.1.2"]}, {"addresses": ["10.20.1.5"]}]);
         catalog.take_slice(Event::Apply(slice("api-2", "api", json!([{"name": "web", "port": 8080}]), more)));
-        assert_eq!(shown(&catalog)[1], "10.30.16.7:80 Tcp -> 10.20.1.2:8080 10.20.1.3:8080 10.20.1.5:8080");
+        assert_eq!(shown(&catalog)[0], "10.30.16.7:80 Tcp -> 10.20.1.2:8080 10.20.1.3:8080 10.20.1.5:8080");
         catalog.take_slice(Event::Delete(slice("api-2", "api", json!([]), json!([]))));
         assert_eq!(shown(&catalog), both);
         for spec in [json!({"clusterIP": "None", "ports": ports}), json!({"type": "ExternalName", "externalName": "x"})]

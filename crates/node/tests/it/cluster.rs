@@ -41,12 +41,15 @@ impl Cluster {
     pub async fn start(mode: Mode, exe: PathBuf) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store.redb");
-        let api = ApiServer::open(apiserver::Config { store, admission: None, services: None }).await.unwrap();
+        let (data, instance) = (directory.path().join("node"), instance());
+        let services = node::service_network(&data, &instance, &mode).await.unwrap();
+        let services = services.map(|(address, prefix)| apiserver::Network { address, prefix });
+        let api = ApiServer::open(apiserver::Config { store, admission: None, services }).await.unwrap();
         let client = api.client(Identity::master("test"));
         let options = Options {
             node_name: NODE.into(),
-            data: directory.path().join("node"),
-            instance: instance(),
+            data,
+            instance,
             exe,
             images: oci::Store::open(directory.path().join("oci")).unwrap(),
             registry: "registry.test.internal".into(),
@@ -94,10 +97,10 @@ impl Cluster {
         self.pods().create(&PostParams::default(), &pod).await.unwrap()
     }
 
-    pub async fn create_object(&self, kind: &str, object: Value) {
+    pub async fn create_object(&self, kind: &str, object: Value) -> Value {
         let path = format!("/api/v1/namespaces/default/{kind}");
         let request = http::Request::post(path).body(serde_json::to_vec(&object).unwrap()).unwrap();
-        self.client.request::<Value>(request).await.unwrap();
+        self.client.request::<Value>(request).await.unwrap()
     }
 
     /// The Pod as soon as it is so; the failure shows it as it is.

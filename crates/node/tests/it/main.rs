@@ -3,4 +3,5 @@
 mod cluster;
 mod machine;
 mod real;
+mod services;
 mod simulated;
