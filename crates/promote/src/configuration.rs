@@ -53,6 +53,12 @@ pub fn standing(facts: &Facts) -> Vec<(Environment, CommitId)> {
     standing
 }
 
+/// What somebody went back from: decisions ask whether something newer is the same.
+pub fn retracted(facts: &Facts) -> BTreeSet<(BuildId, CommitId)> {
+    let histories = facts.environments.iter().map(|environment| History::of(facts, environment));
+    histories.flat_map(|h| h.undone.into_iter().map(|(_, pin)| (pin.build.clone(), pin.config.clone()))).collect()
+}
+
 impl Facts {
     /// True if a build gets the same in every environment.
     fn same_input(&self, build: &BuildId, a: &CommitId, b: &CommitId) -> bool {
@@ -128,7 +134,7 @@ fn barred(judge: &Judge<'_>, build: &BuildId, config: &CommitId) -> bool {
         let moved_alone = before.is_some_and(|before| before.build == after.build);
         after.build.component == build.component
             && (moved_alone || after.build == *build)
-            && judge.facts.same_input(build, &after.config, config)
+            && judge.facts.same_input(&after.build, &after.config, config)
     })
 }
 

@@ -16,7 +16,7 @@ mod movement;
 mod phase;
 mod text;
 
-pub use configuration::{Input, Inputs, newest_configuration, standing};
+pub use configuration::{Input, Inputs, newest_configuration, retracted, standing};
 pub use decide::{Action, Decision, Report, decide};
 pub use facts::{Facts, Reading, State, needs};
 pub use gates::prospect;

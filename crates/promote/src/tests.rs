@@ -1,3 +1,4 @@
+mod configuration;
 mod random;
 mod scenarios;
 mod world;

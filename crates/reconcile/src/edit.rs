@@ -46,6 +46,7 @@ impl Tree {
 
     fn set(&mut self, keys: &[&str], value: &str) {
         match keys {
+            [model::settings::DEFAULT] if matches!(self, Self::Text(_)) => *self = Self::Text(value.to_owned()),
             [] => *self = Self::Text(value.to_owned()),
             [key, rest @ ..] => {
                 let empty = || Self::Map(BTreeMap::new());
@@ -66,6 +67,11 @@ impl Tree {
         }
         map.remove(*key);
     }
+}
+
+/// True for a plain value, which is the default itself.
+fn is_default(node: &Node, keys: &[&str]) -> bool {
+    matches!(node.kind, Kind::Scalar(..)) && keys == [model::settings::DEFAULT]
 }
 
 fn key_text(node: &Node) -> &str {
@@ -93,6 +99,15 @@ pub fn set(path: &str, text: &str, keys: &[&str], value: &str) -> Result<String,
 /// As [`set`].
 pub fn remove(path: &str, text: &str, keys: &[&str]) -> Result<String, String> {
     let root = document(path, text)?;
+    let keys = match keys.split_last() {
+        Some((last, first)) => {
+            let inner =
+                first.iter().try_fold(root.as_ref(), |node, key| Some(node.and_then(|node| Some(entry(node, key)?.1))));
+            let plain = inner.flatten().is_some_and(|node| is_default(node, &[*last]));
+            if plain { first } else { keys }
+        }
+        None => keys,
+    };
     let before = Tree::of(root.as_ref());
     let mut expected = before.clone();
     expected.remove(keys);
@@ -136,6 +151,7 @@ fn inserted(text: &str, root: Option<&Node>, keys: &[&str], value: &str) -> Opti
     for (depth, key) in keys.iter().enumerate() {
         match entry(node, key) {
             Some((_, inner)) => node = inner,
+            None if is_default(node, &keys[depth..]) => break,
             None => return beside(text, node, &keys[depth..], value),
         }
     }
@@ -341,6 +357,7 @@ mod tests {
             ),
             ("{}\n", &["data", "A", "default"], "3", "{data: {A: {default: 3}}}\n"),
             ("A: {}\n", &["A", "prod"], "x==", "A: {prod: x==}\n"),
+            ("A: old # it\nB: c\n", &["A", "default"], "new", "A: new # it\nB: c\n"),
         ];
         for (text, keys, value, expected) in cases {
             assert_eq!(set("config/a.yaml", text, keys, value).as_deref(), Ok(expected), "{text:?}");
@@ -354,6 +371,7 @@ mod tests {
             ("A:\n  prod: x\nB: z\n", &["A", "prod"], "B: z\n"),
             ("A:\n  prod: |\n    x\n    y\nB: z\n", &["A"], "B: z\n"),
             ("B: z\n", &["A", "prod"], "B: z\n"),
+            ("A: x\nB: z\n", &["A", "default"], "B: z\n"),
         ];
         for (text, keys, expected) in cases {
             assert_eq!(remove("secrets/a.yaml", text, keys).as_deref(), Ok(expected), "{text:?}");

@@ -140,6 +140,9 @@ fn wanted(facts: &Facts, newest: Option<&CommitId>) -> BTreeSet<(BuildId, Commit
             wanted.extend(state.pins.values().map(|pin| (pin.build.clone(), pin.config.clone())));
         }
     }
+    let retracted = promote::retracted(facts);
+    builds.extend(retracted.iter().map(|(build, _)| build.clone()));
+    wanted.extend(retracted);
     for promotion in facts.promotions.iter().filter(|p| !p.status.phase.is_final()) {
         builds.extend(promotion.spec.build.clone());
         if let (Some(build), Some(config)) = (&promotion.spec.build, &promotion.spec.config) {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Commits of main that are read; older movements are in the journal.
-const LOG_MAX: usize = 1000;
+pub const LOG_MAX: usize = 1000;
 /// Decisions that one wake may take; each makes at most one commit, so more means that something goes in circles.
 const ROUNDS_MAX: usize = 1000;
 /// Waits after a place did not answer.

@@ -32,6 +32,8 @@ pub enum Refusal {
 
 /// A project that was just created is looked at within this.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// Digits of a commit's id that may stand for it.
+const COMMIT_DIGITS_MIN: usize = 4;
 /// Promotions of one environment and component that may wait for each other's names.
 const NAMES_MAX: usize = 10_000;
 
@@ -86,7 +88,9 @@ impl Reconciler {
         known_environment(&view, to)?;
         known_component(&view, component)?;
         let mut spec = self.spec(project, to, Class::Promote, Some(component.clone()), build, actor, reason);
-        spec.config = config.map(|start| config_commit(&view, start)).transpose()?;
+        if let Some(start) = config {
+            spec.config = Some(self.config_commit(project, start).await?);
+        }
         self.ask(&handle, &format!("{to}-{component}"), spec).await
     }
 
@@ -132,6 +136,27 @@ impl Reconciler {
             requested_by: actor.to_owned(),
             reason: reason.to_owned(),
             created: self.0.now(),
+        }
+    }
+
+    /// The commit on main of the config repository whose id begins so. Read anew: it may have been pushed just now.
+    async fn config_commit(&self, project: &Project, start: &str) -> Result<CommitId, Refusal> {
+        let (repository, repositories) = (Repository::config(project), &self.0.ports.repositories);
+        let head = repositories.head(&repository, model::MAIN).await?;
+        let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
+        let log = repositories.log(&repository, &head, None, crate::project::LOG_MAX).await?;
+        let mut found = log
+            .into_iter()
+            .map(|c| c.id)
+            .filter(|id| start.len() >= COMMIT_DIGITS_MIN && id.as_str().starts_with(start));
+        match (found.next(), found.next()) {
+            (Some(commit), None) => Ok(commit),
+            (Some(_), Some(_)) => {
+                Err(Refusal::NotFound(format!("more than one commit of {repository} begins with {start}")))
+            }
+            (None, _) => Err(Refusal::NotFound(format!(
+                "{start} is no commit on main of {repository} (give {COMMIT_DIGITS_MIN} digits at least)"
+            ))),
         }
     }
 
@@ -314,19 +339,6 @@ pub(crate) fn known_component(view: &View, name: &Component) -> Result<(), Refus
     }
     let known = if known.is_empty() { "none was built yet".to_owned() } else { known.join(", ") };
     Err(Refusal::NotFound(format!("there is no component {name}; there is: {known}")))
-}
-
-/// The commit on main of the config repository whose id begins so.
-fn config_commit(view: &View, start: &str) -> Result<CommitId, Refusal> {
-    let mut found =
-        view.facts.log.iter().map(|c| &c.id).filter(|id| start.len() >= 4 && id.as_str().starts_with(start));
-    match (found.next(), found.next()) {
-        (Some(commit), None) => Ok(commit.clone()),
-        (Some(_), Some(_)) => Err(Refusal::NotFound(format!("more than one commit begins with {start}"))),
-        (None, _) => Err(Refusal::NotFound(format!(
-            "{start} is no commit on main of the config repository (four digits at least)"
-        ))),
-    }
 }
 
 fn environment_status(handle: &Handle, view: &View, name: &Environment) -> EnvironmentStatus {

@@ -63,7 +63,7 @@ impl Reconciler {
             let before = text(snapshot, &path)?;
             let mut after = before.clone();
             for (key, value) in values {
-                after = edit::set(&path, &after, &["data", key, place], value)?;
+                after = edit::set(&path, &after, &["data", key, place], value).map_err(Refusal::Refused)?;
             }
             let keys: Vec<&str> = values.keys().map(String::as_str).collect();
             let message = format!("config {group}: {} for {place}\n", keys.join(", "));
@@ -123,7 +123,7 @@ impl Reconciler {
         })?;
         let (path, value) = (format!("secrets/{secret}.yaml"), sealed.to_string());
         self.change(project, actor, |snapshot| {
-            let after = edit::set(&path, &text(snapshot, &path)?, &[key, place], &value)?;
+            let after = edit::set(&path, &text(snapshot, &path)?, &[key, place], &value).map_err(Refusal::Refused)?;
             let message = format!("secret {secret}: {key} for {place}\n\n{TRAILER_SECRET}: {secret}/{key}/{place}\n");
             Ok(Some((BTreeMap::from([(path.clone(), Some(after))]), message)))
         })
@@ -140,30 +140,30 @@ impl Reconciler {
         actor: &str,
     ) -> Result<Option<CommitId>, Refusal> {
         let (_, view) = self.look(project).await?;
-        let present = view.config.secrets.get(secret).ok_or_else(|| {
-            let known: Vec<&str> = view.config.secrets.keys().map(Group::as_str).collect();
-            Refusal::NotFound(format!("there is no secret {secret}; there is: {}", known.join(", ")))
-        })?;
-        if let (Ok(file), Some(key)) = (present, key)
-            && file.keys.get(key).is_none_or(|values| place.is_some_and(|place| !values.contains_key(place)))
-        {
-            let known: Vec<&str> = file.keys.keys().map(String::as_str).collect();
-            return Err(Refusal::NotFound(format!(
-                "secret {secret} has no such value; its keys are: {}",
-                known.join(", ")
-            )));
-        }
         let path = format!("secrets/{secret}.yaml");
         let used = users(&view, secret);
         self.change(project, actor, |snapshot| {
+            let config = parse_config(snapshot);
+            let file = config.secrets.get(secret).ok_or_else(|| {
+                let known: Vec<&str> = config.secrets.keys().map(Group::as_str).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Refusal::NotFound(format!("there is no secret {secret}; there is: {known}"))
+            })?;
+            if let (Ok(file), Some(key)) = (file, key)
+                && file.keys.get(key).is_none_or(|values| place.is_some_and(|place| !values.contains_key(place)))
+            {
+                let known: Vec<&str> = file.keys.keys().map(String::as_str).collect();
+                let known = known.join(", ");
+                return Err(Refusal::NotFound(format!("secret {secret} has no such value; its keys are: {known}")));
+            }
             let keys: Vec<&str> = key.into_iter().chain(place).collect();
             let after = match keys.is_empty() {
                 true => String::new(),
-                false => edit::remove(&path, &text(snapshot, &path)?, &keys)?,
+                false => edit::remove(&path, &text(snapshot, &path)?, &keys).map_err(Refusal::Refused)?,
             };
             let empty = after.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
             let content = (!empty).then_some(after);
-            still_there(snapshot, &path, content.as_deref(), secret, key, &used)?;
+            still_there(snapshot, &path, content.as_deref(), secret, key, &used).map_err(Refusal::Refused)?;
             let what = if keys.is_empty() { "removed".to_owned() } else { format!("{} removed", keys.join(" for ")) };
             Ok(Some((BTreeMap::from([(path.clone(), content)]), format!("secret {secret}: {what}\n"))))
         })
@@ -184,11 +184,11 @@ impl Reconciler {
                     let mut content = text(snapshot, &path)?;
                     for (key, values) in &secret.keys {
                         for (place, value) in values {
-                            let plain = port
-                                .open(&value.sealed)
-                                .map_err(|why| value.problem(key, place, why.to_string()).to_string())?;
-                            let sealed = port.seal(&plain).map_err(|why| why.to_string())?;
-                            content = edit::set(&path, &content, &[key, place], &sealed.to_string())?;
+                            let plain = port.open(&value.sealed).map_err(|why| {
+                                Refusal::Refused(value.problem(key, place, why.to_string()).to_string())
+                            })?;
+                            let sealed = port.seal(&plain)?.to_string();
+                            content = edit::set(&path, &content, &[key, place], &sealed).map_err(Refusal::Refused)?;
                         }
                     }
                     files.insert(path, Some(content));
@@ -205,7 +205,7 @@ impl Reconciler {
         &self,
         project: &Project,
         actor: &str,
-        decide: impl Fn(&Snapshot) -> Result<Edit, String>,
+        decide: impl Fn(&Snapshot) -> Result<Edit, Refusal>,
     ) -> Result<Option<CommitId>, Refusal> {
         let (handle, _) = self.look(project).await?;
         let repository = Repository::config(project);
@@ -215,7 +215,7 @@ impl Reconciler {
             let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
             let revision = Revision { repository: repository.clone(), commit: head.clone() };
             let snapshot = repositories.snapshot(&revision, ".").await?;
-            let Some((files, message)) = decide(&snapshot).map_err(Refusal::Refused)? else { return Ok(None) };
+            let Some((files, message)) = decide(&snapshot)? else { return Ok(None) };
             sound(&snapshot, &files)?;
             let files = files.into_iter().map(|(path, content)| (path, content.map(String::into_bytes))).collect();
             let write = Write { expect: Some(head), files, author: actor.to_owned(), message, at: self.0.now() };
@@ -258,10 +258,10 @@ fn users(view: &View, secret: &Group) -> BTreeSet<(Component, Environment)> {
     users
 }
 
-fn text(snapshot: &Snapshot, path: &str) -> Result<String, String> {
+fn text(snapshot: &Snapshot, path: &str) -> Result<String, Refusal> {
     match snapshot.text(path) {
         Some(Ok(text)) => Ok(text.to_owned()),
-        Some(Err(_)) => Err(format!("{path}: it is not UTF-8")),
+        Some(Err(_)) => Err(Refusal::Refused(format!("{path}: it is not UTF-8"))),
         None => Ok(String::new()),
     }
 }

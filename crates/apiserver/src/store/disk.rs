@@ -63,10 +63,18 @@ pub(super) struct Disk {
     database: Database,
 }
 
+/// Makes the file, if need be, and for its owner only: Secrets stand in it as they are.
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
 impl Disk {
     /// Opens or creates the file; everything in it.
     pub fn open(path: &Path) -> Result<(Self, State), StoreError> {
         let fail = |error: redb::Error| StoreError::Open { path: path.to_owned(), source: Box::new(error) };
+        private(path).map_err(|error| fail(redb::Error::Io(error)))?;
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
             other => fail(other.into()),

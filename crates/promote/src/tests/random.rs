@@ -43,6 +43,7 @@ enum Event {
     Revert {
         environment: usize,
     },
+    Configure,
     /// So many actions of the next decision are done, then the process dies.
     Crash {
         after: usize,
@@ -66,6 +67,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (environment(), part()).prop_map(|(environment, component)| Event::Unpin { environment, component }),
         1 => (environment(), any::<bool>()).prop_map(|(environment, on)| Event::Suspend { environment, on }),
         1 => environment().prop_map(|environment| Event::Revert { environment }),
+        2 => Just(Event::Configure),
         6 => (0..4_usize).prop_map(|after| Event::Crash { after }),
         6 => prop::bool::weighted(0.8).prop_map(|healthy| Event::Settle { healthy }),
     ]
@@ -99,6 +101,7 @@ fn happen(world: &mut World, event: &Event) {
         }
         Event::Revert { environment } if world.commits.len() > 1 => world.revert(ENVIRONMENTS[environment]),
         Event::Revert { .. } => {}
+        Event::Configure => drop(world.touch("config/common.yaml")),
         Event::Crash { after } => {
             world.ticks += 1;
             let decision = world.decide();

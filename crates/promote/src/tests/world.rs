@@ -82,7 +82,9 @@ impl World {
             at: self.now(),
             subject: subject.into(),
             trailers,
-            paths: changed.map(|(e, _)| format!("environments/{e}/any.yaml")).collect(),
+            paths: std::iter::once("README.md".to_owned())
+                .chain(changed.map(|(e, _)| format!("environments/{e}/any.yaml")))
+                .collect(),
         };
         self.commits.push((commit, tree));
         id
@@ -94,6 +96,14 @@ impl World {
         let mut tree = self.head().1.clone();
         change(tree.get_mut(&env(environment)).unwrap().as_mut().expect("it is readable"));
         self.push("by hand", tree, Vec::new())
+    }
+
+    /// A commit that changes nothing about environments.
+    pub fn touch(&mut self, path: &str) -> CommitId {
+        self.ticks += 1;
+        let id = self.push("configuration", self.head().1.clone(), Vec::new());
+        self.commits.last_mut().expect("it was pushed").0.paths = vec![path.to_owned()];
+        id
     }
 
     pub fn break_file(&mut self, environment: &str, problem: &str) {

@@ -118,21 +118,14 @@ async fn configuration_moves_by_promotion_skips_ahead_when_asked_and_comes_back_
     shop.promote("prod").await;
     shop.edit("hot", &[("config/common.yaml", Some("data: {LEVEL: trace, HOT: 1}\n"))]);
     let hot = shop.world.commits(&shop.config(), "config/common.yaml")[0].id.clone();
-    let asked = shop.reconciler.promote(
-        &shop.project(),
-        &shop.web(),
-        Some(name("web-1")),
-        Some(&hot.as_str()[..8]),
-        &name("staging"),
-        "ada",
-        "",
-    );
-    let ended = shop.ended(&asked.await.unwrap()).await;
+    let (project, web, staging) = (shop.project(), shop.web(), name("staging"));
+    let ask =
+        async |build, config| shop.reconciler.promote(&project, &web, build, Some(config), &staging, "ada", "").await;
+    let ended = shop.ended(&ask(Some(name("web-1")), &hot.as_str()[..8]).await.unwrap()).await;
     assert_eq!(ended.status.phase, PromotionPhase::Succeeded, "{ended:#?}");
     assert_eq!((shop.config_of("staging"), shop.level("staging").as_deref()), (hot.to_string(), Some("trace")));
-    let unknown =
-        shop.reconciler.promote(&shop.project(), &shop.web(), None, Some("abcdef12"), &name("staging"), "ada", "");
-    assert!(matches!(unknown.await, Err(Refusal::NotFound(why)) if why.contains("abcdef12")));
+    let unknown = ask(None, "abcdef12").await;
+    assert!(matches!(unknown, Err(Refusal::NotFound(why)) if why.contains("abcdef12")));
     // What nobody needs any more is gone.
     shop.eventually("old ConfigMaps are gone", async || shop.world.objects("ConfigMap", "shop-dev").len() == 1).await;
     assert_eq!(shop.told(EntryKind::Repaired, "dev"), 0, "that is no repair");
@@ -324,6 +317,7 @@ async fn config_set_is_one_commit_by_its_author_and_never_breaks_a_file() {
             ),
         ],
     );
+    shop.eventually("it was looked at", async || shop.reconciler.status(&shop.project()).await.is_ok()).await;
     let set = async |place: &str, key: &str, value: &str| {
         let values = BTreeMap::from([(key.to_owned(), value.to_owned())]);
         shop.reconciler.set_config(&shop.project(), &name("common"), place, &values, "bob").await

@@ -5,3 +5,4 @@ mod containers;
 mod crashes;
 mod harness;
 mod people;
+mod settings;
