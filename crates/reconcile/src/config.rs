@@ -100,7 +100,9 @@ fn data_planes(snapshot: &Snapshot) -> BTreeMap<DataPlaneName, Result<DataPlaneF
         let Some(name) = path.strip_prefix("dataplanes/").and_then(|file| file.strip_suffix(".yaml")) else { continue };
         let Ok(name) = name.parse::<DataPlaneName>() else { continue };
         let read = match parse::<DataPlaneFile>(snapshot, path) {
-            _ if name.is_embedded() => Err(format!("{path}: embedded is the cluster of Trimtab itself: choose another name")),
+            _ if name.is_embedded() => {
+                Err(format!("{path}: embedded is the cluster of Trimtab itself: choose another name"))
+            }
             Some(read) => read,
             None => continue,
         };
@@ -109,8 +111,13 @@ fn data_planes(snapshot: &Snapshot) -> BTreeMap<DataPlaneName, Result<DataPlaneF
     found
 }
 
-fn unknown_data_plane<T>(environment: &Environment, name: &DataPlaneName, known: &BTreeMap<DataPlaneName, T>) -> String {
-    let known: Vec<&str> = [DataPlaneName::EMBEDDED].into_iter().chain(known.keys().map(DataPlaneName::as_str)).collect();
+fn unknown_data_plane<T>(
+    environment: &Environment,
+    name: &DataPlaneName,
+    known: &BTreeMap<DataPlaneName, T>,
+) -> String {
+    let known: Vec<&str> =
+        [DataPlaneName::EMBEDDED].into_iter().chain(known.keys().map(DataPlaneName::as_str)).collect();
     let there = known.join(", ");
     format!(
         "environments/{environment}.yaml: dataPlane: there is no dataplanes/{name}.yaml; there is: {there}. `trimtab dataplane add {name} --kubeconfig FILE` writes it"
@@ -283,7 +290,10 @@ mod tests {
         ]));
         let problems = config.problems();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].contains("there is no dataplanes/far.yaml") && problems[0].contains("trimtab dataplane add far"));
+        assert!(
+            problems[0].contains("there is no dataplanes/far.yaml")
+                && problems[0].contains("trimtab dataplane add far")
+        );
         assert!(problems[1].starts_with("dataplanes/bad.yaml:1") && problems[1].contains("kubeconfig"), "{problems:?}");
         assert!(problems[2].contains("choose another name"), "{problems:?}");
     }

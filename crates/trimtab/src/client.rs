@@ -52,6 +52,11 @@ impl Api {
         self.json(self.http.post(format!("{}{path}", self.base)).json(body)).await
     }
 
+    /// DELETE; answers with a JSON value.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(self.http.delete(format!("{}{path}", self.base))).await
+    }
+
     /// POST of a file as it is read.
     pub async fn upload(&self, path: &str, file: tokio::fs::File) -> anyhow::Result<Value> {
         let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));

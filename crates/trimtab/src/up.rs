@@ -3,6 +3,7 @@
 mod admission;
 mod delivery;
 mod people;
+mod planes;
 mod tls;
 
 use crate::instance::{Instance, Layout, Lock, PORT};
@@ -37,7 +38,7 @@ pub struct Control {
 
 impl Control {
     /// Takes the data directory, opens everything in it, and begins to work.
-    pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool) -> Result<Self> {
+    pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool, exec: Vec<String>) -> Result<Self> {
         let started = Instant::now();
         let lock = Lock::take(&layout)?;
         let instance = Instance::load_or_create(&layout, listen)?;
@@ -45,7 +46,8 @@ impl Control {
         let shutdown = CancellationToken::new();
         let down = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let tokens = Arc::new(Tokens::load(&layout)?);
+        let credentials = planes::Credentials::new(layout.data_planes(), exec);
+        let tokens = Arc::new(Tokens::load(&layout, credentials.clone())?);
 
         let control = bind(instance.control).await?;
         let kubernetes = bind(instance.kubernetes).await?;
@@ -125,11 +127,12 @@ impl Control {
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
 
         // Delivery.
+        let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials, instance.control));
         let reconciler = Reconciler::new(
             Ports {
                 repositories: Arc::new(source.clone()),
                 builder: Arc::new(builder),
-                data_plane: Arc::new(cluster.clone()),
+                data_planes: planes.clone(),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
                 clock: Arc::new(jiff::Timestamp::now),
@@ -148,6 +151,7 @@ impl Control {
             reconciler,
             source: source.clone(),
             client: api.client(system(TRIMTAB)),
+            planes,
             images: images.clone(),
             node,
             gateway,

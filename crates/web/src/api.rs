@@ -1,17 +1,19 @@
 //! Routes of `/api/v1`.
 
-use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
+use crate::service::{
+    AddDataPlane, DataPlaneAdded, Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback,
+};
 use crate::sessions::Sessions;
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use futures::{StreamExt, TryStreamExt};
 use model::journal::Entry;
-use model::views::{Explanation, ProjectStatus};
+use model::views::{DataPlaneStatus, Explanation, ProjectStatus};
 use model::{Component, Environment, Plan, Project};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +39,8 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/promotions", post(promote))
         .route("/api/v1/projects/{project}/promotions/{name}", get(promotion))
         .route("/api/v1/projects/{project}/rollbacks", post(rollback))
+        .route("/api/v1/projects/{project}/dataplanes", get(data_planes).post(add_data_plane))
+        .route("/api/v1/projects/{project}/dataplanes/{name}", delete(remove_data_plane))
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
@@ -167,6 +171,28 @@ async fn promotion(State(app): App, Path((project, promotion)): Path<(String, St
     let updates = app.promotion(&name(&project)?, &promotion).await?;
     let lines = updates.map(|promotion| Ok::<_, std::io::Error>(format!("{}\n", json!(promotion))));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+async fn data_planes(State(app): App, Path(project): Path<String>) -> Result<Json<Vec<DataPlaneStatus>>> {
+    Ok(Json(app.data_planes(&name(&project)?).await?))
+}
+
+async fn add_data_plane(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Input(request): Input<AddDataPlane>,
+) -> Result<Json<DataPlaneAdded>> {
+    Ok(Json(app.add_data_plane(&name(&project)?, request, &actor.0).await?))
+}
+
+async fn remove_data_plane(
+    State(app): App,
+    Path((project, plane)): Path<(String, String)>,
+    Extension(actor): Extension<Actor>,
+) -> Result<Json<Value>> {
+    let commit = app.remove_data_plane(&name(&project)?, &name(&plane)?, &actor.0).await?;
+    Ok(Json(json!({ "commit": commit })))
 }
 
 async fn import_image(State(app): App, request: Request) -> Result<Json<Value>> {

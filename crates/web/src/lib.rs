@@ -10,7 +10,8 @@ mod sessions;
 mod ui;
 
 pub use service::{
-    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
+    AddDataPlane, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result,
+    Rollback, Text, Updates,
 };
 pub use sessions::Sessions;
 

@@ -9,7 +9,7 @@ use model::journal::Entry;
 use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
-use model::{BuildId, CommitId, ImageRef, Project, RouteTable};
+use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -2,4 +2,5 @@
 
 mod fakes;
 mod killed;
+mod planes;
 mod rules;

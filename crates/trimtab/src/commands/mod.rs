@@ -1,6 +1,7 @@
 //! The command line: one file per command; the doc comment is the help.
 
 mod credential;
+mod dataplane;
 mod diff;
 mod down;
 mod explain;
@@ -69,6 +70,8 @@ enum Command {
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
+    #[command(name = "dataplane")]
+    DataPlane(dataplane::DataPlaneArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
 }
@@ -112,6 +115,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Render(args) => render::run(common, args),
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
+        Command::DataPlane(args) => dataplane::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
     }
 }

@@ -1,6 +1,7 @@
 //! Who may talk to this instance. One token today, the administrator's; every listener asks here.
 
 use crate::instance::{Layout, admin_token};
+use crate::up::planes::Credentials;
 use anyhow::Result;
 use async_trait::async_trait;
 use model::flow::Repository;
@@ -9,6 +10,8 @@ use oci::registry::{Access, Basic, Decision, RegistryAuth};
 /// Tokens and whose they are.
 pub struct Tokens {
     admin: String,
+    /// What other clusters pull with.
+    planes: Credentials,
 }
 
 /// The person behind the administrator's token.
@@ -16,8 +19,8 @@ pub const ADMIN: &str = "admin";
 
 impl Tokens {
     /// Reads, or makes, what the data directory holds.
-    pub fn load(layout: &Layout) -> Result<Self> {
-        Ok(Self { admin: admin_token(layout)? })
+    pub fn load(layout: &Layout, planes: Credentials) -> Result<Self> {
+        Ok(Self { admin: admin_token(layout)?, planes })
     }
 
     fn person(&self, token: &str) -> Option<&'static str> {
@@ -26,7 +29,7 @@ impl Tokens {
 }
 
 /// Takes equally long wherever the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
@@ -56,10 +59,16 @@ impl source::GitAuth for Tokens {
 
 #[async_trait]
 impl RegistryAuth for Tokens {
-    async fn decide(&self, credentials: Option<&Basic>, _repository: Option<&str>, _access: Access) -> Decision {
-        match credentials.and_then(|basic| self.person(&basic.password)) {
-            Some(_) => Decision::Allow,
-            None => Decision::Unauthorized,
+    async fn decide(&self, credentials: Option<&Basic>, repository: Option<&str>, access: Access) -> Decision {
+        let Some(token) = credentials.map(|basic| basic.password.as_str()) else { return Decision::Unauthorized };
+        if self.person(token).is_some() {
+            return Decision::Allow;
+        }
+        let Some(project) = self.planes.project_of(token) else { return Decision::Unauthorized };
+        let its = |name: &str| name.split_once('/').is_some_and(|(first, _)| first == project.as_str());
+        match access == Access::Pull && repository.is_none_or(its) {
+            true => Decision::Allow,
+            false => Decision::Denied,
         }
     }
 }

@@ -158,6 +158,7 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Suspend => "Not suspended",
         GateName::Strategy => "Strategy",
         GateName::Quarantine => "Not rolled back",
+        GateName::DataPlane => "Data plane answers",
     }
 }
 
