@@ -23,7 +23,8 @@ impl Cluster {
     /// # Errors
     /// A credential that no connection can be made with.
     pub async fn connect(credential: &Credential) -> Result<Self> {
-        let unusable = |error: &dyn std::fmt::Display| PortError::Terminal(format!("the kubeconfig is unusable: {error}"));
+        let unusable =
+            |error: &dyn std::fmt::Display| PortError::Terminal(format!("the kubeconfig is unusable: {error}"));
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(credential.config(), &options).await;
         let mut config = config.map_err(|error| unusable(&error))?;

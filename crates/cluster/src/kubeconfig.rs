@@ -124,7 +124,9 @@ fn check_user(name: &str, user: &AuthInfo, exec: &[String]) -> Result<(), Unusab
 }
 
 fn elsewhere(field: &str) -> Unusable {
-    Unusable(format!("names a file ({field}): it must be complete, as `kubectl config view --flatten --minify` prints it"))
+    Unusable(format!(
+        "names a file ({field}): it must be complete, as `kubectl config view --flatten --minify` prints it"
+    ))
 }
 
 /// The end of a certificate's validity. `None` if it is no certificate.
@@ -228,7 +230,8 @@ mod tests {
             let mut certificate = rcgen::CertificateParams::default();
             certificate.not_after = rcgen::date_time_ymd(year, 2, 3);
             let pem = BASE64_STANDARD.encode(certificate.self_signed(&key).unwrap().pem());
-            let text = kubeconfig("server: 'https://a:1'", &format!("client-certificate-data: {pem}, client-key-data: eA=="));
+            let text =
+                kubeconfig("server: 'https://a:1'", &format!("client-certificate-data: {pem}, client-key-data: eA=="));
             let expires = Credential::parse(&text, None, &[]).unwrap().expires();
             assert_eq!(expires.map(|t| t.to_string()).as_deref(), Some(expected));
         }

@@ -25,7 +25,8 @@ fn of_tls(error: &Tls) -> String {
     match error {
         Tls::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
             let seconds = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
-            let when = Timestamp::from_second(seconds).map_or_else(|_| "some time ago".to_owned(), |t| format!("on {t}"));
+            let when =
+                Timestamp::from_second(seconds).map_or_else(|_| "some time ago".to_owned(), |t| format!("on {t}"));
             format!("the certificate of its API server expired {when}")
         }
         Tls::InvalidCertificate(CertificateError::Expired) => "the certificate of its API server has expired".into(),

@@ -140,13 +140,7 @@ fn always_watched() -> Vec<ApiResource> {
 }
 
 /// Runs until aborted.
-async fn follow(
-    client: Client,
-    api: ApiResource,
-    view: Arc<View>,
-    lost: Arc<Lost>,
-    progress: watch::Sender<Progress>,
-) {
+async fn follow(client: Client, api: ApiResource, view: Arc<View>, lost: Arc<Lost>, progress: watch::Sender<Progress>) {
     let is_namespace = api.group.is_empty() && api.kind == "Namespace";
     let config = watcher::Config::default();
     let config = if is_namespace { config } else { config.labels(LABEL_PROJECT) };

@@ -27,7 +27,8 @@ pub(crate) fn drift(live: &Value, changes: &[Change], secret: bool) -> String {
         .collect();
     names.dedup();
     let by = if names.is_empty() { String::new() } else { format!(" by {}", names.join(", ")) };
-    let mut fields: Vec<String> = changes.iter().take(NAMED_MAX).map(|c| if secret { c.path.clone() } else { field(c) }).collect();
+    let mut fields: Vec<String> =
+        changes.iter().take(NAMED_MAX).map(|c| if secret { c.path.clone() } else { field(c) }).collect();
     if changes.len() > NAMED_MAX {
         fields.push(format!("and {} more", changes.len() - NAMED_MAX));
     }

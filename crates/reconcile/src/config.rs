@@ -485,7 +485,10 @@ mod tests {
         ]));
         let problems = config.problems();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].contains("there is no dataplanes/far.yaml") && problems[0].contains("trimtab dataplane add far"));
+        assert!(
+            problems[0].contains("there is no dataplanes/far.yaml")
+                && problems[0].contains("trimtab dataplane add far")
+        );
         assert!(problems[1].starts_with("dataplanes/bad.yaml:1") && problems[1].contains("kubeconfig"), "{problems:?}");
         assert!(problems[2].contains("choose another name"), "{problems:?}");
     }

@@ -121,7 +121,8 @@ fn unknown(view: &View, name: &DataPlaneName) -> Refusal {
 }
 
 fn text(file: &DataPlaneFile) -> String {
-    let mut text = "# Another cluster. Its kubeconfig is kept by each instance, never here: trimtab dataplane add\n".to_owned();
+    let mut text =
+        "# Another cluster. Its kubeconfig is kept by each instance, never here: trimtab dataplane add\n".to_owned();
     if let Some(context) = &file.context {
         text.push_str(&format!("context: {}\n", serde_json::Value::from(context.as_str())));
     }

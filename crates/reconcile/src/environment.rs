@@ -229,15 +229,16 @@ impl Work {
     async fn pass(&mut self) -> Result<Option<Duration>, Stop> {
         let Some(target) = self.handle.target() else { return Ok(None) };
         self.arrive(&target);
-        let rendered = match self.render(&target).await? {
+        let mut rendered = match self.render(&target).await? {
             Ok(rendered) => rendered,
             Err(problem) => {
                 self.fail(problem, None).await;
                 return Ok(None);
             }
         };
-        let placement = planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
-        let mut desired = planes::desired(&self.handle, &rendered, &target, &placement);
+        let placement =
+            planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
+        let mut desired = planes::desired(&self.handle, &mut rendered, &target, &placement);
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let all = Manifests { objects, notes: Vec::new() };
@@ -469,7 +470,8 @@ impl Work {
             let routes = routed.filter_map(|(one, status)| self.route(one, status, observation)).collect();
             self.inner.routes.set(&self.handle.scope, routes).await
         };
-        plan.steps.extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
+        plan.steps
+            .extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
         let outcome = Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),

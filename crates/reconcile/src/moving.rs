@@ -65,7 +65,9 @@ impl Work {
         let note = |one: &Leftover| {
             let plane = &one.plane;
             match &one.plan {
-                Err(why) => Some(format!("what {environment} left on data plane {plane} is deleted when that answers: {why}")),
+                Err(why) => {
+                    Some(format!("what {environment} left on data plane {plane} is deleted when that answers: {why}"))
+                }
                 Ok(plan) if plan.steps.is_empty() => None,
                 Ok(plan) => {
                     let count = plan.steps.len();
@@ -102,7 +104,8 @@ impl Work {
 }
 
 fn is_ours(observation: &Observation, namespace: &str, project: &str, claim: Option<&str>) -> bool {
-    let id = ObjectId { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: namespace.into() };
+    let id =
+        ObjectId { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: namespace.into() };
     let labels = observation.objects.get(&id).and_then(|object| object.pointer("/metadata/labels"));
     let label = |key: &str| labels.and_then(|labels| labels.get(key)?.as_str());
     label(LABEL_PROJECT) == Some(project) && label(LABEL_CLAIM) == claim

@@ -59,7 +59,11 @@ impl Target {
 }
 
 /// The data plane of a target, or of one that it has left.
-pub async fn find(inner: &crate::Inner, project: &project::Handle, name: &DataPlaneName) -> Result<Placement, PortError> {
+pub async fn find(
+    inner: &crate::Inner,
+    project: &project::Handle,
+    name: &DataPlaneName,
+) -> Result<Placement, PortError> {
     let planes = &inner.ports.data_planes;
     if name.is_embedded() {
         return planes.get(&project.name, None).await;
@@ -76,7 +80,7 @@ pub async fn find(inner: &crate::Inner, project: &project::Handle, name: &DataPl
 /// All objects of the environment as they stand on its data plane, the namespace first.
 pub fn desired(
     handle: &Handle,
-    rendered: &[Rendered],
+    rendered: &mut [Rendered],
     target: &Target,
     placement: &Placement,
 ) -> Vec<(Option<Component>, Value)> {
@@ -90,11 +94,10 @@ pub fn desired(
     }
     for one in rendered {
         let component = Some(one.pin.build.component.clone());
-        desired.extend(one.manifests.objects.iter().map(|object| {
-            let mut object = object.clone();
-            placement.registry.iter().for_each(|registry| render::place(&mut object, registry));
-            (component.clone(), object)
-        }));
+        if let Some(registry) = &placement.registry {
+            one.manifests.objects.iter_mut().for_each(|object| render::place(object, registry));
+        }
+        desired.extend(one.manifests.objects.iter().map(|object| (component.clone(), object.clone())));
     }
     desired
 }

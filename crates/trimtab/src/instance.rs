@@ -70,6 +70,10 @@ impl Layout {
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
     }
+    /// Credentials of other clusters, by project.
+    pub fn data_planes(&self) -> PathBuf {
+        self.0.join("dataplanes")
+    }
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")
     }

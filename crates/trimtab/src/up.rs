@@ -4,6 +4,7 @@ mod admission;
 mod delivery;
 mod listener;
 mod people;
+mod planes;
 mod settings;
 mod tls;
 
@@ -41,7 +42,7 @@ pub struct Control {
 
 impl Control {
     /// Takes the data directory, opens everything in it, and begins to work.
-    pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool) -> Result<Self> {
+    pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool, exec: Vec<String>) -> Result<Self> {
         let started = Instant::now();
         let lock = Lock::take(&layout)?;
         let instance = Instance::load_or_create(&layout, listen)?;
@@ -49,6 +50,7 @@ impl Control {
         let shutdown = CancellationToken::new();
         let down = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let credentials = planes::Credentials::new(layout.data_planes(), exec);
         let people = Arc::new(People::load(&layout, jiff::Timestamp::now)?);
 
         let control = bind(instance.control).await?;
@@ -135,11 +137,12 @@ impl Control {
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
 
         // Delivery.
+        let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials, instance.control));
         let reconciler = Reconciler::new(
             Ports {
                 repositories: Arc::new(source.clone()),
                 builder: Arc::new(builder),
-                data_plane: Arc::new(cluster.clone()),
+                data_planes: planes.clone(),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
                 secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
@@ -160,6 +163,7 @@ impl Control {
             reconciler,
             source: source.clone(),
             client: api.client(system(TRIMTAB)),
+            planes,
             images: images.clone(),
             node,
             gateway,
@@ -167,7 +171,7 @@ impl Control {
             scratch: layout.run(),
             down: down.clone(),
         };
-        let registry = oci::registry::router(images, model::REGISTRY, people.clone());
+        let registry = oci::registry::router(images, model::REGISTRY, planes::registry_auth(people.clone(), credentials.clone()));
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)

@@ -1,19 +1,21 @@
 //! Routes of `/api/v1`.
 
 use crate::people::{administers, moves, reads};
-use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
+use crate::service::{
+    AddDataPlane, DataPlaneAdded, Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback,
+};
 use crate::sessions::Sessions;
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use futures::{StreamExt, TryStreamExt};
 use model::journal::Entry;
 use model::people::{Person, Right, Target, allowed};
-use model::views::{Explanation, ProjectStatus};
+use model::views::{DataPlaneStatus, Explanation, ProjectStatus};
 use model::{Component, Environment, Plan, Project};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +37,8 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/promotions", post(promote))
         .route("/api/v1/projects/{project}/promotions/{name}", get(promotion))
         .route("/api/v1/projects/{project}/rollbacks", post(rollback))
+        .route("/api/v1/projects/{project}/dataplanes", get(data_planes).post(add_data_plane))
+        .route("/api/v1/projects/{project}/dataplanes/{name}", delete(remove_data_plane))
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
@@ -177,6 +181,30 @@ async fn promotion(State(app): App, Path((project, promotion)): Path<(String, St
     let updates = app.promotion(&name(&project)?, &promotion).await?;
     let lines = updates.map(|promotion| Ok::<_, std::io::Error>(format!("{}\n", json!(promotion))));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+async fn data_planes(State(app): App, Path(project): Path<String>) -> Result<Json<Vec<DataPlaneStatus>>> {
+    Ok(Json(app.data_planes(&name(&project)?).await?))
+}
+
+async fn add_data_plane(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(person): Extension<Person>,
+    Input(request): Input<AddDataPlane>,
+) -> Result<Json<DataPlaneAdded>> {
+    administers(&person)?;
+    Ok(Json(app.add_data_plane(&name(&project)?, request, &person.name).await?))
+}
+
+async fn remove_data_plane(
+    State(app): App,
+    Path((project, plane)): Path<(String, String)>,
+    Extension(person): Extension<Person>,
+) -> Result<Json<Value>> {
+    administers(&person)?;
+    let commit = app.remove_data_plane(&name(&project)?, &name(&plane)?, &person.name).await?;
+    Ok(Json(json!({ "commit": commit })))
 }
 
 async fn import_image(State(app): App, Extension(person): Extension<Person>, request: Request) -> Result<Json<Value>> {

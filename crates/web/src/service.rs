@@ -5,9 +5,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use model::journal::Entry;
+use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
-use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion, UserName};
+use model::views::{DataPlaneStatus, Explanation, ProjectStatus, Resources};
+use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Promotion, UserName};
 use serde::{Deserialize, Serialize};
 
 /// Why a request was not done. The kind decides the HTTP status and the CLI's exit code.
@@ -99,6 +100,37 @@ pub struct Rollback {
     pub reason: String,
 }
 
+/// `POST /api/v1/projects/{project}/dataplanes`. Not to be printed.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddDataPlane {
+    /// How environments name it.
+    pub name: DataPlaneName,
+    /// The credential, complete in itself.
+    pub kubeconfig: String,
+    /// Which of its contexts.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// How its nodes reach the registry.
+    #[serde(default)]
+    pub registry: Option<RegistryHost>,
+    /// The gateway reaches its Pods.
+    #[serde(default)]
+    pub reachable: bool,
+}
+
+/// What adding a data plane answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlaneAdded {
+    /// The commit that describes it; `None`: it stood so already.
+    pub commit: Option<CommitId>,
+    /// Of its Kubernetes, if it answers.
+    pub version: Option<String>,
+    /// Why it does not answer.
+    pub problem: Option<String>,
+}
+
 /// `GET /api/v1/projects/{project}/logs`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogRequest {
@@ -159,6 +191,13 @@ pub trait Delivery: Send + Sync {
     async fn logs(&self, project: &Project, request: LogRequest) -> Result<Text>;
     /// Public address of a component.
     async fn url(&self, project: &Project, component: &Component, environment: &Environment) -> Result<String>;
+    /// Other clusters of a project.
+    async fn data_planes(&self, project: &Project) -> Result<Vec<DataPlaneStatus>>;
+    /// Describes a cluster and keeps its credential.
+    async fn add_data_plane(&self, project: &Project, request: AddDataPlane, actor: &str) -> Result<DataPlaneAdded>;
+    /// Forgets a cluster and its credential. Answers with the commit.
+    async fn remove_data_plane(&self, project: &Project, name: &DataPlaneName, actor: &str)
+    -> Result<Option<CommitId>>;
     /// Takes an image tar into the store; answers with the names in it.
     async fn import_image(&self, tar: Text) -> Result<Vec<String>>;
     /// Stops everything that runs, then the process itself.

@@ -26,11 +26,13 @@ use failure::{Code, Failure};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Pull,
+    /// The names of all repositories.
+    List,
     Push,
     Delete,
 }
 
-/// User and password of a request; the password is usually a token.
+/// User and password of a request; the password is usually a token. A bearer token comes without a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Basic {
     pub user: String,
@@ -157,13 +159,14 @@ async fn authorize(registry: &Registry, headers: &HeaderMap, route: &Route, meth
     let access = match (route, method.as_str()) {
         (Route::Uploads(_) | Route::Upload(..), _) | (_, "PUT" | "POST" | "PATCH") => Access::Push,
         (_, "DELETE") => Access::Delete,
+        (Route::Catalog, _) => Access::List,
         _ => Access::Pull,
     };
     match registry.auth.decide(credentials.as_ref(), repository, access).await {
         Decision::Allow => Ok(()),
         Decision::Unauthorized => Err(Failure::new(Code::Unauthorized, "sign in with user and token")),
         Decision::Denied => {
-            let right = if access == Access::Pull { "read" } else { "write" };
+            let right = if matches!(access, Access::Pull | Access::List) { "read" } else { "write" };
             Err(Failure::new(Code::Denied, format!("you may not {right} {}", repository.unwrap_or("the catalog"))))
         }
     }
@@ -171,6 +174,9 @@ async fn authorize(registry: &Registry, headers: &HeaderMap, route: &Route, meth
 
 fn basic(value: &HeaderValue) -> Option<Basic> {
     let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Basic { user: String::new(), password: encoded.trim().to_owned() });
+    }
     let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (user, password) = text.split_once(':')?;

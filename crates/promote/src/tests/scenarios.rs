@@ -386,7 +386,10 @@ fn what_moves_to_a_data_plane_that_is_gone_waits_with_the_reason() {
     assert!(gates.iter().any(|g| g.name == GateName::DataPlane && g.state == GateState::Waiting), "{gates:?}");
     world.unreachable.clear();
     world.settle_with(|_| None);
-    assert_eq!((world.phase(&name), world.runs().as_str()), ((PromotionPhase::Admitted, ""), "dev web-1 | staging web-1 | prod -"));
+    assert_eq!(
+        (world.phase(&name), world.runs().as_str()),
+        ((PromotionPhase::Admitted, ""), "dev web-1 | staging web-1 | prod -")
+    );
     // Gone in the middle of a movement: it waits too.
     world.unreachable.insert("edge".parse().unwrap(), why.into());
     world.settle_with(|_| None);

@@ -6,7 +6,9 @@ use model::config::{EnvironmentFile, PromotionRule, Strategy};
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Class, PromotionPhase, PromotionSpec, PromotionStatus};
-use model::{Build, BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Pin, Project, Promotion};
+use model::{
+    Build, BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Pin, Project, Promotion,
+};
 use std::collections::BTreeMap;
 
 pub type Tree = BTreeMap<Environment, Reading>;

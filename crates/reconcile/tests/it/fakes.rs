@@ -10,7 +10,7 @@ use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
 use model::settings::{Ciphertext, Opened, Plain, Sealed};
-use model::{BuildId, CommitId, ImageRef, Project, RouteTable};
+use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

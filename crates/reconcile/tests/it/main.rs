@@ -2,5 +2,6 @@
 
 mod fakes;
 mod killed;
+mod planes;
 mod rules;
 mod settings;

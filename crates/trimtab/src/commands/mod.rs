@@ -2,6 +2,7 @@
 
 mod config;
 mod credential;
+mod dataplane;
 mod diff;
 mod down;
 mod explain;
@@ -79,6 +80,8 @@ enum Command {
     User(user::UserArgs),
     Key(key::KeyArgs),
     Token(token::TokenArgs),
+    #[command(name = "dataplane")]
+    DataPlane(dataplane::DataPlaneArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
 }
@@ -127,6 +130,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::User(args) => user::run(common, args).await,
         Command::Key(args) => key::run(common, args).await,
         Command::Token(args) => token::run(common, args).await,
+        Command::DataPlane(args) => dataplane::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
     }
 }

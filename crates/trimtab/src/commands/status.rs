@@ -36,6 +36,10 @@ fn text(status: &Value) -> String {
         let name = word(&environment["name"]);
         let strategy = word(&environment["strategy"]);
         let strategy = if environment["suspended"] == true { format!("{strategy}, suspended") } else { strategy };
+        let strategy = match environment["dataPlane"].as_str() {
+            Some(plane) => format!("{strategy}, on {plane}"),
+            None => strategy,
+        };
         let components = environment["components"].as_array().map(Vec::as_slice).unwrap_or_default();
         if components.is_empty() {
             rows.push(vec![name.clone(), strategy.clone(), "-".into(), "-".into(), String::new()]);
@@ -69,6 +73,8 @@ fn text(status: &Value) -> String {
         if let Some(error) = environment.get("error") {
             notes.push(format!("{name}: {}", word(error)));
         }
+        let more = environment["notes"].as_array().into_iter().flatten();
+        notes.extend(more.map(|note| format!("{name}: {}", word(note))));
     }
     let mut text = format!("project {}\n\n", word(&status["project"]));
     text.push_str(&table(&["ENVIRONMENT", "PROMOTION", "BUILD", "HEALTH", "ADDRESS"], &rows));

@@ -17,6 +17,9 @@ pub struct UpArgs {
     /// Run no containers even where that is possible: Pods are simulated
     #[arg(long)]
     simulate: bool,
+    /// A program that kubeconfigs of other clusters may run for their credentials; may be given several times
+    #[arg(long, value_name = "PROGRAM")]
+    allow_exec: Vec<String>,
 }
 
 pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
@@ -25,7 +28,7 @@ pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
         .init();
-    let control = Control::start(common.layout()?, args.listen, args.simulate).await?;
+    let control = Control::start(common.layout()?, args.listen, args.simulate, args.allow_exec).await?;
     control.print_addresses(common.output);
     control.wait().await
 }

@@ -1,5 +1,6 @@
 //! What the HTTP API asks, answered by the parts.
 
+use super::planes::Planes;
 use async_trait::async_trait;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -9,20 +10,23 @@ use kube::api::{Api, ListParams, LogParams};
 use model::flow::Repository;
 use model::journal::Entry;
 use model::names::workload_namespace;
-use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
+use model::views::{DataPlaneStatus, Explanation, ProjectStatus, Resources};
+use model::{Build, BuildId, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Plan, Project};
 use reconcile::{Reconciler, Refusal};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use web::{Changes, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
+use web::{AddDataPlane, Changes, DataPlaneAdded, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
 
 /// The parts that answer.
 pub struct Delivery {
     pub reconciler: Reconciler,
     pub source: source::Source,
+    /// Of the embedded data plane.
     pub client: kube::Client,
+    pub planes: std::sync::Arc<Planes>,
     pub images: oci::Store,
     pub node: node::Node,
     pub gateway: std::sync::Arc<gateway::Client>,
@@ -57,6 +61,31 @@ where
         .into_iter()
         .map(|object| serde_json::to_value(object).map_err(unavailable))
         .collect()
+}
+
+/// People wait so long for a cluster that does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn within<T>(environment: &Environment, work: impl Future<Output = web::Result<T>>) -> web::Result<T> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            Err(unavailable(format!("the data plane of {environment} does not answer within {} s", PATIENCE.as_secs())))
+        }
+    }
+}
+
+impl Delivery {
+    /// Of the data plane that an environment runs on.
+    async fn client_of(&self, project: &Project, environment: &Environment) -> web::Result<kube::Client> {
+        match self.reconciler.data_plane(project, environment).await.map_err(refusal)? {
+            None => Ok(self.client.clone()),
+            Some((name, file)) => {
+                let cluster = self.planes.cluster(project, &name, &file).await;
+                Ok(cluster.map_err(|error| unavailable(format!("DataPlane {name} unreachable: {error}")))?.client())
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -142,14 +171,18 @@ impl web::Delivery for Delivery {
     }
 
     async fn resources(&self, project: &Project, environment: &Environment) -> web::Result<Resources> {
-        let (client, namespace) = (&self.client, workload_namespace(project, environment));
-        let mut found = objects::<Deployment>(client, &namespace).await?;
-        found.extend(objects::<ReplicaSet>(client, &namespace).await?);
-        found.extend(objects::<Pod>(client, &namespace).await?);
-        found.extend(objects::<Service>(client, &namespace).await?);
-        found.extend(objects::<EndpointSlice>(client, &namespace).await?);
-        found.extend(objects::<ConfigMap>(client, &namespace).await?);
-        Ok(Resources { objects: found, events: objects::<Event>(client, &namespace).await? })
+        let (client, namespace) =
+            (&self.client_of(project, environment).await?, workload_namespace(project, environment));
+        let everything = async {
+            let mut found = objects::<Deployment>(client, &namespace).await?;
+            found.extend(objects::<ReplicaSet>(client, &namespace).await?);
+            found.extend(objects::<Pod>(client, &namespace).await?);
+            found.extend(objects::<Service>(client, &namespace).await?);
+            found.extend(objects::<EndpointSlice>(client, &namespace).await?);
+            found.extend(objects::<ConfigMap>(client, &namespace).await?);
+            Ok(Resources { objects: found, events: objects::<Event>(client, &namespace).await? })
+        };
+        within(environment, everything).await
     }
 
     async fn changes(&self, project: Option<&Project>) -> web::Result<Changes> {
@@ -158,9 +191,10 @@ impl web::Delivery for Delivery {
 
     async fn logs(&self, project: &Project, request: LogRequest) -> web::Result<Text> {
         let LogRequest { component, env, follow, tail, previous } = request;
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &workload_namespace(project, &env));
+        let client = self.client_of(project, &env).await?;
+        let pods: Api<Pod> = Api::namespaced(client, &workload_namespace(project, &env));
         let selector = ListParams::default().labels(&format!("{}={component}", model::LABEL_COMPONENT));
-        let found = pods.list(&selector).await.map_err(unavailable)?.items;
+        let found = within(&env, async { pods.list(&selector).await.map_err(unavailable) }).await?.items;
         if found.is_empty() {
             return Err(Error::NotFound(format!(
                 "no Pod of {component} runs in {env}: trimtab explain {component} --env {env}"
@@ -171,7 +205,8 @@ impl web::Delivery for Delivery {
         for pod in found {
             let name = pod.metadata.name.unwrap_or_default();
             let params = LogParams { follow, previous, tail_lines: tail.map(i64::from), ..LogParams::default() };
-            let lines = pods.log_stream(&name, &params).await.map_err(unavailable)?.lines();
+            let lines =
+                within(&env, async { pods.log_stream(&name, &params).await.map_err(unavailable) }).await?.lines();
             let prefix = if several { format!("{name} ") } else { String::new() };
             streams.push(lines.map_ok(move |line| format!("{prefix}{line}\n").into()).boxed());
         }
@@ -180,6 +215,55 @@ impl web::Delivery for Delivery {
 
     async fn url(&self, project: &Project, component: &Component, environment: &Environment) -> web::Result<String> {
         self.reconciler.url(project, component, environment).await.map_err(refusal)
+    }
+
+    async fn data_planes(&self, project: &Project) -> web::Result<Vec<DataPlaneStatus>> {
+        let mut planes = self.reconciler.data_planes(project).await.map_err(refusal)?;
+        for plane in planes.iter_mut().filter(|plane| plane.registry.is_empty()) {
+            plane.registry = self.planes.registry(&DataPlaneFile::default());
+        }
+        Ok(planes)
+    }
+
+    async fn add_data_plane(
+        &self,
+        project: &Project,
+        request: AddDataPlane,
+        actor: &str,
+    ) -> web::Result<DataPlaneAdded> {
+        let AddDataPlane { name, kubeconfig, context, registry, reachable } = request;
+        if name.is_embedded() {
+            return Err(Error::Invalid("embedded is the cluster of Trimtab itself: choose another name".into()));
+        }
+        self.reconciler.data_planes(project).await.map_err(refusal)?;
+        let saved = self.planes.credentials().save(project, &name, &kubeconfig, context.as_deref());
+        saved.map_err(|error| Error::Invalid(format!("{error:#}")))?;
+        let file = DataPlaneFile { context, registry, reachable };
+        let described = self.reconciler.describe_data_plane(project, &name, Some(&file), actor).await;
+        let commit = described.map_err(refusal)?;
+        let version = match self.planes.cluster(project, &name, &file).await {
+            Ok(cluster) => cluster.version().await,
+            Err(error) => Err(error),
+        };
+        self.reconciler.data_plane_changed(project);
+        let (version, problem) = match version {
+            Ok(version) => (Some(version), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Ok(DataPlaneAdded { commit, version, problem })
+    }
+
+    async fn remove_data_plane(
+        &self,
+        project: &Project,
+        name: &DataPlaneName,
+        actor: &str,
+    ) -> web::Result<Option<CommitId>> {
+        let commit = self.reconciler.describe_data_plane(project, name, None, actor).await.map_err(refusal)?;
+        self.planes.credentials().remove(project, name).map_err(|error| unavailable(format!("{error:#}")))?;
+        self.planes.forget(project, name).await;
+        self.reconciler.data_plane_changed(project);
+        Ok(commit)
     }
 
     async fn import_image(&self, mut tar: Text) -> web::Result<Vec<String>> {

@@ -133,6 +133,9 @@ impl Board {
                         code title=(held.commit) { (held.commit.short()) }
                     }
                 }
+                @for note in &environment.notes {
+                    p.notice { (sign("Moving", Tone::Warn)) " " strong { (environment.name) } ": " (note) }
+                }
                 @if let Some(error) = &environment.error {
                     p.notice.pre { (sign("Not applied", Tone::Bad)) " " strong { (environment.name) } ": " (error) }
                 }
@@ -148,6 +151,7 @@ impl Board {
                 span.environment { (name) }
                 @if environment.production { " " span.tag { "production" } }
                 @if environment.suspended { " " (sign("Suspended", Tone::Warn)) }
+                @if let Some(plane) = &environment.data_plane { " " span.tag { "on " (plane) } }
                 div.meta {
                     span { (words::strategy(environment.strategy)) }
                     a href={ (project_path(project)) "/e/" (name) "/diff" } { "Diff" span.sr { " of " (name) } }

@@ -160,6 +160,7 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Strategy => "Strategy",
         GateName::Quarantine => "Not rolled back",
         GateName::Configuration => "Configured",
+        GateName::DataPlane => "Data plane answers",
     }
 }
 

@@ -9,16 +9,16 @@ use http_body_util::BodyExt;
 use model::flow::Health;
 use model::journal::Entry;
 use model::people::{Grant, Person, Role};
-use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
+use model::views::{DataPlaneStatus, Explanation, ProjectStatus, Resources};
+use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    AddUser, Changes, Delivery, Error, Init, InitDone, KeyView, LogRequest, MadeToken, NewToken, People, Promote,
-    Result, Rollback, Sessions, Text, Updates, UserView,
+    AddDataPlane, AddUser, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest, MadeToken,
+    NewToken, People, Promote, Result, Rollback, Sessions, Text, Updates, UserView,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
@@ -279,6 +279,15 @@ impl Delivery for World {
     }
     async fn url(&self, _: &Project, _: &Component, _: &Environment) -> Result<String> {
         Err(Error::NotFound("no".into()))
+    }
+    async fn data_planes(&self, project: &Project) -> Result<Vec<DataPlaneStatus>> {
+        only(project, Vec::new())
+    }
+    async fn add_data_plane(&self, project: &Project, _: AddDataPlane, _: &str) -> Result<DataPlaneAdded> {
+        only(project, DataPlaneAdded { commit: None, version: None, problem: None })
+    }
+    async fn remove_data_plane(&self, project: &Project, _: &DataPlaneName, _: &str) -> Result<Option<CommitId>> {
+        only(project, None)
     }
     async fn import_image(&self, _: Text) -> Result<Vec<String>> {
         Ok(Vec::new())
