@@ -2,6 +2,7 @@
 
 mod client;
 mod collect;
+mod damage;
 mod golden;
 mod kill;
 mod kubectl;
