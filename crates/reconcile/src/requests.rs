@@ -11,8 +11,8 @@ use model::journal::Entry;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
-use model::{BuildId, Component, Environment, Project, Promotion};
-use std::collections::BTreeMap;
+use model::{BuildId, Component, Environment, ImageRef, Project, Promotion};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub enum Refusal {
 
 /// A project that was just created is looked at within this.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// So many successful builds of a component are kept, pinned or not.
+const BUILDS_KEPT: usize = 20;
 /// Promotions of one environment and component that may wait for each other's names.
 const NAMES_MAX: usize = 10_000;
 
@@ -62,6 +64,29 @@ impl Reconciler {
         let created = matches!(repositories.write(&repository, &write).await?, Written::Commit(_));
         self.wake();
         Ok(created)
+    }
+
+    /// Images that must not be lost: what pins name, of all that was admitted lately or stands on main, and the last builds
+    /// of each component.
+    pub async fn images(&self) -> Result<BTreeSet<ImageRef>, Refusal> {
+        let mut images = BTreeSet::new();
+        for handle in self.projects() {
+            if self.0.ports.repositories.head(&handle.config, model::MAIN).await?.is_none() {
+                continue; // nothing was pushed to it yet
+            }
+            let (_, view) = self.look(&handle.name).await?;
+            let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
+            images.extend(states.flat_map(|state| state.pins.values()).map(|pin| pin.image.clone()));
+            let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
+            for build in &view.facts.builds {
+                let id = &build.spec.build;
+                if let Some(image) = &build.status.image {
+                    built.entry(&id.component).or_default().insert(id.number, image);
+                }
+            }
+            images.extend(built.values().flat_map(|b| b.values().rev().take(BUILDS_KEPT)).map(|i| (*i).clone()));
+        }
+        Ok(images)
     }
 
     /// Names of all projects.

@@ -99,16 +99,7 @@ impl Control {
         tasks.spawn(async move { Ok(controllers::run(client, options, stop).await?) });
 
         // Git, traffic, the data plane, builds.
-        let source = source::Source::open(source::Options {
-            root: layout.git(),
-            run: layout.run(),
-            exe: exe.clone(),
-            home: layout.home(),
-            instance: instance.short().to_owned(),
-            signing_key: layout.keys().join("commits"),
-            limits: source::Limits::default(),
-        })
-        .await?;
+        let source = source::Source::open(layout.source_options()?).await?;
         let gateway = gateway::Client::ensure(gateway::ClientOptions {
             exe: exe.clone(),
             log: layout.log().join("gateway.log"),
@@ -134,7 +125,7 @@ impl Control {
                 gateway: gateway.clone(),
                 clock: Arc::new(jiff::Timestamp::now),
             },
-            Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
+            Settings { gateway: instance.gateway, logs: layout.build_logs() },
         );
         let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));
@@ -151,7 +142,9 @@ impl Control {
             images: images.clone(),
             node,
             gateway,
-            control: instance.control,
+            api: api.clone(),
+            instance: instance.clone(),
+            layout: layout.clone(),
             scratch: layout.run(),
             down: down.clone(),
         };

@@ -1,6 +1,6 @@
 //! Routes of `/api/v1`.
 
-use crate::service::{Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
+use crate::service::{Backup, Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback};
 use crate::sessions::Sessions;
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Query, Request, State};
@@ -38,6 +38,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/promotions/{name}", get(promotion))
         .route("/api/v1/projects/{project}/rollbacks", post(rollback))
         .route("/api/v1/images", post(import_image))
+        .route("/api/v1/backup", post(backup))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
         .merge(Router::new().route("/api/v1/sign-in-links", post(sign_in_link)).with_state(sessions))
@@ -172,6 +173,11 @@ async fn promotion(State(app): App, Path((project, promotion)): Path<(String, St
 async fn import_image(State(app): App, request: Request) -> Result<Json<Value>> {
     let tar = request.into_body().into_data_stream().map_err(std::io::Error::other).boxed();
     Ok(Json(json!({ "images": app.import_image(tar).await? })))
+}
+
+async fn backup(State(app): App, Input(request): Input<Backup>) -> Result<Response> {
+    let file = app.backup(request).await?;
+    Ok(([(header::CONTENT_TYPE, "application/zstd")], Body::from_stream(file)).into_response())
 }
 
 async fn down(State(app): App) -> Result<Json<Value>> {

@@ -10,7 +10,7 @@ mod sessions;
 mod ui;
 
 pub use service::{
-    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
+    Backup, Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
 };
 pub use sessions::Sessions;
 

@@ -1,5 +1,6 @@
 //! The command line: one file per command; the doc comment is the help.
 
+mod backup;
 mod credential;
 mod diff;
 mod down;
@@ -11,6 +12,7 @@ mod kubeconfig;
 mod logs;
 mod promote;
 mod render;
+mod restore;
 mod rollback;
 mod status;
 mod ui;
@@ -69,6 +71,8 @@ enum Command {
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
 }
@@ -80,6 +84,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Up(args) => threads(up::run(&arguments.common, args)),
         Command::Down(args) => threads(down::run(&arguments.common, args)),
+        Command::Restore(args) => restore::run(&arguments.common, args),
         command => one_thread(run(&arguments.common, command)),
     };
     match result {
@@ -98,7 +103,7 @@ pub fn main() -> ExitCode {
 
 async fn run(common: &Common, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up(_) | Command::Down(_) => unreachable!("they have their own runtime"),
+        Command::Up(_) | Command::Down(_) | Command::Restore(_) => unreachable!("they have their own runtime"),
         Command::Init(args) => init::run(common, args).await,
         Command::Status(args) => status::run(common, args).await,
         Command::Promote(args) => promote::run(common, args).await,
@@ -112,6 +117,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Render(args) => render::run(common, args),
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
+        Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
     }
 }
