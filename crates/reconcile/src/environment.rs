@@ -1,5 +1,6 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
+use crate::lacks::{self, Lack};
 use crate::{Inner, project, projections, wake_of};
 use model::config::ComponentFile;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
@@ -95,6 +96,10 @@ impl Handle {
         }
     }
 
+    /// Something may have changed.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
     pub fn target(&self) -> Option<Target> {
         self.target.borrow().clone()
     }
@@ -162,28 +167,49 @@ struct Rendered {
     pin: Pin,
     file: ComponentFile,
     manifests: Manifests,
+    /// It is held: its manifests are not applied.
+    lacks: Option<Lack>,
+}
+
+/// What was rendered, and the pins that cannot be.
+struct Rendering {
+    rendered: Vec<Rendered>,
+    sourceless: Vec<(Pin, Lack)>,
+}
+
+impl Rendering {
+    fn held(&self) -> BTreeSet<Component> {
+        let lacking = self.rendered.iter().filter(|one| one.lacks.is_some()).map(|one| &one.pin);
+        lacking.chain(self.sourceless.iter().map(|(pin, _)| pin)).map(|pin| pin.build.component.clone()).collect()
+    }
 }
 
 impl Work {
     /// One look. Answers when to look again at the latest.
     async fn pass(&mut self) -> Result<Option<Duration>, PortError> {
         let Some(target) = self.handle.target() else { return Ok(None) };
-        let rendered = match self.render(&target).await? {
-            Ok(rendered) => rendered,
+        let rendering = match self.render(&target).await? {
+            Ok(rendering) => rendering,
             Err(problem) => {
                 self.fail(problem);
                 return Ok(None);
             }
         };
-        let desired = desired(&self.handle, &rendered);
+        let Rendering { rendered, sourceless } = &rendering;
+        let held = rendering.held();
+        let desired = desired(&self.handle, rendered);
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let all = Manifests { objects, notes: Vec::new() };
         let digest = all.digest();
         let data_plane = self.inner.ports.data_plane.clone();
         let observation = data_plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await?;
+        let planned = match held.is_empty() {
+            true => std::borrow::Cow::Borrowed(&observation),
+            false => std::borrow::Cow::Owned(lacks::without(&observation, &held)),
+        };
         let drift = self.applied.as_ref() == Some(&digest);
         let predicted = self.predict(&all.objects, &observation).await?;
-        let plan = match self.plan(&target, &desired, &predicted, &observation, drift) {
+        let plan = match self.plan(&target, &desired, &predicted, &planned, drift) {
             Ok(plan) => plan,
             Err(refusal) => {
                 self.fail(refusal);
@@ -208,18 +234,24 @@ impl Work {
         } else if !self.in_flight.is_empty() || !self.behind.is_empty() {
             wait = Some(IN_FLIGHT);
         }
-        self.judge(&target, &rendered, &observation, plan).await?;
+        self.judge(&target, rendered, sourceless, &observation, plan).await?;
         Ok(wait)
     }
 
-    async fn render(&self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
-        let mut rendered = Vec::new();
+    async fn render(&self, target: &Target) -> Result<Result<Rendering, String>, PortError> {
+        let (mut rendered, mut sourceless) = (Vec::new(), Vec::new());
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
                 return Ok(Err(format!("{}: its build is not known here", pin.build)));
             };
             let revision = Revision { repository: repository.clone(), commit: pin.source.clone() };
-            let described = self.project.reader(&self.inner).component(&revision).await?;
+            let described = match self.project.reader(&self.inner).component(&revision).await {
+                Err(PortError::Terminal(error)) => {
+                    sourceless.push((pin.clone(), self.inner.source_lack(pin, repository, &error)));
+                    continue;
+                }
+                described => described?,
+            };
             let file = match described.as_ref() {
                 Some(Ok(file)) => file.clone(),
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
@@ -228,11 +260,14 @@ impl Work {
             let input =
                 render::Input { component: &file, pin, environment: &self.handle.name, file: &target.state.file };
             match render::render(&input) {
-                Ok(manifests) => rendered.push(Rendered { pin: pin.clone(), file, manifests }),
+                Ok(manifests) => {
+                    let lacks = self.inner.image_lack(pin).await?;
+                    rendered.push(Rendered { pin: pin.clone(), file, manifests, lacks });
+                }
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
-        Ok(Ok(rendered))
+        Ok(Ok(Rendering { rendered, sourceless }))
     }
 
     /// What would stand. An object whose newest state the observation does not show yet is not judged until it does.
@@ -321,6 +356,7 @@ impl Work {
         &mut self,
         target: &Target,
         rendered: &[Rendered],
+        sourceless: &[(Pin, Lack)],
         observation: &Observation,
         plan: Plan,
     ) -> Result<(), PortError> {
@@ -335,11 +371,16 @@ impl Work {
                 true => health::component(&one.manifests.objects, observation),
                 false => Verdict { health: Health::Progressing, reason: "Applying".into(), message: String::new() },
             };
-            components.push(self.status(one, verdict, observation, !untouched).await);
+            let mut status = self.status(one, verdict, observation, !untouched).await;
+            if let Some(lack) = one.lacks.as_ref().filter(|_| status.health != Health::Healthy) {
+                lack.show(&mut status);
+            }
+            components.push(status);
         }
         let routes =
             rendered.iter().zip(&components).filter_map(|(one, status)| self.route(one, status, observation)).collect();
         let reachable = self.inner.routes.set(&self.handle.scope, routes).await;
+        components.extend(sourceless.iter().map(|(pin, lack)| lack.status(pin)));
         let outcome = Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),
@@ -508,7 +549,7 @@ impl Work {
 /// All objects of the environment, the namespace first.
 fn desired(handle: &Handle, rendered: &[Rendered]) -> Vec<(Option<Component>, Value)> {
     let mut desired = vec![(None, render::namespace(&handle.scope.project, &handle.name))];
-    for one in rendered {
+    for one in rendered.iter().filter(|one| one.lacks.is_none()) {
         let component = Some(one.pin.build.component.clone());
         desired.extend(one.manifests.objects.iter().map(|object| (component.clone(), object.clone())));
     }

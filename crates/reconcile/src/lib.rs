@@ -8,6 +8,7 @@ mod builds;
 mod config;
 mod environment;
 mod kinds;
+mod lacks;
 mod progress;
 mod project;
 mod projections;
@@ -48,6 +49,8 @@ pub struct Ports {
 pub struct Settings {
     /// Where the gateway listens; its port stands in addresses that people see.
     pub gateway: SocketAddr,
+    /// Where git and images are pushed to.
+    pub control: SocketAddr,
     /// Directory of the builds' logs.
     pub logs: PathBuf,
 }
@@ -100,6 +103,7 @@ impl Reconciler {
             self.find_projects(&shutdown).await.map_err(Error::Projects)?;
             for project in self.projects() {
                 project.wake();
+                project.wake_held();
             }
             tokio::select! {
                 () = self.0.wake.notified() => {}

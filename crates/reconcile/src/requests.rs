@@ -89,6 +89,11 @@ impl Reconciler {
         Ok(images)
     }
 
+    /// Images that pins name, and that components wait for.
+    pub fn missing_images(&self) -> BTreeSet<ImageRef> {
+        self.projects().iter().flat_map(|handle| handle.missing_images()).collect()
+    }
+
     /// Names of all projects.
     pub fn names(&self) -> Vec<Project> {
         self.projects().iter().map(|handle| handle.name.clone()).collect()
@@ -207,7 +212,7 @@ impl Reconciler {
         Ok(ProjectStatus {
             project: project.clone(),
             config: Some(view.facts.head.clone()),
-            problems: view.config.problems(),
+            problems: handle.trouble().into_iter().chain(view.config.problems()).collect(),
             environments,
         })
     }
@@ -304,9 +309,12 @@ impl Reconciler {
             let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
             Refusal::NotFound(format!("there is no project {project}; there is: {known}"))
         })?;
-        let view = until(&handle, FIRST_LOOK, || handle.view()).await;
-        let view = view.ok_or_else(|| PortError::Transient(format!("project {project} cannot be read yet")))?;
-        Ok((handle, view))
+        let seen = || handle.view().map(Ok).or_else(|| handle.trouble().map(Err));
+        match until(&handle, FIRST_LOOK, seen).await {
+            Some(Ok(view)) => Ok((handle, view)),
+            Some(Err(trouble)) => Err(PortError::Terminal(format!("project {project} is held: {trouble}")).into()),
+            None => Err(PortError::Transient(format!("project {project} cannot be read yet")).into()),
+        }
     }
 }
 

@@ -25,7 +25,15 @@ impl Repositories for Source {
 
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
         let host = self.inner.host(repository)?;
-        Ok(host.objects.resolve(valid(reference)?).await?.map(Oid::commit))
+        let found = host.objects.resolve(valid(reference)?).await?;
+        if found.is_none() && host.objects.place.directory.join(reference).is_file() {
+            let damaged = format!(
+                "{repository} is damaged: {reference} cannot be read. Nothing was changed; `trimtab restore` of a backup, or a push \
+                 to a repository that is made anew, brings it back"
+            );
+            return Err(Error::Content(damaged).into());
+        }
+        Ok(found.map(Oid::commit))
     }
 
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {

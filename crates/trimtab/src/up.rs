@@ -3,6 +3,7 @@
 mod admission;
 mod delivery;
 mod people;
+mod recreate;
 mod tls;
 
 use crate::instance::{Instance, Layout, Lock, PORT};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use apiserver::{ApiServer, Identity};
 use people::Tokens;
 use reconcile::{Ports, Reconciler, Settings};
+pub use recreate::OldRegistry;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -24,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Control {
     instance: Instance,
     layout: Layout,
+    source: source::Source,
+    images: oci::Store,
+    reconciler: Reconciler,
     /// Signs in to the UI, once.
     sign_in: String,
     tasks: JoinSet<Result<()>>,
@@ -125,18 +130,25 @@ impl Control {
                 gateway: gateway.clone(),
                 clock: Arc::new(jiff::Timestamp::now),
             },
-            Settings { gateway: instance.gateway, logs: layout.build_logs() },
+            Settings { gateway: instance.gateway, control: instance.control, logs: layout.build_logs() },
         );
         let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
         source.on_change(Arc::new(move || wake.wake()));
+        let (wake, mut arrivals, stop) = (reconciler.clone(), images.changes(), shutdown.clone());
+        tasks.spawn(async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(arrivals.changed()).await {
+                wake.wake();
+            }
+            Ok(())
+        });
         let (work, stop) = (reconciler.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(work.run(stop).await?) });
 
         // The control listener: git, registry, API.
         let app = delivery::Delivery {
-            reconciler,
+            reconciler: reconciler.clone(),
             source: source.clone(),
             client: api.client(system(TRIMTAB)),
             images: images.clone(),
@@ -148,7 +160,7 @@ impl Control {
             scratch: layout.run(),
             down: down.clone(),
         };
-        let registry = oci::registry::router(images, model::REGISTRY, tokens.clone());
+        let registry = oci::registry::router(images.clone(), model::REGISTRY, tokens.clone());
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), tokens.clone(), sessions)
@@ -161,7 +173,20 @@ impl Control {
                 .await
                 .context("the control listener")
         });
-        Ok(Self { instance, layout, sign_in, tasks, shutdown, down, simulated, started, _lock: lock })
+        Ok(Self {
+            instance,
+            layout,
+            source,
+            images,
+            reconciler,
+            sign_in,
+            tasks,
+            shutdown,
+            down,
+            simulated,
+            started,
+            _lock: lock,
+        })
     }
 
     /// What a person needs next.

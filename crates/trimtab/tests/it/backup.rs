@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// A home with two builds, the first of them in staging.
-fn delivered() -> Home {
+pub fn delivered() -> Home {
     let home = Home::up();
     home.hello();
     home.push("one").ok();

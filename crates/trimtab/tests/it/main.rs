@@ -5,3 +5,4 @@ mod bad_input;
 mod containers;
 mod crashes;
 mod harness;
+mod recreate;

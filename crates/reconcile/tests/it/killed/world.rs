@@ -161,7 +161,11 @@ impl World {
             gateway: self.gateway.clone(),
             clock: Arc::new(jiff::Timestamp::now),
         };
-        let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: self.logs.path().to_owned() };
+        let settings = Settings {
+            gateway: "127.0.0.1:7180".parse().unwrap(),
+            control: "127.0.0.1:7181".parse().unwrap(),
+            logs: self.logs.path().to_owned(),
+        };
         let reconciler = Reconciler::new(ports, settings);
         let running = reconciler.clone();
         runtime.spawn(async move { running.run(CancellationToken::new()).await });
