@@ -3,6 +3,7 @@
 mod client;
 mod collect;
 mod damage;
+mod full_disk;
 mod golden;
 mod kill;
 mod kubectl;

@@ -5,4 +5,5 @@ mod bad_input;
 mod containers;
 mod crashes;
 mod harness;
+mod kills;
 mod recreate;
