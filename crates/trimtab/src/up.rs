@@ -5,6 +5,7 @@ mod delivery;
 mod listener;
 mod people;
 mod planes;
+mod recreate;
 mod settings;
 mod tls;
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use apiserver::{ApiServer, Identity};
 use people::People;
 use reconcile::{Ports, Reconciler, Settings};
+pub use recreate::OldRegistry;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -111,16 +113,7 @@ impl Control {
         tasks.spawn(async move { Ok(controllers::run(client, options, stop).await?) });
 
         // Git, traffic, the data plane, builds.
-        let source = source::Source::open(source::Options {
-            root: layout.git(),
-            run: layout.run(),
-            exe: exe.clone(),
-            home: layout.home(),
-            instance: instance.short().to_owned(),
-            signing_key: layout.keys().join("commits"),
-            limits: source::Limits::default(),
-        })
-        .await?;
+        let source = source::Source::open(layout.source_options()?).await?;
         let gateway = gateway::Client::ensure(gateway::ClientOptions {
             exe: exe.clone(),
             log: layout.log().join("gateway.log"),
@@ -148,30 +141,40 @@ impl Control {
                 secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
                 clock: Arc::new(jiff::Timestamp::now),
             },
-            Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
+            Settings { gateway: instance.gateway, control: instance.control, logs: layout.build_logs() },
         );
         let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
         source.on_change(Arc::new(move || wake.wake()));
+        let (wake, mut arrivals, stop) = (reconciler.clone(), images.changes(), shutdown.clone());
+        tasks.spawn(async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(arrivals.changed()).await {
+                wake.wake();
+            }
+            Ok(())
+        });
         let (work, stop) = (reconciler.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(work.run(stop).await?) });
 
         // The control listener: git, registry, API.
         let configuration = Arc::new(settings::Settings(reconciler.clone()));
         let app = delivery::Delivery {
-            reconciler,
+            reconciler: reconciler.clone(),
             source: source.clone(),
             client: api.client(system(TRIMTAB)),
             planes,
             images: images.clone(),
             node,
             gateway,
-            control: instance.control,
+            api: api.clone(),
+            instance: instance.clone(),
+            layout: layout.clone(),
             scratch: layout.run(),
             down: down.clone(),
         };
-        let registry = oci::registry::router(images, model::REGISTRY, planes::registry_auth(people.clone(), credentials.clone()));
+        let registry = oci::registry::router(images.clone(), model::REGISTRY, planes::registry_auth(people.clone(), credentials.clone()));
+        let registry = oci::registry::router(images.clone(), model::REGISTRY, tokens.clone());
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)
@@ -198,6 +201,12 @@ impl Control {
             instance,
             layout,
             host_key: host_key.fingerprint,
+        Ok(Self {
+            instance,
+            layout,
+            source,
+            images,
+            reconciler,
             sign_in,
             tasks,
             shutdown,

@@ -13,7 +13,7 @@ mod settings;
 mod ui;
 
 pub use service::{
-    AddDataPlane, AddKey, AddUser, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
+    AddDataPlane, AddKey, AddUser, Backup, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
     MadeToken, NewToken, People, Promote, Result, Rollback, Text, TokenView, Updates, UserView,
 };
 pub use sessions::Sessions;

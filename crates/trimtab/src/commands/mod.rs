@@ -1,5 +1,6 @@
 //! The command line: one file per command; the doc comment is the help.
 
+mod backup;
 mod config;
 mod credential;
 mod dataplane;
@@ -14,6 +15,7 @@ mod kubeconfig;
 mod logs;
 mod promote;
 mod render;
+mod restore;
 mod rollback;
 mod secret;
 mod status;
@@ -82,6 +84,8 @@ enum Command {
     Token(token::TokenArgs),
     #[command(name = "dataplane")]
     DataPlane(dataplane::DataPlaneArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
 }
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Up(args) => threads(up::run(&arguments.common, args)),
         Command::Down(args) => threads(down::run(&arguments.common, args)),
+        Command::Restore(args) => restore::run(&arguments.common, args),
         command => one_thread(run(&arguments.common, command)),
     };
     match result {
@@ -111,7 +116,7 @@ pub fn main() -> ExitCode {
 
 async fn run(common: &Common, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up(_) | Command::Down(_) => unreachable!("they have their own runtime"),
+        Command::Up(_) | Command::Down(_) | Command::Restore(_) => unreachable!("they have their own runtime"),
         Command::Init(args) => init::run(common, args).await,
         Command::Status(args) => status::run(common, args).await,
         Command::Promote(args) => promote::run(common, args).await,
@@ -131,6 +136,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Key(args) => key::run(common, args).await,
         Command::Token(args) => token::run(common, args).await,
         Command::DataPlane(args) => dataplane::run(common, args).await,
+        Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
     }
 }

@@ -111,6 +111,11 @@ impl Home {
         self.spawn(&["up", "--simulate", "--listen", "127.0.0.1:0"], environment);
     }
 
+    /// As [`Self::start`], with more options of `up`.
+    pub fn start_with(&mut self, options: &[&str]) {
+        self.spawn(&[&["up", "--simulate", "--listen", "127.0.0.1:0"], options].concat(), &[]);
+    }
+
     fn spawn(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.path().join("up.log")).unwrap();
         let mut command = self.command("trimtab");

@@ -1,8 +1,11 @@
 //! The binary, as a person uses it: with simulated Pods where that is enough, so that most of it needs no root.
 
+mod backup;
 mod bad_input;
 mod containers;
 mod crashes;
 mod harness;
 mod people;
 mod settings;
+mod kills;
+mod recreate;
