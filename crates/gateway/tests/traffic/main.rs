@@ -2,4 +2,5 @@
 
 mod process;
 mod proxy;
+mod raw;
 mod support;
