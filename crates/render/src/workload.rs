@@ -98,11 +98,14 @@ fn deployment(input: &Input<'_>) -> Value {
 }
 
 fn template(input: &Input<'_>) -> Value {
-    let spec = json!({
+    let mut spec = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "containers": [container(input)],
     });
+    if let Some(seconds) = input.component.workload.termination_grace_period_seconds {
+        spec["terminationGracePeriodSeconds"] = json!(seconds);
+    }
     let digest = Digest::of(spec.to_string().as_bytes());
     json!({
         "metadata": {

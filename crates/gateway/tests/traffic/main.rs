@@ -3,4 +3,5 @@
 mod process;
 mod proxy;
 mod raw;
+mod rollouts;
 mod support;
