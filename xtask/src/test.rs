@@ -29,7 +29,7 @@ pub fn run() -> Result<bool> {
     let mut steps = Steps::default();
     let is_root = is_root()?;
     if is_root {
-        install()?;
+        install(PACKAGES)?;
     }
 
     let cargo = || {
@@ -80,7 +80,7 @@ pub fn run() -> Result<bool> {
 /// Only the story in a chroot.
 pub fn run_chroot() -> Result<bool> {
     let mut steps = Steps::default();
-    install()?;
+    install(PACKAGES)?;
     story_in_a_chroot(&mut steps)?;
     Ok(steps.finish())
 }
@@ -146,9 +146,10 @@ fn kubectl() -> Option<u32> {
     (minor >= 30).then_some(minor)
 }
 
-fn install() -> Result<()> {
+/// Installs Debian packages, each told by its program, if they are missing.
+pub fn install(packages: &[(&'static str, &str)]) -> Result<()> {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
+        packages.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
