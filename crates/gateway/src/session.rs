@@ -140,7 +140,7 @@ impl Exchange<'_> {
             if !begun && input.data().starts_with(b"\r\n") {
                 // Some clients end a body with one more line (RFC 9112, 2.2).
                 input.consume(2);
-                begun = true;
+                (scan, begun) = (Scan::default(), true);
             }
             if let Some(request) = parse_request(input.data(), &mut scan, fields)? {
                 return Ok(Some(request));
