@@ -55,8 +55,12 @@ pub fn measure(table: &mut Table) -> Result<()> {
     for _ in 0..ROUNDS {
         took.push(move_to("trimtab promote hello --build hello-2 --to staging", "hello-2")?);
         took.push(move_to("trimtab rollback --env staging", "hello-1")?);
+        if load.failures() > 0 {
+            break; // The row says it; what comes after would only say it again.
+        }
     }
     let report = load.stop();
+    eprintln!("{} requests, {} slow answers, {} echoes", report.requests, report.slow, report.echoes);
     for failure in report.failures.iter().take(10) {
         eprintln!("failed: {failure}");
     }
