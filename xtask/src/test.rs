@@ -158,7 +158,8 @@ fn kubectl() -> Option<u32> {
     (minor >= 30).then_some(minor)
 }
 
-fn install(packages: &[(&str, &str)]) -> Result<()> {
+/// Installs Debian packages, each told by its program, if they are missing.
+pub fn install(packages: &[(&'static str, &str)]) -> Result<()> {
     let missing: Vec<&str> =
         packages.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {

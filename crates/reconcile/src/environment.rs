@@ -725,6 +725,11 @@ fn desired(handle: &Handle, rendered: &[Rendered]) -> Vec<(Option<Component>, Va
     desired
 }
 
+/// A ConfigMap or Secret that was there for Pods of before and goes now that they are gone: nobody changed anything.
+fn is_left_over(step: &model::flow::Step) -> bool {
+    step.action == Action::Delete && matches!(step.object.kind.as_str(), "ConfigMap" | "Secret")
+}
+
 /// What tells one state of an object from another.
 fn look(observation: &Observation, id: &ObjectId) -> Option<String> {
     let object = observation.objects.get(id)?;

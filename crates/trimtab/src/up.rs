@@ -18,9 +18,10 @@ use reconcile::{Ports, Reconciler, Settings};
 pub use recreate::OldRegistry;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,7 @@ impl Control {
                 exe: exe.clone(),
                 images: images.clone(),
                 registry: model::REGISTRY.to_owned(),
-                before_stop: Some(before_stop(drain.clone())),
+                before_stop: Some(before_stop(drain.clone(), layout.run().join("gateway.sock"))),
                 mode,
             },
             shutdown.clone(),
@@ -261,10 +262,8 @@ impl Control {
     async fn stop(&mut self) {
         self.shutdown.cancel();
         // Streams that never end (watches, followed logs) must not hold the process.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), async {
-            while self.tasks.join_next().await.is_some() {}
-        })
-        .await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), async { while self.tasks.join_next().await.is_some() {} })
+            .await;
     }
 }
 
@@ -299,14 +298,24 @@ async fn builder(
     Ok(builder)
 }
 
-/// A container gets SIGTERM only when the gateway has acknowledged routes without its Pod.
-fn before_stop(delivery: Arc<OnceLock<Reconciler>>) -> node::BeforeStop {
+/// The longest that a Pod which leaves waits for the gateway to take routes without it.
+const ROUTES_LIMIT: Duration = Duration::from_secs(2);
+
+/// A container gets SIGTERM only when the gateway has acknowledged routes without its Pod, and what was sent to the Pod
+/// before has been answered.
+fn before_stop(delivery: Arc<OnceLock<Reconciler>>, gateway: PathBuf) -> node::BeforeStop {
     Arc::new(move |pod| {
-        let delivery = delivery.get().cloned();
+        let (delivery, gateway) = (delivery.get().cloned(), gateway.clone());
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
         Box::pin(async move {
             if let (Some(delivery), Some(address)) = (delivery, address) {
-                delivery.drained(address).await;
+                if tokio::time::timeout(ROUTES_LIMIT, delivery.drained(address)).await.is_err() {
+                    tracing::warn!(%address, "the gateway still has routes to a Pod that is being deleted");
+                }
+                // A gateway that cannot be asked has no requests under way.
+                if let Err(error) = gateway::at_rest(&gateway, address).await {
+                    tracing::debug!(%address, %error, "the gateway does not say what is under way");
+                }
             }
         })
     })

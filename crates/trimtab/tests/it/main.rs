@@ -9,3 +9,4 @@ mod people;
 mod settings;
 mod kills;
 mod recreate;
+mod rollouts;
