@@ -219,11 +219,11 @@ impl Work {
 
     async fn render(&mut self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
         let mut rendered = Vec::new();
-        let repository = Repository::config(&self.handle.scope.project);
+        let config_repository = Repository::config(&self.handle.scope.project);
         let project = self.project.clone();
         let reader = project.reader(&self.inner);
         // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
-        let admitted = reader.config(&repository, &target.commit).await?;
+        let admitted = reader.config(&config_repository, &target.commit).await?;
         let chain = admitted.chain(&self.handle.name);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
@@ -236,7 +236,7 @@ impl Work {
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
                 None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
             };
-            let config = reader.config(&repository, &pin.config).await?;
+            let config = reader.config(&config_repository, &pin.config).await?;
             let groups = match inputs::groups(&file, &config, &chain) {
                 Ok(groups) => groups,
                 Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
@@ -327,7 +327,10 @@ impl Work {
     ) -> Result<Option<String>, PortError> {
         let behind = rendered.iter().flat_map(|one| one.behind.clone()).collect();
         let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind)?;
-        let receipt = self.inner.ports.data_plane.execute(&due, &opened).await?;
+        let mut receipt = self.inner.ports.data_plane.execute(&due, &opened).await?;
+        for error in receipt.results.iter_mut().filter_map(|result| result.error.as_mut()) {
+            *error = opened.redact(error);
+        }
         drop(opened);
         for result in receipt.results.iter().filter(|r| r.error.is_none()) {
             self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
