@@ -304,6 +304,7 @@ impl Work {
         Ok(wait)
     }
 
+<<<<<<< HEAD
     /// Notices that the environment has moved to another data plane.
     fn arrive(&mut self, target: &Target) {
         let name = target.plane_name();
@@ -326,6 +327,15 @@ impl Work {
         let reader = project.reader(&self.inner);
         // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
         let admitted = reader.config(&configuration, &target.commit).await?;
+=======
+    async fn render(&mut self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
+        let mut rendered = Vec::new();
+        let config_repository = Repository::config(&self.handle.scope.project);
+        let project = self.project.clone();
+        let reader = project.reader(&self.inner);
+        // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
+        let admitted = reader.config(&config_repository, &target.commit).await?;
+>>>>>>> h/config
         let chain = admitted.chain(&self.handle.name);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
@@ -344,7 +354,11 @@ impl Work {
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
                 None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
             };
+<<<<<<< HEAD
             let config = reader.config(&configuration, &pin.config).await?;
+=======
+            let config = reader.config(&config_repository, &pin.config).await?;
+>>>>>>> h/config
             let groups = match inputs::groups(&file, &config, &chain) {
                 Ok(groups) => groups,
                 Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
@@ -440,8 +454,16 @@ impl Work {
         observation: &Observation,
     ) -> Result<Option<String>, Stop> {
         let behind = rendered.iter().flat_map(|one| one.behind.clone()).collect();
+<<<<<<< HEAD
         let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind, open)?;
         let receipt = placement.plane.execute(&due, &opened).await.map_err(Stop::DataPlane)?;
+=======
+        let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind)?;
+        let mut receipt = self.inner.ports.data_plane.execute(&due, &opened).await?;
+        for error in receipt.results.iter_mut().filter_map(|result| result.error.as_mut()) {
+            *error = opened.redact(error);
+        }
+>>>>>>> h/config
         drop(opened);
         for result in receipt.results.iter().filter(|r| r.error.is_none()) {
             self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
