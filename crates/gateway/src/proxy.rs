@@ -105,7 +105,6 @@ pub struct Buffers {
 }
 
 /// Boxed once: they go from here to a connection and back, and an idle connection has only room for the pointer.
-#[expect(clippy::vec_box, reason = "moved in and out with each request")]
 type Kept = Vec<Box<Buffers>>;
 
 /// One thread that serves, with its own runtime and its own connections to endpoints.
