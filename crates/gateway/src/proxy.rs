@@ -6,7 +6,7 @@ use crate::http::{Field, HEAD_BYTES_MAX};
 use crate::table::{Pick, Picked, Table};
 use model::RouteTable;
 use model::routes::Measure;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -38,16 +38,16 @@ impl Proxy {
     /// Replaces the table. When this returns, no request is handed to an endpoint that it does not name.
     pub fn publish(&self, published: RouteTable) {
         let mut endpoints = self.endpoints();
-        let mut named = HashMap::new();
+        let mut named = HashSet::new();
         let table = Table::new(published, &self.read(), |address| {
             let endpoint = endpoints.entry(address).or_insert_with(|| Arc::new(Endpoint::new(address, self.threads)));
-            named.insert(address, ());
+            named.insert(address);
             endpoint.join();
             endpoint.clone()
         });
         *self.table.write().expect("no code panics while it holds this lock") = table;
         endpoints.retain(|address, endpoint| {
-            let stays = named.contains_key(address);
+            let stays = named.contains(address);
             if !stays {
                 endpoint.leave();
             }
@@ -104,11 +104,14 @@ pub struct Buffers {
     pub host: String,
 }
 
+/// Boxed once: they go from here to a connection and back, and an idle connection has only room for the pointer.
+type Kept = Vec<Box<Buffers>>;
+
 /// One thread that serves, with its own runtime and its own connections to endpoints.
 pub struct Worker {
     pub proxy: Arc<Proxy>,
     index: usize,
-    buffers: Mutex<Vec<Box<Buffers>>>,
+    buffers: Mutex<Kept>,
 }
 
 /// What became of a request that was to be sent.
@@ -210,7 +213,7 @@ impl Worker {
         }
     }
 
-    fn buffers(&self) -> MutexGuard<'_, Vec<Box<Buffers>>> {
+    fn buffers(&self) -> MutexGuard<'_, Kept> {
         self.buffers.lock().expect("no code panics while it holds this lock")
     }
 }

@@ -48,7 +48,7 @@ pub struct Measure {
     pub in_flight: u64,
     /// Answers by class: 1xx (changes of protocol) to 5xx.
     pub statuses: [u64; 5],
-    /// Requests that no endpoint answered.
+    /// Requests that an endpoint had and did not answer.
     pub unanswered: u64,
     /// From the head of the request to the head of the answer; counts by [`latency_bucket`].
     pub latency: Vec<u64>,

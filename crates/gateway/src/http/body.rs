@@ -160,8 +160,11 @@ fn size(line: &[u8]) -> Result<u64, Refusal> {
 mod tests {
     use super::*;
 
+    /// Output, whether it is done, and how much is left.
+    type Through = (Vec<u8>, bool, usize);
+
     /// Fed in one piece and byte by byte.
-    fn through(framing: Framing, chunked: bool, text: &str) -> Vec<Result<(Vec<u8>, bool, usize), Refusal>> {
+    fn through(framing: Framing, chunked: bool, text: &str) -> Vec<Result<Through, Refusal>> {
         [text.len(), 1]
             .map(|piece| {
                 let (mut body, mut input, mut output) = (Body::new(framing, chunked), Buffer::default(), Vec::new());
