@@ -5,7 +5,7 @@ use crate::lacks::{self, Lack};
 use crate::moving::Leftover;
 use crate::planes::{self, Plane, Stop};
 use crate::{Inner, inputs, project, projections, sealing, wake_of};
-use model::config::ComponentFile;
+use model::config::{ComponentFile, EnvironmentFile};
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
 use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError, Scope};
@@ -151,6 +151,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         told: BTreeSet::new(),
         shown: BTreeMap::new(),
         digests: sealing::Digests::default(),
+        described: BTreeMap::new(),
     };
     loop {
         let wait = match work.pass().await {
@@ -214,7 +215,12 @@ pub struct Work {
     told: BTreeSet<String>,
     shown: BTreeMap<String, Value>,
     digests: sealing::Digests,
+    /// What components describe themselves, by what it was made of.
+    described: BTreeMap<Component, (Ingredients, Manifests)>,
 }
+
+/// What the objects depend on that a component describes itself.
+type Ingredients = (Pin, EnvironmentFile, Vec<Environment>);
 
 /// A component of the target with its manifests.
 pub struct Rendered {
@@ -256,7 +262,7 @@ impl Work {
             planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
         let held = rendering.held();
         let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement);
-        let Rendering { rendered, sourceless } = &rendering;
+        let Rendering { rendered, .. } = &rendering;
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let all = Manifests { objects, notes: Vec::new() };
@@ -304,7 +310,6 @@ impl Work {
         Ok(wait)
     }
 
-<<<<<<< HEAD
     /// Notices that the environment has moved to another data plane.
     fn arrive(&mut self, target: &Target) {
         let name = target.plane_name();
@@ -327,15 +332,6 @@ impl Work {
         let reader = project.reader(&self.inner);
         // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
         let admitted = reader.config(&configuration, &target.commit).await?;
-=======
-    async fn render(&mut self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
-        let mut rendered = Vec::new();
-        let config_repository = Repository::config(&self.handle.scope.project);
-        let project = self.project.clone();
-        let reader = project.reader(&self.inner);
-        // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
-        let admitted = reader.config(&config_repository, &target.commit).await?;
->>>>>>> h/config
         let chain = admitted.chain(&self.handle.name);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
@@ -354,11 +350,7 @@ impl Work {
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
                 None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
             };
-<<<<<<< HEAD
             let config = reader.config(&configuration, &pin.config).await?;
-=======
-            let config = reader.config(&config_repository, &pin.config).await?;
->>>>>>> h/config
             let groups = match inputs::groups(&file, &config, &chain) {
                 Ok(groups) => groups,
                 Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
@@ -375,7 +367,11 @@ impl Work {
                 file: &target.state.file,
                 settings: &settings,
             };
-            match render::render(&input) {
+            let made = match file.manifests {
+                None => render::render(&input),
+                Some(_) => self.describe(pin, &file, &revision, target, &admitted).await?,
+            };
+            match made {
                 Ok(manifests) => {
                     let lacks = self.inner.image_lack(pin).await?;
                     rendered.push(Rendered { pin: pin.clone(), file, manifests, behind, lacks });
@@ -384,6 +380,39 @@ impl Work {
             }
         }
         Ok(Ok(Rendering { rendered, sourceless }))
+    }
+
+    /// The objects that a component describes itself. A pin's never change in one environment: they are kept.
+    async fn describe(
+        &mut self,
+        pin: &Pin,
+        file: &ComponentFile,
+        revision: &Revision,
+        target: &Target,
+        admitted: &Config,
+    ) -> Result<Result<Manifests, render::Error>, PortError> {
+        let layers = admitted.layers(&self.handle.name);
+        let key = (pin.clone(), target.state.file.clone(), layers.clone());
+        let component = pin.build.component.clone();
+        if let Some((known, manifests)) = self.described.get(&component)
+            && *known == key
+        {
+            return Ok(Ok(manifests.clone()));
+        }
+        let repository = self.inner.ports.repositories.snapshot(revision, ".").await?;
+        let input = render::Described {
+            component: file,
+            pin,
+            environment: &self.handle.name,
+            layers: &layers,
+            file: &target.state.file,
+            repository: &repository,
+        };
+        let made = render::described(&input);
+        if let Ok(manifests) = &made {
+            self.described.insert(component, (key, manifests.clone()));
+        }
+        Ok(made)
     }
 
     /// What would stand. An object whose newest state the observation does not show yet is not judged until it does.
@@ -454,16 +483,8 @@ impl Work {
         observation: &Observation,
     ) -> Result<Option<String>, Stop> {
         let behind = rendered.iter().flat_map(|one| one.behind.clone()).collect();
-<<<<<<< HEAD
         let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind, open)?;
         let receipt = placement.plane.execute(&due, &opened).await.map_err(Stop::DataPlane)?;
-=======
-        let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind)?;
-        let mut receipt = self.inner.ports.data_plane.execute(&due, &opened).await?;
-        for error in receipt.results.iter_mut().filter_map(|result| result.error.as_mut()) {
-            *error = opened.redact(error);
-        }
->>>>>>> h/config
         drop(opened);
         for result in receipt.results.iter().filter(|r| r.error.is_none()) {
             self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
@@ -735,16 +756,6 @@ impl Work {
         }
         Ok(())
     }
-}
-
-/// All objects of the environment, the namespace first.
-fn desired(handle: &Handle, rendered: &[Rendered]) -> Vec<(Option<Component>, Value)> {
-    let mut desired = vec![(None, render::namespace(&handle.scope.project, &handle.name))];
-    for one in rendered.iter().filter(|one| one.lacks.is_none()) {
-        let component = Some(one.pin.build.component.clone());
-        desired.extend(one.manifests.objects.iter().map(|object| (component.clone(), object.clone())));
-    }
-    desired
 }
 
 /// A ConfigMap or Secret that was there for Pods of before and goes now that they are gone: nobody changed anything.

@@ -32,6 +32,9 @@ pub struct Control {
     layout: Layout,
     /// Fingerprint of the SSH host key.
     host_key: String,
+    source: source::Source,
+    images: oci::Store,
+    reconciler: Reconciler,
     /// Signs in to the UI, once.
     sign_in: String,
     tasks: JoinSet<Result<()>>,
@@ -131,7 +134,7 @@ impl Control {
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
 
         // Delivery.
-        let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials, instance.control));
+        let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials.clone(), instance.control));
         let reconciler = Reconciler::new(
             Ports {
                 repositories: Arc::new(source.clone()),
@@ -174,8 +177,8 @@ impl Control {
             scratch: layout.run(),
             down: down.clone(),
         };
-        let registry = oci::registry::router(images.clone(), model::REGISTRY, planes::registry_auth(people.clone(), credentials.clone()));
-        let registry = oci::registry::router(images.clone(), model::REGISTRY, tokens.clone());
+        let pulls = planes::registry_auth(people.clone(), credentials);
+        let registry = oci::registry::router(images.clone(), model::REGISTRY, pulls);
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)
@@ -202,9 +205,6 @@ impl Control {
             instance,
             layout,
             host_key: host_key.fingerprint,
-        Ok(Self {
-            instance,
-            layout,
             source,
             images,
             reconciler,

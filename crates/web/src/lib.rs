@@ -13,8 +13,8 @@ mod settings;
 mod ui;
 
 pub use service::{
-    AddDataPlane, AddKey, AddUser, Backup, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
-    MadeToken, NewToken, People, Promote, Result, Rollback, Text, TokenView, Updates, UserView,
+    AddDataPlane, AddKey, AddUser, Backup, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
+    LogRequest, MadeToken, NewToken, People, Promote, Result, Rollback, Text, TokenView, Updates, UserView,
 };
 pub use sessions::Sessions;
 pub use settings::{RemoveSecret, SetConfig, SetSecret, Settings, settings_router};

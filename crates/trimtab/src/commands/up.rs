@@ -20,9 +20,6 @@ pub struct UpArgs {
     /// A program that kubeconfigs of other clusters may run for their credentials; may be given several times
     #[arg(long, value_name = "PROGRAM")]
     allow_exec: Vec<String>,
-    /// A program that kubeconfigs of other clusters may run for their credentials; may be given several times
-    #[arg(long, value_name = "PROGRAM")]
-    allow_exec: Vec<String>,
     /// First take a project in from its config repository: anything that git reads, with its journal and history. What is
     /// not in it (images, application sources, keys) is held, with the command that brings it
     #[arg(long, value_name = "URL")]

@@ -19,8 +19,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use web::{AddDataPlane, Changes, DataPlaneAdded, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
-use web::{Backup, Changes, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
+use web::{
+    AddDataPlane, Backup, Changes, DataPlaneAdded, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates,
+};
 
 /// The parts that answer.
 pub struct Delivery {
