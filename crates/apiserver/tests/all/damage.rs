@@ -17,7 +17,7 @@ async fn filled(path: &Path) {
 }
 
 async fn opened(path: &Path) -> Result<usize, String> {
-    let config = apiserver::Config { store: path.to_owned(), admission: None };
+    let config = apiserver::Config { store: path.to_owned(), admission: None, services: None };
     match apiserver::ApiServer::open(config).await {
         Ok(api) => {
             let rows = api.dump().rows().filter(|(key, _)| key.starts_with("configmaps/default/c")).count();
