@@ -4,3 +4,4 @@ mod bad_input;
 mod containers;
 mod crashes;
 mod harness;
+mod planes;
