@@ -215,7 +215,9 @@ fn a_certificate_that_expired_is_said_with_its_plane_and_its_day() {
 #[test]
 fn a_namespace_that_is_not_ours_is_refused() {
     let two = Two::open(Home::up, "");
-    two.kubectl("create namespace hello-staging").ok();
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: hello-staging}\n";
+    fs::write(two.hub.path().join("namespace.yaml"), namespace).unwrap();
+    two.kubectl("apply -f namespace.yaml").ok();
     two.run_on("staging", "edge");
     two.says("staging", &["namespace hello-staging exists and is not ours"]);
     // Nor is one of another project of that name.
