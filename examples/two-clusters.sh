@@ -37,7 +37,7 @@ shows() { [ "$(page "$1")" = "Hello from Trimtab, version $2." ]; }
 says() { trimtab status | grep -qF -- "$1"; }
 
 edge_up() {
-    edge up --listen 127.0.0.1:0 >>"$work/edge.log" 2>&1 &
+    trimtab --data-dir "$work/edge" up --listen 127.0.0.1:0 >>"$work/edge.log" 2>&1 &
     edge_pid=$!
     eventually 30 answers edge
 }
