@@ -22,7 +22,8 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// What may be left out without failing, by the name of the step.
-const MAY_BE_LEFT_OUT: &[&str] = &["tests that need root", "story", "two clusters", "story in a chroot", "kubectl in the story"];
+const MAY_BE_LEFT_OUT: &[&str] =
+    &["tests that need root", "story", "two clusters", "story in a chroot", "kubectl in the story"];
 
 /// Runs all. False if anything failed.
 pub fn run() -> Result<bool> {

@@ -4,4 +4,5 @@ mod bad_input;
 mod containers;
 mod crashes;
 mod harness;
+mod kubernetes;
 mod planes;
