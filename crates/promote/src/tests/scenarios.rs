@@ -371,9 +371,7 @@ fn a_request_replaces_a_held_edit_of_its_component_and_waits_for_others() {
 #[test]
 fn what_moves_to_a_data_plane_that_is_gone_waits_with_the_reason() {
     let mut world = World::new();
-    let mut tree = world.head().1.clone();
-    tree.get_mut(&env("staging")).unwrap().as_mut().unwrap().file.data_plane = Some("edge".parse().unwrap());
-    world.push("staging runs elsewhere", tree, vec!["environments/staging.yaml".into()]);
+    world.edit("staging", |state| state.file.data_plane = Some("edge".parse().unwrap()));
     world.build("web", BUILT);
     world.settle();
     let why = "DataPlane edge unreachable: connection refused";
@@ -395,9 +393,7 @@ fn what_moves_to_a_data_plane_that_is_gone_waits_with_the_reason() {
     world.settle_with(|_| None);
     assert_eq!(world.phase(&name), (PromotionPhase::Admitted, why));
     // And the way to another data plane is open.
-    let mut tree = world.head().1.clone();
-    tree.get_mut(&env("staging")).unwrap().as_mut().unwrap().file.data_plane = None;
-    world.push("staging comes back", tree, vec!["environments/staging.yaml".into()]);
+    world.edit("staging", |state| state.file.data_plane = None);
     world.settle();
     assert_eq!(world.phase(&name).0, PromotionPhase::Succeeded);
 }

@@ -10,3 +10,5 @@ mod people;
 mod recreate;
 mod rollouts;
 mod settings;
+mod kubernetes;
+mod planes;
