@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+pub mod helm;
 pub mod kustomize;
 mod plain;
 mod workload;
