@@ -16,10 +16,10 @@ fn main() -> std::io::Result<()> {
         let started = Instant::now();
         let result = one(Path::new(directory), parts.filter(|part| !part.is_empty()));
         let took = started.elapsed();
-        let base = Path::new(&output).join(name);
+        let file = |extension: &str| Path::new(&output).join(format!("{name}.{extension}"));
         match result {
-            Ok(text) => std::fs::write(base.with_extension("out"), text)?,
-            Err(error) => std::fs::write(base.with_extension("err"), error)?,
+            Ok(text) => std::fs::write(file("out"), text)?,
+            Err(error) => std::fs::write(file("err"), error)?,
         }
         println!("{name}\t{:.3}", took.as_secs_f64() * 1000.0);
     }

@@ -81,13 +81,30 @@ pub(crate) fn number(literal: &str) -> Option<Number> {
         return Some(Number { int: Some(int), float: Some(int as f64), is_float });
     }
     let plain = literal.replace('_', "");
-    if is_hex || !is_float {
+    if !is_float {
         return None;
     }
-    let float: f64 = plain.parse().ok().filter(|number: &f64| number.is_finite())?;
+    let float: f64 = if is_hex { hex_float(&plain)? } else { plain.parse().ok()? };
+    if !float.is_finite() {
+        return None;
+    }
     #[allow(clippy::cast_possible_truncation)]
     let int = (float.fract() == 0.0 && float.abs() < 9e18).then_some(float as i64);
     Some(Number { int, float: Some(float), is_float })
+}
+
+/// `0x1.8p3`.
+#[allow(clippy::cast_precision_loss)]
+fn hex_float(literal: &str) -> Option<f64> {
+    let (sign, body) = match literal.strip_prefix('-') {
+        Some(body) => (-1.0, body),
+        None => (1.0, literal.strip_prefix('+').unwrap_or(literal)),
+    };
+    let (mantissa, exponent) = body.get(2..)?.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
+    let exponent = exponent.parse::<i32>().ok()? - 4 * i32::try_from(fraction.len()).ok()?;
+    Some(sign * digits as f64 * 2_f64.powi(exponent))
 }
 
 /// An integer as `strconv.ParseInt` reads it with base 0.

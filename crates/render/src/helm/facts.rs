@@ -178,9 +178,7 @@ impl Object for ApiVersions {
     fn call(&self, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
         match (name, args) {
             ("Has", [Value::Text(version)]) => Some(Ok(Value::Bool(self.has(version)))),
-            ("Has", [other]) => {
-                Some(Err(format!("wrong type for value; expected string; got {}", other.type_name())))
-            }
+            ("Has", [other]) => Some(Err(format!("wrong type for value; expected string; got {}", other.type_name()))),
             ("Has", args) => Some(Err(format!("wrong number of args for Has: want 1 got {}", args.len()))),
             _ => None,
         }

@@ -150,7 +150,8 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     let (mut start, mut from) = (0, 0);
     while let Some(found) = text[from..].find("---") {
         let at = from + found;
-        if at > start && !text[..at].ends_with('\n') || at == start && start > 0 && !text[..at].ends_with('\n') {
+        // The line's end before it belongs to it, so that it cannot follow another one directly.
+        if at > 0 && (at == start || !text[..at].ends_with('\n')) {
             from = at + 1;
             continue;
         }
@@ -203,9 +204,8 @@ struct Head {
 
 impl Head {
     fn read(text: &str) -> Result<Self, String> {
-        let wrong = |error: yaml::Error| {
-            format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
-        };
+        let wrong =
+            |error: yaml::Error| format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.message);
         let nodes = yaml::parse(text, "").map_err(wrong)?;
         let Some(node) = nodes.first() else { return Ok(Self::default()) };
         let Kind::Mapping(pairs) = &node.kind else {
@@ -219,10 +219,12 @@ impl Head {
             let Kind::Scalar(key, _) = &key.kind else { continue };
             match key.as_str() {
                 "apiVersion" => {
-                    head.api_version = text_of(value).map_err(|what| not(what, "struct field SimpleHead.apiVersion of type string"))?;
+                    head.api_version = text_of(value)
+                        .map_err(|what| not(what, "struct field SimpleHead.apiVersion of type string"))?;
                 }
                 "kind" => {
-                    head.kind = text_of(value).map_err(|what| not(what, "struct field SimpleHead.kind of type string"))?;
+                    head.kind =
+                        text_of(value).map_err(|what| not(what, "struct field SimpleHead.kind of type string"))?;
                 }
                 "metadata" => head.metadata(value).map_err(|(what, field)| not(what, &field))?,
                 _ => {}
@@ -247,8 +249,18 @@ impl Head {
                     let Kind::Mapping(pairs) = &value.kind else {
                         match text_of(value) {
                             Ok(text) if text.is_empty() => continue,
-                            Ok(_) => return Err(("string", "struct field .metadata.annotations of type map[string]string".into())),
-                            Err(what) => return Err((what, "struct field .metadata.annotations of type map[string]string".into())),
+                            Ok(_) => {
+                                return Err((
+                                    "string",
+                                    "struct field .metadata.annotations of type map[string]string".into(),
+                                ));
+                            }
+                            Err(what) => {
+                                return Err((
+                                    what,
+                                    "struct field .metadata.annotations of type map[string]string".into(),
+                                ));
+                            }
                         }
                     };
                     for (key, value) in pairs {

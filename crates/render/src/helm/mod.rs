@@ -104,7 +104,8 @@ fn rendered(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered
     let kube = &options.capabilities.kube_version;
     if !metadata.kube_version.is_empty() && !node::fits(&metadata.kube_version, &kube.version) {
         let wanted = &metadata.kube_version;
-        let problem = format!("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {}", kube.version);
+        let problem =
+            format!("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {}", kube.version);
         return Err(Error::Chart(problem));
     }
     let files = executed(chart, &root, values, options)?;

@@ -53,18 +53,18 @@ impl Node {
         let existing = std::mem::take(&mut self.children);
         let listed = |child: &Node| {
             let version = &child.tree.metadata.version;
-            self.dependencies.iter().any(|dependency| {
-                dependency.name == child.name && fits(&dependency.version, version)
-            })
+            self.dependencies
+                .iter()
+                .any(|dependency| dependency.name == child.name && fits(&dependency.version, version))
         };
         let mut children: Vec<Node> = Vec::new();
         for child in existing.iter().filter(|child| !listed(child)) {
             children.push(Node::of(&child.tree));
         }
         for dependency in &mut self.dependencies {
-            let found = existing.iter().find(|child| {
-                child.name == dependency.name && fits(&dependency.version, &child.tree.metadata.version)
-            });
+            let found = existing
+                .iter()
+                .find(|child| child.name == dependency.name && fits(&dependency.version, &child.tree.metadata.version));
             let has_alias = !dependency.alias.is_empty();
             if let Some(child) = found {
                 let name = if has_alias { dependency.alias.clone() } else { child.name.clone() };
@@ -163,4 +163,3 @@ pub(super) fn missing(tree: &Tree) -> Vec<&str> {
     let named = tree.metadata.dependencies.iter().map(|dependency| dependency.name.as_str());
     named.filter(|name| !has(name)).collect()
 }
-

@@ -89,7 +89,10 @@ impl<'m> Fields<'m> {
     }
 
     fn texts(&self, name: &str) -> Result<Vec<String>, String> {
-        self.list(name)?.iter().map(|item| scalar(item).map_or_else(|| self.fail(name, "a list of texts"), Ok)).collect()
+        self.list(name)?
+            .iter()
+            .map(|item| scalar(item).map_or_else(|| self.fail(name, "a list of texts"), Ok))
+            .collect()
     }
 
     fn objects<T>(&self, name: &str, read: impl Fn(&Fields<'_>) -> Result<T, String>) -> Result<Vec<T>, String> {

@@ -45,11 +45,12 @@ pub struct Chart {
     pub(super) texts: Arc<Texts>,
 }
 
-/// Texts that were parsed.
+/// Texts that were parsed, and keys that were made.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     known: Mutex<HashMap<Arc<str>, Arc<Parsed>>>,
     files: Mutex<HashMap<(String, usize), Arc<Parsed>>>,
+    keys: Mutex<HashMap<[u64; 3], Arc<str>>>,
 }
 
 /// Texts that are kept; they come from values too, so there must be a bound.
@@ -79,6 +80,20 @@ impl Texts {
         }
         known.insert(Arc::clone(text), Arc::clone(&parsed));
         Ok(parsed)
+    }
+
+    /// A key that was made of a seed.
+    pub fn key(&self, label: &[u64; 3]) -> Option<Arc<str>> {
+        self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(label).cloned()
+    }
+
+    /// Keeps a key.
+    pub fn keep(&self, label: [u64; 3], key: Arc<str>) {
+        let mut keys = self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if keys.len() >= TEXTS_MAX {
+            keys.clear();
+        }
+        keys.insert(label, key);
     }
 
     /// A file of the chart, under its path in the whole.
@@ -119,7 +134,9 @@ impl Chart {
                 continue;
             }
             if bytes.len() > FILE_MAX {
-                return Err(Error::Chart(format!("chart file {name:?} is larger than the maximum file size {FILE_MAX}")));
+                return Err(Error::Chart(format!(
+                    "chart file {name:?} is larger than the maximum file size {FILE_MAX}"
+                )));
             }
             kept.push(File { name: name.clone(), bytes: without_mark(bytes) });
         }
@@ -160,7 +177,9 @@ fn without_mark(bytes: &Arc<[u8]>) -> Arc<[u8]> {
 /// A YAML file as JSON; nothing if it is empty.
 pub(super) fn yaml_file(bytes: &[u8], name: &str) -> Result<serde_json::Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("cannot load {name}: it is not UTF-8"))?;
-    let fail = |error: yaml::Error| format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message);
+    let fail = |error: yaml::Error| {
+        format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+    };
     let nodes = yaml::parse(text, name).map_err(fail)?;
     let Some(node) = nodes.first() else { return Ok(serde_json::Value::Null) };
     yaml::to_json(node, Dialect::V2).map_err(fail)
@@ -168,7 +187,9 @@ pub(super) fn yaml_file(bytes: &[u8], name: &str) -> Result<serde_json::Value, S
 
 /// Values from a file, for `--values`.
 pub(super) fn values_file(text: &str, name: &str) -> Result<template::Value, String> {
-    let fail = |error: yaml::Error| format!("failed to parse {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message);
+    let fail = |error: yaml::Error| {
+        format!("failed to parse {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+    };
     let nodes = yaml::parse(text, name).map_err(fail)?;
     match nodes.first() {
         None => Ok(template::Value::Nil),
@@ -238,7 +259,10 @@ fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
         let files = if name.ends_with(".tgz") {
             let file = &files[0];
             if file.name != name {
-                return Err(format!("error unpacking subchart tar in {}: expected {name}, got {}", metadata.name, file.name));
+                return Err(format!(
+                    "error unpacking subchart tar in {}: expected {name}, got {}",
+                    metadata.name, file.name
+                ));
             }
             unpack(&file.bytes).map_err(wrapped)?
         } else {

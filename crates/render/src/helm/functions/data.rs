@@ -106,7 +106,8 @@ fn json_at(value: &Value, depth: usize) -> Option<serde_json::Value> {
         return None;
     }
     let text = |text: &str| {
-        let odd = |character: char| if ('\u{10FE00}'..='\u{10FEFF}').contains(&character) { '\u{fffd}' } else { character };
+        let odd =
+            |character: char| if ('\u{10FE00}'..='\u{10FEFF}').contains(&character) { '\u{fffd}' } else { character };
         if template::is_binary(text) { text.chars().map(odd).collect() } else { text.to_owned() }
     };
     Some(match value {

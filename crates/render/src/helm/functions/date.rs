@@ -233,14 +233,30 @@ fn duration_text(nanoseconds: i128) -> String {
 fn rounded(nanoseconds: i128) -> String {
     let size = nanoseconds.unsigned_abs();
     const HOUR: u128 = 3_600_000_000_000;
-    let units =
-        [(HOUR * 24 * 365, "y"), (HOUR * 24 * 30, "mo"), (HOUR * 24, "d"), (HOUR, "h"), (HOUR / 60, "m"), (HOUR / 3600, "s")];
+    let units = [
+        (HOUR * 24 * 365, "y"),
+        (HOUR * 24 * 30, "mo"),
+        (HOUR * 24, "d"),
+        (HOUR, "h"),
+        (HOUR / 60, "m"),
+        (HOUR / 3600, "s"),
+    ];
     let unit = units.iter().find(|(unit, _)| size > *unit);
     unit.map_or("0s".into(), |(unit, name)| format!("{}{name}", size / unit))
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -251,9 +267,44 @@ fn weekday(day: Weekday) -> &'static str {
 
 /// The parts of Go's reference time, longer ones before those that they begin with.
 const PARTS: [&str; 38] = [
-    "January", "Jan", "Monday", "Mon", "MST", "2006", "-07:00:00", "-070000", "-07:00", "-0700", "-07", "Z07:00:00",
-    "Z070000", "Z07:00", "Z0700", "Z07", "002", "__2", "_2", "01", "02", "03", "04", "05", "06", "15", "PM", "pm", "1",
-    "2", "3", "4", "5", ".000000000", ".999999999", ",000000000", ",999999999", "",
+    "January",
+    "Jan",
+    "Monday",
+    "Mon",
+    "MST",
+    "2006",
+    "-07:00:00",
+    "-070000",
+    "-07:00",
+    "-0700",
+    "-07",
+    "Z07:00:00",
+    "Z070000",
+    "Z07:00",
+    "Z0700",
+    "Z07",
+    "002",
+    "__2",
+    "_2",
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+    "06",
+    "15",
+    "PM",
+    "pm",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    ".000000000",
+    ".999999999",
+    ",000000000",
+    ",999999999",
+    "",
 ];
 
 /// The next part of a layout: what stands before it, the part, and what follows.
@@ -369,7 +420,8 @@ fn parsed(layout: &str, text: &str) -> Option<Zoned> {
     }
     fn named(text: &mut &str, names: &[&str], length: usize) -> Option<i32> {
         let cut = |name: &str| if length > 0 { name[..length].to_owned() } else { name.to_owned() };
-        let fits = |name: &&str| text.get(..cut(name).len()).is_some_and(|start| start.eq_ignore_ascii_case(&cut(name)));
+        let fits =
+            |name: &&str| text.get(..cut(name).len()).is_some_and(|start| start.eq_ignore_ascii_case(&cut(name)));
         let at = names.iter().position(|name| fits(&name))?;
         *text = &text[cut(names[at]).len()..];
         i32::try_from(at).ok()
@@ -463,7 +515,10 @@ fn parsed(layout: &str, text: &str) -> Option<Zoned> {
     }
     let small = |number: i32| i8::try_from(number).ok();
     let date = match day_of_year {
-        Some(day) => jiff::civil::Date::new(i16::try_from(year).ok()?, 1, 1).ok()?.checked_add(jiff::Span::new().days(day - 1)).ok()?,
+        Some(day) => jiff::civil::Date::new(i16::try_from(year).ok()?, 1, 1)
+            .ok()?
+            .checked_add(jiff::Span::new().days(day - 1))
+            .ok()?,
         None => jiff::civil::Date::new(i16::try_from(year).ok()?, small(month)?, small(day)?).ok()?,
     };
     let clock = jiff::civil::Time::new(small(hour)?, small(minute)?, small(second)?, nanosecond).ok()?;

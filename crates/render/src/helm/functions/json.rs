@@ -113,7 +113,11 @@ pub(super) fn read(text: &str) -> std::result::Result<Value, String> {
         Err(_) if text.trim().is_empty() => return Err("unexpected end of JSON input".into()),
         Err(error) if error.is_eof() => return Err("unexpected end of JSON input".into()),
         Err(error) => {
-            let at = bytes.split(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1).sum::<usize>();
+            let at = bytes
+                .split(|byte| *byte == b'\n')
+                .take(error.line().saturating_sub(1))
+                .map(|l| l.len() + 1)
+                .sum::<usize>();
             let found = bytes.get(at + error.column().saturating_sub(1)).copied().unwrap_or(b' ');
             let found = from_bytes(&[found]);
             return Err(format!("invalid character '{found}' looking for beginning of value"));

@@ -125,9 +125,7 @@ fn concat(call: &mut Call<'_, '_>) -> Result {
     for list in &call.args {
         let Value::List(_) = list else {
             return match list {
-                Value::Missing | Value::Nil => {
-                    fail("runtime error: invalid memory address or nil pointer dereference")
-                }
+                Value::Missing | Value::Nil => fail("runtime error: invalid memory address or nil pointer dereference"),
                 other => fail(format!("Cannot concat type {} as list", other.kind())),
             };
         };

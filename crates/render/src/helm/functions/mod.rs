@@ -1,11 +1,14 @@
 //! What templates may call: Helm's functions and Sprig's.
 
+mod certificate;
 mod collection;
 mod crypto;
 mod data;
 mod date;
+mod der;
 mod engine;
 mod json;
+mod keys;
 mod list;
 mod merge;
 mod number;
@@ -37,6 +40,7 @@ macro_rules! table {
 use table;
 
 const TABLES: &[&[Function]] = &[
+    certificate::FUNCTIONS,
     collection::FUNCTIONS,
     crypto::FUNCTIONS,
     data::FUNCTIONS,

@@ -62,9 +62,7 @@ pub(super) fn deep_equal(a: &Value, b: &Value) -> bool {
                 && entries.len() == others.len()
                 && entries.iter().zip(others.iter()).all(|((a, x), (b, y))| a == b && deep_equal(x, y))
         }
-        (Value::Object(a), Value::Object(b)) => {
-            a.type_name() == b.type_name() && deep_equal(&a.plain(), &b.plain())
-        }
+        (Value::Object(a), Value::Object(b)) => a.type_name() == b.type_name() && deep_equal(&a.plain(), &b.plain()),
         _ => false,
     }
 }

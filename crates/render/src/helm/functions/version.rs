@@ -39,7 +39,8 @@ pub(in crate::helm) struct Version {
 }
 
 fn is_suffix(text: &str) -> bool {
-    text.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    text.split('.')
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
 }
 
 impl Version {
@@ -54,9 +55,10 @@ impl Version {
             None => (body, ""),
         };
         // As the library has it: numeric parts have no leading zeros.
-        if prerelease.split('.').any(|part| {
-            part.len() > 1 && part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit())
-        }) {
+        if prerelease
+            .split('.')
+            .any(|part| part.len() > 1 && part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             return None;
         }
         let mut parts = numbers.split('.').map(|part| {
@@ -148,9 +150,7 @@ impl Object for Version {
             ("String", []) => Ok(self.text().into()),
             ("IncMajor", []) => bumped(self.major + 1, 0, 0),
             ("IncMinor", []) => bumped(self.major, self.minor + 1, 0),
-            ("IncPatch", []) => {
-                bumped(self.major, self.minor, self.patch + u64::from(self.prerelease.is_empty()))
-            }
+            ("IncPatch", []) => bumped(self.major, self.minor, self.patch + u64::from(self.prerelease.is_empty())),
             ("Compare" | "LessThan" | "GreaterThan" | "Equal" | "LessThanEqual" | "GreaterThanEqual", [other]) => {
                 let Value::Object(object) = other else { return Some(Err("expected *semver.Version".into())) };
                 let Some(other) = object.as_any().downcast_ref::<Self>() else {
