@@ -291,7 +291,7 @@ impl Parser<'_> {
     fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe> {
         let first = self.skip_space();
         let mut pipe = Pipe { pos: first.start, variables: Vec::new(), assigns: false, commands: Vec::new() };
-        self.declarations(context, &mut pipe)?;
+        let names = self.declarations(context, &mut pipe.assigns)?;
         loop {
             let token = self.skip_space();
             match token.kind {
@@ -324,6 +324,11 @@ impl Parser<'_> {
         if pipe.commands.is_empty() {
             return self.fail(&format!("missing value for {context}"));
         }
+        // Only now, because what is assigned may name an older variable of the same name.
+        for name in names {
+            let slot = self.slot(&name, !pipe.assigns)?;
+            pipe.variables.push((name, slot));
+        }
         for (stage, command) in pipe.commands.iter().enumerate().skip(1) {
             let constant = matches!(
                 command.args[0].kind,
@@ -337,7 +342,7 @@ impl Parser<'_> {
     }
 
     /// `$x :=`, `$x =`, and of a range `$i, $e :=`.
-    fn declarations(&mut self, context: &str, pipe: &mut Pipe) -> Result<()> {
+    fn declarations(&mut self, context: &str, assigns: &mut bool) -> Result<Vec<Text>> {
         let mut names: Vec<Text> = Vec::new();
         let start = self.at;
         while self.skip_space().kind == Kind::Variable {
@@ -348,12 +353,8 @@ impl Parser<'_> {
                 Kind::Assign | Kind::Declare => {
                     self.at += 1;
                     names.push(name);
-                    pipe.assigns = after.kind == Kind::Assign;
-                    for name in names {
-                        let slot = self.slot(&name, !pipe.assigns)?;
-                        pipe.variables.push((name, slot));
-                    }
-                    return Ok(());
+                    *assigns = after.kind == Kind::Assign;
+                    return Ok(names);
                 }
                 Kind::Other if self.text(after) == "," => {
                     self.at += 1;
@@ -369,7 +370,7 @@ impl Parser<'_> {
             }
         }
         self.at = start;
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn slot(&mut self, name: &Text, declares: bool) -> Result<usize> {

@@ -45,7 +45,7 @@ pub struct Options {
     pub release: Release,
     /// The cluster that is rendered for.
     pub capabilities: Capabilities,
-    /// What randomness follows from: the same for all renders of a release.
+    /// What randomness follows from: a secret that all renders of a release share. Who knows it knows the passwords.
     pub seed: [u8; 32],
     /// What `now` gives.
     pub now: Timestamp,

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use render::helm::{Chart, KubeVersion, Layers, Options, Release, Shown, printed};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,10 +94,10 @@ pub fn rendered(path: &Path, args: &ChartArgs) -> Result<String> {
     if let Some(name) = &args.release_name {
         release.name.clone_from(name);
     }
-    let seed = Sha256::digest(format!("{}\0{}\0{}", release.namespace, release.name, chart.name()));
     let mut options = Options {
+        // Nobody keeps a secret for what is only printed: passwords are new ones each time, as helm's are.
+        seed: rand::random(),
         release,
-        seed: seed.into(),
         now: Timestamp::now(),
         skip_schema: args.skip_schema_validation,
         ..Options::default()

@@ -1,5 +1,6 @@
 //! The command line: one file per command; the doc comment is the help.
 
+mod chart;
 mod credential;
 mod diff;
 mod down;
