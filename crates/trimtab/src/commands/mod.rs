@@ -2,6 +2,7 @@
 
 mod backup;
 mod config;
+mod chart;
 mod credential;
 mod dataplane;
 mod diff;
