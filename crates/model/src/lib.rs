@@ -5,19 +5,25 @@
 //! Everything is a value: no clock, disk, network or task. Time is an argument.
 
 pub mod config;
+pub mod edit;
 pub mod flow;
 pub mod journal;
 pub mod names;
 pub mod ports;
 pub mod records;
+pub mod release;
 pub mod routes;
+pub mod rules;
 pub mod views;
+pub mod window;
 
 pub use config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
 pub use names::{BuildId, CommitId, Component, Digest, Environment, ImageRef, Project};
 pub use records::{Build, Promotion};
+pub use release::{Release, Version};
 pub use routes::RouteTable;
+pub use window::Window;
 
 /// API group of every kind of ours.
 pub const GROUP: &str = "trimtab.dev";

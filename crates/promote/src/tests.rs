@@ -1,3 +1,5 @@
+mod gates;
 mod random;
+mod releases;
 mod scenarios;
 mod world;

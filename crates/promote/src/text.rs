@@ -1,6 +1,8 @@
 //! What is written into the config repository: pin files and commit messages.
 
-use crate::{TRAILER_ID, TRAILER_QUARANTINE};
+use crate::state::Delta;
+use crate::{TRAILER_CHANGE, TRAILER_ID, TRAILER_OVERRIDE, TRAILER_QUARANTINE};
+use jiff::Timestamp;
 use model::records::Class;
 use model::{BuildId, Component, Environment, Pin, Promotion};
 
@@ -30,43 +32,47 @@ fn plain(id: &str) -> String {
 pub fn change_text(before: Option<&BuildId>, after: Option<&BuildId>) -> String {
     match (before, after) {
         (None, Some(after)) => after.to_string(),
+        (Some(before), Some(after)) if before == after => format!("{after} (configuration)"),
         (Some(before), Some(after)) => format!("{before} → {after}"),
         (Some(before), None) => format!("{before} → none"),
         (None, None) => "nothing".to_owned(),
     }
 }
 
-/// The same for several components.
-pub(crate) fn changes_text(changes: &[(&Component, Option<&Pin>, Option<&Pin>)]) -> String {
-    let one = |(_, before, after): &(&Component, Option<&Pin>, Option<&Pin>)| {
-        change_text(before.map(|p| &p.build), after.map(|p| &p.build))
+/// Subject, what a release changes, reason and trailers of the commit that is the effect of a promotion.
+/// `quarantine`: until when what a rollback leaves is not taken by itself.
+pub(crate) fn message(promotion: &Promotion, delta: &Delta<'_>, quarantine: Option<Timestamp>) -> String {
+    let spec = &promotion.spec;
+    let back = spec.class == Class::Rollback;
+    let verb = if back { "rollback " } else { "" };
+    let mut text = format!("{}: {verb}{}\n", spec.environment, delta.subject());
+    // Indented, so that no line of it can be read as a trailer.
+    let mut paragraph = |lines: &mut dyn Iterator<Item = String>| {
+        lines.enumerate().for_each(|(index, line)| {
+            let gap = if index == 0 { "\n" } else { "" };
+            text.push_str(&format!("{gap}  {line}\n"));
+        });
     };
-    changes.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// Subject, reason and trailers of the commit that is the effect of a promotion.
-pub(crate) fn message(promotion: &Promotion, changes: &[(&Component, Option<&Pin>, Option<&Pin>)]) -> String {
-    let environment = &promotion.spec.environment;
-    let what = changes
-        .iter()
-        .map(|(component, before, after)| {
-            let change = change_text(before.map(|p| &p.build), after.map(|p| &p.build));
-            if before.is_some() { format!("{component} {change}") } else { change }
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
-    let verb = if promotion.spec.class == Class::Rollback { "rollback " } else { "" };
-    let mut text = format!("{environment}: {verb}{what}\n");
-    if !promotion.spec.reason.is_empty() {
-        text.push('\n');
-        // Indented, so that no line of it can be read as a trailer.
-        promotion.spec.reason.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+    if delta.release.is_some() {
+        paragraph(&mut delta.lines().into_iter());
     }
+    paragraph(&mut spec.reason.lines().map(str::to_owned));
     text.push_str(&format!("\n{TRAILER_ID}: {}\n", promotion.name));
-    if promotion.spec.class == Class::Rollback {
-        for pin in changes.iter().filter_map(|(_, before, _)| *before) {
-            text.push_str(&format!("{TRAILER_QUARANTINE}: {}={}\n", pin.build.component, pin.build));
+    if let Some(change) = &spec.change_ref {
+        text.push_str(&format!("{TRAILER_CHANGE}: {}\n", one_line(change)));
+    }
+    if let Some(reason) = &spec.overriding {
+        text.push_str(&format!("{TRAILER_OVERRIDE}: {}\n", one_line(reason)));
+    }
+    if back {
+        let until = quarantine.map_or(String::new(), |until| format!(" until {until}"));
+        for pin in delta.pins.iter().filter_map(|(_, before, _)| *before) {
+            text.push_str(&format!("{TRAILER_QUARANTINE}: {}={}{until}\n", pin.build.component, pin.build));
         }
     }
     text
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
