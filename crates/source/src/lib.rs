@@ -59,6 +59,8 @@ pub const FAILPOINTS: &[&str] = &[
     "source.journal.after",
     "source.keep.before",
     "source.keep.after",
+    "source.tag.before",
+    "source.tag.after",
 ];
 
 /// Ends the process as a crash would, if a test asks for it here.

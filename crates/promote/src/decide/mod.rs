@@ -6,7 +6,7 @@ mod releases;
 mod requests;
 mod verify;
 
-pub use releases::{Tag, certify};
+pub use releases::certify;
 pub use requests::cancel;
 
 use crate::case::Case;
@@ -14,7 +14,7 @@ use crate::facts::Facts;
 use crate::gates::Judge;
 use jiff::Timestamp;
 use model::journal::Entry;
-use model::ports::Write;
+use model::ports::{Tag, Write};
 use model::records::{PromotionPhase, PromotionStatus};
 use model::release::Version;
 use model::views::Held;

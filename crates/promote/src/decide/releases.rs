@@ -7,25 +7,11 @@ use crate::gates::Judge;
 use crate::state::State;
 use jiff::Timestamp;
 use model::journal::{Entry, EntryKind, detail};
+use model::ports::Tag;
 use model::release::Version;
 use model::rules::Seconds;
-use model::{CommitId, Environment};
+use model::Environment;
 use std::collections::BTreeSet;
-
-/// An annotated, signed tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// Which release it makes.
-    pub version: Version,
-    /// The commit that holds its file.
-    pub commit: CommitId,
-    /// Who wanted it.
-    pub author: String,
-    /// Subject and body.
-    pub message: String,
-    /// When.
-    pub at: Timestamp,
-}
 
 /// Files that Trimtab wrote get their tag, and what has a tag is told.
 pub(super) fn tags(case: &Case<'_>) -> Vec<Action> {
@@ -34,7 +20,7 @@ pub(super) fn tags(case: &Case<'_>) -> Vec<Action> {
         let named = version.to_string();
         let commit = facts.log.iter().rev().find(|c| c.trailer(crate::TRAILER_RELEASE) == Some(&named))?;
         Some(Action::Tag(Tag {
-            version: version.clone(),
+            name: version.tag(),
             commit: commit.id.clone(),
             author: commit.author.clone(),
             message: format!("Release {version} of {}\n", facts.project),

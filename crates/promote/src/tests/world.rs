@@ -293,8 +293,9 @@ impl World {
                 found.status = status.clone();
             }
             Action::Tag(tag) => {
-                assert_eq!(self.drafts[&tag.version].0, tag.commit, "the tag is on the commit that holds the file");
-                self.tags.insert(tag.version.clone(), tag.commit.clone());
+                let version: Version = tag.name.strip_prefix('v').unwrap().parse().unwrap();
+                assert_eq!(self.drafts[&version].0, tag.commit, "the tag is on the commit that holds the file");
+                self.tags.insert(version, tag.commit.clone());
             }
             Action::Commit(write) => {
                 assert_eq!(write.expect.as_ref(), Some(&self.head().0.id));
