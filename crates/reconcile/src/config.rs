@@ -1,11 +1,14 @@
 //! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
 
+mod graph;
+
 use model::config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
-use model::{CommitId, Environment};
+use model::release::{Release, ReleaseFile, Version};
+use model::{CommitId, Environment, Window};
 use promote::{Reading, State};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// So many commits are remembered, each a few KiB.
@@ -16,8 +19,16 @@ const REMEMBERED_MAX: usize = 1024;
 pub struct Config {
     /// `project.yaml`, or what is wrong with it.
     pub project: Result<ProjectFile, Vec<String>>,
-    /// Per environment that has a file or a pin.
+    /// Per environment that has a file or a pin; releases are not resolved.
     pub environments: BTreeMap<Environment, Reading>,
+    /// `environments/<env>.yaml` as people wrote them.
+    pub texts: BTreeMap<Environment, String>,
+    /// `windows.yaml`, or what is wrong with it.
+    pub windows: Result<Vec<Window>, Vec<String>>,
+    /// What is wrong with the files in `releases/`.
+    pub releases: Vec<String>,
+    /// Versions that have a file there.
+    pub versions: Vec<Version>,
 }
 
 impl Config {
@@ -27,6 +38,8 @@ impl Config {
         for reading in self.environments.values() {
             problems.extend(reading.as_ref().err().into_iter().flatten().cloned());
         }
+        problems.extend(self.windows.as_ref().err().into_iter().flatten().cloned());
+        problems.extend(self.releases.iter().cloned());
         problems
     }
 }
@@ -38,10 +51,16 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         None => Err(vec!["project.yaml is missing".to_owned()]),
     };
     let mut environments: BTreeMap<Environment, Reading> = BTreeMap::new();
+    let mut texts = BTreeMap::new();
     for path in snapshot.files.keys().filter(|path| path.starts_with("environments/") && path.ends_with(".yaml")) {
         let inner = path.trim_start_matches("environments/").trim_end_matches(".yaml");
         let (name, component) = inner.split_once('/').map_or((inner, None), |(e, c)| (e, Some(c)));
         let Ok(environment) = name.parse::<Environment>() else { continue };
+        if component.is_none()
+            && let Some(Ok(text)) = snapshot.text(path)
+        {
+            texts.insert(environment.clone(), text.to_owned());
+        }
         let reading = environments.entry(environment).or_insert_with(|| Ok(State::default()));
         let problem = match component {
             None => match parse::<EnvironmentFile>(snapshot, path) {
@@ -78,41 +97,54 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
             environments.insert(environment.clone(), Err(vec![missing]));
         }
     }
-    for (environment, problem) in wrong_order(&environments) {
+    let windows = parse_windows(snapshot);
+    for (environment, problem) in graph::problems(&environments, windows.as_deref().ok()) {
         environments.insert(environment, Err(vec![problem]));
     }
-    Config { project, environments }
-}
-
-/// Environments whose `promotion.from` leads nowhere, or in a circle.
-fn wrong_order(environments: &BTreeMap<Environment, Reading>) -> Vec<(Environment, String)> {
-    let before = |name: &Environment| match environments.get(name) {
-        Some(Ok(state)) => state.file.promotion.from.as_slice(),
-        _ => &[],
-    };
-    let mut wrong = Vec::new();
-    for name in environments.keys() {
-        let file = format!("environments/{name}.yaml: promotion.from");
-        if let Some(unknown) = before(name).iter().find(|other| !environments.contains_key(*other)) {
-            let known: Vec<&str> = environments.keys().map(Environment::as_str).collect();
-            wrong.push((
-                name.clone(),
-                format!("{file}: there is no environment {unknown}; there is: {}", known.join(", ")),
-            ));
-            continue;
-        }
-        let (mut seen, mut next) = (BTreeSet::new(), before(name).to_vec());
-        while let Some(other) = next.pop() {
-            if other == *name {
-                wrong.push((name.clone(), format!("{file}: {name} would have to come before itself")));
-                break;
-            }
-            if seen.insert(other.clone()) {
-                next.extend_from_slice(before(&other));
-            }
+    let (mut versions, mut releases) = (Vec::new(), Vec::new());
+    for (path, version) in snapshot.files.keys().filter_map(|path| Some((path, Version::of_path(path)?))) {
+        match version {
+            Ok(version) => versions.push(version),
+            Err(error) => releases.push(format!("{path}: {error}")),
         }
     }
-    wrong
+    Config { project, environments, texts, windows, releases, versions }
+}
+
+/// Parses `windows.yaml`; none if there is none.
+fn parse_windows(snapshot: &Snapshot) -> Result<Vec<Window>, Vec<String>> {
+    let empty = |text: &str| text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    if let Some(Ok(text)) = snapshot.text(promote::WINDOWS)
+        && empty(text)
+    {
+        return Ok(Vec::new());
+    }
+    let windows = match parse::<Vec<Window>>(snapshot, promote::WINDOWS) {
+        None => return Ok(Vec::new()),
+        Some(parsed) => parsed.map_err(|problem| vec![problem])?,
+    };
+    let mut problems: Vec<String> =
+        windows.iter().filter_map(|window| promote::windows::check(window).err()).collect();
+    for (index, window) in windows.iter().enumerate() {
+        if windows[..index].iter().any(|earlier| earlier.name == window.name) {
+            problems.push(format!("window {} stands there twice", window.name));
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(windows),
+        false => Err(problems.into_iter().map(|problem| format!("{}: {problem}", promote::WINDOWS)).collect()),
+    }
+}
+
+/// Parses the file of a release; `None` if there is none.
+pub fn parse_release(snapshot: &Snapshot, version: &Version) -> Option<Result<ReleaseFile, String>> {
+    let path = version.path();
+    let parsed = parse::<ReleaseFile>(snapshot, &path)?;
+    let foreign = |file: &ReleaseFile| {
+        let wrong = file.pins.iter().find(|(component, pin)| pin.build.component != **component);
+        wrong.map(|(component, pin)| format!("{path}: pins: {} is no build of {component}", pin.build))
+    };
+    Some(parsed.and_then(|file| foreign(&file).map_or(Ok(file), Err)))
 }
 
 /// Name of the file that describes a component.
@@ -134,12 +166,14 @@ fn parse<T: serde::de::DeserializeOwned>(snapshot: &Snapshot, path: &str) -> Opt
 pub struct Reader {
     repositories: Arc<dyn Repositories>,
     configs: Mutex<HashMap<CommitId, Arc<Config>>>,
+    /// What has a tag: a tag never moves.
+    releases: Mutex<BTreeMap<Version, Release>>,
     components: Mutex<HashMap<Revision, Arc<Option<Result<ComponentFile, String>>>>>,
 }
 
 impl Reader {
     pub fn new(repositories: Arc<dyn Repositories>) -> Self {
-        Self { repositories, configs: Mutex::default(), components: Mutex::default() }
+        Self { repositories, configs: Mutex::default(), releases: Mutex::default(), components: Mutex::default() }
     }
 
     /// A config repository at a commit.
@@ -155,6 +189,47 @@ impl Reader {
         }
         known.insert(commit.clone(), config.clone());
         Ok(config)
+    }
+
+    /// The releases that have a tag, of those whose files stand at head, and those files that have none.
+    pub async fn releases(
+        &self,
+        repository: &Repository,
+        versions: &[Version],
+    ) -> Result<(BTreeMap<Version, Release>, Vec<Version>), PortError> {
+        let (mut found, mut untagged) = (BTreeMap::new(), Vec::new());
+        for version in versions {
+            let known = self.releases.lock().unwrap_or_else(PoisonError::into_inner).get(version).cloned();
+            let release = match known {
+                Some(release) => Some(release),
+                None => self.release(repository, version).await?,
+            };
+            match release {
+                Some(release) => drop(found.insert(version.clone(), release)),
+                None => untagged.push(version.clone()),
+            }
+        }
+        Ok((found, untagged))
+    }
+
+    async fn release(&self, repository: &Repository, version: &Version) -> Result<Option<Release>, PortError> {
+        let tag = format!("refs/tags/{}", version.tag());
+        let Some(commit) = self.repositories.head(repository, &tag).await? else { return Ok(None) };
+        let revision = Revision { repository: repository.clone(), commit: commit.clone() };
+        let snapshot = self.repositories.snapshot(&revision, ".").await?;
+        let file = match parse_release(&snapshot, version) {
+            Some(Ok(file)) => file,
+            Some(Err(problem)) => {
+                tracing::warn!(%version, problem, "a release cannot be read");
+                return Ok(None);
+            }
+            None => return Ok(None),
+        };
+        let log = self.repositories.log(repository, &commit, None, 1).await?;
+        let Some(made) = log.first() else { return Ok(None) };
+        let release = Release { commit, author: made.author.clone(), at: made.at, file };
+        self.releases.lock().unwrap_or_else(PoisonError::into_inner).insert(version.clone(), release.clone());
+        Ok(Some(release))
     }
 
     /// What an application repository says of its component at a commit; `None` if it says nothing.
@@ -218,11 +293,44 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "environments/prod.yaml: promotion.from: prod would have to come before itself",
+                "environments/prod.yaml: promotion.from: prod would have to come before itself (prod → staging → prod)",
                 "environments/qa.yaml: promotion.from: there is no environment nowhere; there is: dev, prod, qa, staging",
-                "environments/staging.yaml: promotion.from: staging would have to come before itself",
+                "environments/staging.yaml: promotion.from: staging would have to come before itself (staging → prod → staging)",
             ]
         );
+    }
+
+    #[test]
+    fn windows_and_releases_are_checked_where_they_stand() {
+        let pin = format!(
+            "{{build: api-1, source: a{0}, image: x@sha256:{1}, config: a{0}}}",
+            "1".repeat(39),
+            "1".repeat(64)
+        );
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev, qa]\n"),
+            ("environments/dev.yaml", "promotion: {windows: [nights]}\n"),
+            ("environments/qa.yaml", "like: qa\n"),
+            ("windows.yaml", "- {name: days, schedule: 0 8 * * *, duration: 9h}\n"),
+            ("releases/latest.yaml", "pins: {}\n"),
+        ]));
+        let problems = config.problems();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert_eq!(problems[0], "environments/dev.yaml: promotion.windows: windows.yaml has no window nights; it has: days");
+        assert_eq!(problems[1], "environments/qa.yaml: like: qa would have to be like itself (qa → qa)");
+        assert!(problems[2].starts_with("releases/latest.yaml: \"latest\" is not a release version"), "{problems:?}");
+        for (windows, problem) in [
+            ("- {name: w, schedule: 0 8 * * *, duration: 9h, timeZone: Mars/Base}\n", "windows.yaml: window w: there is no time zone \"Mars/Base\""),
+            ("- {name: w, from: 2026-12-24, to: 2026-12-26}\n- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "windows.yaml: window w stands there twice"),
+            ("- {name: w, kind: sometimes}\n", "windows.yaml:1:"),
+        ] {
+            let problems = parse_config(&snapshot(&[("windows.yaml", windows)])).windows.unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
+        assert_eq!(parse_config(&snapshot(&[("windows.yaml", "# none yet\n")])).windows, Ok(Vec::new()));
+        let text = format!("pins: {{web: {pin}}}\n");
+        let release = parse_release(&snapshot(&[("releases/1.0.0.yaml", &text)]), &"1.0.0".parse().unwrap());
+        assert_eq!(release, Some(Err("releases/1.0.0.yaml: pins: api-1 is no build of web".to_owned())));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! What a pusher is told: refusals before refs move, and what comes of the push after.
 
-use crate::config::{parse_component, parse_config};
+use crate::config::{parse_component, parse_config, parse_release};
 use crate::project::{Handle, Seen, View};
 use crate::settle::until;
 use crate::{Inner, Reconciler};
 use async_trait::async_trait;
 use model::config::Strategy;
-use model::flow::{Health, Repository};
-use model::ports::{Lines, Push, Pushed, Receiver};
+use model::flow::{Health, Repository, Snapshot};
+use model::ports::{Lines, Push, Pushed, Receiver, RefUpdate};
 use model::records::BuildPhase;
+use model::release::Version;
 use model::{Build, BuildId, CommitId, Environment};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ impl Receiver for Reconciler {
                         push.repository.project
                     ));
                 }
+                problems.extend(self.released(push, &snapshot));
                 problems
             } else {
                 match parse_component(&snapshot) {
@@ -54,6 +56,11 @@ impl Receiver for Reconciler {
             };
             if !problems.is_empty() {
                 return Err([problems, vec!["nothing was changed".to_owned()]].concat());
+            }
+        }
+        if push.repository.is_config() {
+            for update in &push.updates {
+                self.check_tag(push, update, pushed).await?;
             }
         }
         Ok(())
@@ -79,6 +86,38 @@ impl Receiver for Reconciler {
 }
 
 impl Reconciler {
+    /// What a push would change of releases: they never change.
+    fn released(&self, push: &Push, snapshot: &Snapshot) -> Vec<String> {
+        let Some(view) = self.project(&push.repository.project).and_then(|handle| handle.view()) else {
+            return Vec::new();
+        };
+        let changed = view.facts.releases.iter().filter(|(version, release)| {
+            !matches!(parse_release(snapshot, version), Some(Ok(file)) if file == release.file)
+        });
+        changed
+            .map(|(version, _)| format!("{}: {version} is released, its file stays as it is: make a new release", version.path()))
+            .collect()
+    }
+
+    /// A tag that names a version makes a release: its commit holds the file, and it stays where it is.
+    async fn check_tag(&self, push: &Push, update: &RefUpdate, pushed: &dyn Pushed) -> Result<(), Vec<String>> {
+        let name = update.name.strip_prefix("refs/tags/v").and_then(|name| name.parse::<Version>().ok());
+        let Some(version) = name else { return Ok(()) };
+        let tag = version.tag();
+        let Some(new) = update.new.as_ref().filter(|_| update.old.is_none()) else {
+            return Err(vec![format!("{tag} of {} is a release: it can be neither moved nor deleted", push.repository)]);
+        };
+        let snapshot = pushed.snapshot(new, ".").await.map_err(|error| vec![error.to_string()])?;
+        match parse_release(&snapshot, &version) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(problem)) => Err(vec![problem]),
+            None => Err(vec![
+                format!("{tag} makes a release, but its commit holds no {}", version.path()),
+                format!("trimtab release create {version} --from ENVIRONMENT writes both"),
+            ]),
+        }
+    }
+
     /// The project of a push, which may be its first.
     async fn found(&self, push: &Push) -> Option<Arc<Handle>> {
         let deadline = tokio::time::Instant::now() + FIRST_LOOK;
