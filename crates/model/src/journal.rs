@@ -103,6 +103,8 @@ kinds! {
     Cancelled = "cancelled",
     /// A person passed shut gates, with a reason.
     Overridden = "overridden",
+    /// The environment is gone, and with it all that ran there; one of this name begins anew.
+    Removed = "removed",
     /// A set of pins got a version.
     Released = "released",
     /// A check of a build or release in the environment ended.

@@ -52,6 +52,11 @@ impl<'a> Case<'a> {
                     let of_kind = index.health.entry(entry.kind).or_default().entry(environment).or_default();
                     of_kind.entry(build).or_default().push((place, entry));
                 }
+                (EntryKind::Removed, Some(environment), _) => {
+                    // One of the same name begins anew.
+                    admitted.remove(environment);
+                    index.health.values_mut().for_each(|known| drop(known.remove(environment)));
+                }
                 _ => index.told.entry(entry.kind).or_default().push(entry),
             }
         }

@@ -47,9 +47,13 @@ pub struct Facts {
 pub fn needs(head: &CommitId, log: &[Commit], journal: &[Entry], environments: &[Environment]) -> BTreeSet<CommitId> {
     let mut needed = BTreeSet::from([head.clone()]);
     let mut admitted: BTreeMap<&Environment, Vec<&CommitId>> = BTreeMap::new();
-    for entry in journal.iter().filter(|e| e.kind == EntryKind::Admitted) {
-        if let (Some(environment), Some(commit)) = (&entry.environment, &entry.commit) {
-            admitted.entry(environment).or_default().push(commit);
+    for entry in journal {
+        match (entry.kind, &entry.environment, &entry.commit) {
+            (EntryKind::Admitted, Some(environment), Some(commit)) => {
+                admitted.entry(environment).or_default().push(commit);
+            }
+            (EntryKind::Removed, Some(environment), _) => drop(admitted.remove(environment)),
+            _ => {}
         }
     }
     for environment in environments {

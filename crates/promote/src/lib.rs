@@ -19,7 +19,7 @@ mod state;
 mod text;
 pub mod windows;
 
-pub use decide::{Action, Decision, Report, cancel, certify, decide};
+pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
 pub use facts::{Facts, needs};
 pub use gates::{Approver, approve, prospect};
 pub use state::{Reading, State};

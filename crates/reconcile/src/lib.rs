@@ -6,19 +6,27 @@
 
 mod builds;
 mod config;
+mod consent;
+mod deployments;
 mod environment;
+mod environments;
 mod kinds;
 mod progress;
 mod project;
 mod projections;
 mod receive;
+mod releases;
 mod requests;
 mod routes;
 mod settle;
 mod suspend;
 mod watching;
+mod windows;
+mod write;
 
 pub use kinds::kinds;
+pub use consent::Checked;
+pub use environments::{NewEnvironment, Removal};
 pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;

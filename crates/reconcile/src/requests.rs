@@ -376,6 +376,8 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         production: file.production,
         strategy: file.promotion.strategy,
         suspended: report.suspended,
+        release: report.release.clone(),
+        certified: report.certified,
         admitted: report.admitted.clone(),
         held: report.held.clone(),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),

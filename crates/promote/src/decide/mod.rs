@@ -6,7 +6,7 @@ mod releases;
 mod requests;
 mod verify;
 
-pub use releases::certify;
+pub use releases::{certify, draft};
 pub use requests::cancel;
 
 use crate::case::Case;

@@ -144,3 +144,25 @@ pub fn certify(
         false => Ok(certificate(&judge, version, actor, reason)),
     }
 }
+
+/// The pins that a release of what runs in an environment would hold, or why there can be none.
+pub fn draft(
+    facts: &Facts,
+    version: &Version,
+    from: &Environment,
+) -> Result<std::collections::BTreeMap<model::Component, model::Pin>, String> {
+    if facts.releases.contains_key(version) || facts.untagged.contains(version) {
+        let highest = facts.releases.keys().chain(&facts.untagged).max().map_or(String::new(), |v| format!(" (the highest is {v})"));
+        return Err(format!("{version} exists already, and a release never changes: choose another version{highest}"));
+    }
+    let case = Case::of(facts);
+    let known = facts.environments.iter().find(|e| *e == from);
+    let judge = known.and_then(|e| case.judge(e)).ok_or_else(|| format!("there is no environment {from}"))?;
+    let state = judge.history.state().filter(|state| !state.pins.is_empty());
+    let state = state.ok_or_else(|| format!("nothing runs in {from}"))?;
+    if let Some(moving) = judge.candidates().first() {
+        return Err(format!("{from} is not settled: commit {} on main is not admitted yet", moving.0.id.short()));
+    }
+    healthy_since(&judge).map_err(|why| format!("{from} is not settled: {why}"))?;
+    Ok(state.pins.clone())
+}
