@@ -10,6 +10,7 @@
 //! Git stores and moves everything; what is computed here are ids, trees and signatures, so that a read costs no
 //! process and a commit costs two. References move by compare and swap, ours and the pushers' alike.
 
+mod audit;
 mod batch;
 mod cache;
 mod error;
@@ -25,6 +26,7 @@ mod read;
 mod sign;
 mod write;
 
+pub use audit::{Audit, audit, signer};
 pub use error::Error;
 pub use hook::hook_main;
 

@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 /// Who asks.
 #[derive(Debug, Clone)]
-struct Actor(String);
+pub(crate) struct Actor(pub String);
 
-type App = State<Arc<dyn Delivery>>;
+pub(crate) type App = State<Arc<dyn Delivery>>;
 
 /// All routes, each behind a bearer token.
 pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Arc<Sessions>) -> Router {
@@ -37,6 +37,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/promotions", post(promote))
         .route("/api/v1/projects/{project}/promotions/{name}", get(promotion))
         .route("/api/v1/projects/{project}/rollbacks", post(rollback))
+        .merge(crate::course::routes())
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
@@ -77,7 +78,7 @@ impl IntoResponse for Error {
 }
 
 /// A JSON body whose errors say what was expected.
-struct Input<T>(T);
+pub(crate) struct Input<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Error;
@@ -87,22 +88,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     }
 }
 
-fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
+pub(crate) fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &str) -> Result<T> {
     text.parse().map_err(|e: model::names::NameError| Error::Invalid(e.to_string()))
 }
 
 #[derive(Deserialize)]
-struct At {
-    component: Option<String>,
-    env: Option<String>,
-    limit: Option<usize>,
+pub(crate) struct At {
+    pub component: Option<String>,
+    pub env: Option<String>,
+    pub limit: Option<usize>,
+    pub time: Option<String>,
+    pub from: Option<String>,
+    pub to: Option<String>,
 }
 
 impl At {
-    fn component(&self) -> Result<Component> {
+    pub fn component(&self) -> Result<Component> {
         name(self.component.as_deref().ok_or_else(|| Error::Invalid("component is missing in the query".into()))?)
     }
-    fn environment(&self) -> Result<Environment> {
+    pub fn environment(&self) -> Result<Environment> {
         name(self.env.as_deref().ok_or_else(|| Error::Invalid("env is missing in the query".into()))?)
     }
 }
@@ -124,7 +128,7 @@ async fn explain(State(app): App, Path(project): Path<String>, Query(at): Query<
 }
 
 /// Entries of the journal that one answer holds at most.
-const HISTORY_MAX: usize = 10_000;
+pub(crate) const HISTORY_MAX: usize = 10_000;
 
 async fn history(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Vec<Entry>>> {
     let environment = at.env.as_deref().map(name::<Environment>).transpose()?;

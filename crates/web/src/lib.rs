@@ -5,12 +5,14 @@
 //! People in a browser come by a one-time link and stay by a session ([`Sessions`]).
 
 mod api;
+mod course;
 mod service;
 mod sessions;
 mod ui;
 
 pub use service::{
-    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Text, Updates,
+    Certify, Changes, Check, Delivery, Error, Init, InitDone, LogRequest, NewEnvironment, NewRelease, NewWindow, People,
+    Promote, Reason, Removal, Result, Rollback, Text, Updates,
 };
 pub use sessions::Sessions;
 

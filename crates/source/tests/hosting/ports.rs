@@ -287,3 +287,48 @@ async fn a_release_has_an_annotated_signed_tag_that_never_moves() {
     let revision = Revision { repository: config.clone(), commit: object };
     assert_eq!(source.snapshot(&revision, ".").await.unwrap().text("a").unwrap().unwrap(), "1");
 }
+
+#[tokio::test]
+async fn an_audit_finds_what_was_changed_cut_off_or_slipped_in() {
+    let (data, source, config) = open().await;
+    for number in 1..=4 {
+        source.append(&config.project, &entry(&format!("e{number}"))).await.unwrap();
+    }
+    let repository = data.path().join("git/shop/config.git");
+    let keys = [source.public_key()];
+    let journal = |revision: &str| git(&data, &["rev-parse", &format!("refs/trimtab/journal{revision}")]);
+    let tip = journal("");
+    let found = source::audit(&repository, &keys, Some(&tip)).unwrap();
+    assert_eq!((found.entries, found.tip.as_deref(), found.problems.as_slice()), (4, Some(tip.as_str()), &[][..]));
+    let point = |at: &str| drop(git(&data, &["update-ref", "refs/trimtab/journal", at]));
+    let says = |why: &str| {
+        let found = source::audit(&repository, &keys, Some(&tip)).unwrap();
+        assert!(found.problems.iter().any(|p| p.contains(why)), "{why}: {:?}", found.problems);
+    };
+    // Cut off at its end.
+    point(&journal("~1"));
+    says("was in the journal once and is not any more");
+    // An entry of somebody else behind it, and one that was changed and signed by nobody.
+    let forged = git(&data, &["-c", "user.name=eve", "-c", "user.email=e@x", "commit-tree", &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]), "-p", &tip, "-m", "hello"]);
+    point(&forged);
+    says("its signature does not hold: it has none");
+    let text = git(&data, &["cat-file", "commit", &tip]).replace("staging moves: e4", "staging moves: e5");
+    let file = data.path().join("changed");
+    std::fs::write(&file, format!("{text}\n")).unwrap();
+    let changed = git(&data, &["hash-object", "-t", "commit", "-w", &file.display().to_string()]);
+    point(&changed);
+    says("what it signs was changed");
+    // Another key.
+    point(&tip);
+    let other = source::audit(&repository, &["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()], None).unwrap();
+    assert!(other.problems[0].contains("a key that is not trusted here"), "{:?}", other.problems);
+    // Joined from two ends.
+    let joined = git(&data, &["-c", "user.name=eve", "-c", "user.email=e@x", "commit-tree", &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]), "-p", &journal("~2"), "-p", &tip, "-m", "joined"]);
+    point(&joined);
+    says("the chain was joined or cut");
+    // What Trimtab did on main and nobody tells of.
+    point(&tip);
+    let first = committed(source.write(&config, &write(None, &[("a", Some("1"))], "x\n\nTrimtab-Id: staging-web-9\n")).await.unwrap());
+    committed(source.write(&config, &write(Some(&first), &[("a", Some("2"))], "y")).await.unwrap());
+    says("the journal does not tell what became of staging-web-9");
+}

@@ -52,10 +52,13 @@ fn optional<T: FromStr<Err = NameError>>(text: &str) -> Result<Option<T>> {
 pub async fn promote(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
     let (project, fields): (Project, _) = (name(&project)?, asked.fields);
     let request = Promote {
-        component: name(&fields.component)?,
+        component: Some(name(&fields.component)?),
         build: optional(&fields.build)?,
+        release: None,
         to: name(&fields.environment)?,
         reason: fields.reason.trim().to_owned(),
+        change_ref: None,
+        overriding: None,
     };
     let promotion = ui.delivery.promote(&project, request, &asked.session.actor).await?;
     Ok(Redirect::to(&promotion_path(&project, &promotion)))
@@ -68,7 +71,9 @@ pub async fn rollback(State(ui): State<Ui>, Path(project): Path<String>, asked: 
         environment: name(&fields.environment)?,
         component: optional(&fields.component)?,
         to: optional(&fields.build)?,
+        release: None,
         reason: fields.reason.trim().to_owned(),
+        quarantine: None,
     };
     let promotion = ui.delivery.rollback(&project, request, &asked.session.actor).await?;
     Ok(Redirect::to(&promotion_path(&project, &promotion)))

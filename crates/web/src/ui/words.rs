@@ -101,6 +101,13 @@ impl State for EntryKind {
             Self::Repaired => ("Repaired", Tone::Busy),
             Self::Refused => ("Refused", Tone::Bad),
             Self::RolledBack => ("Rolled back", Tone::Warn),
+            Self::Approved => ("Approved", Tone::Good),
+            Self::Cancelled => ("Cancelled", Tone::Quiet),
+            Self::Overridden => ("Overridden", Tone::Bad),
+            Self::Removed => ("Removed", Tone::Warn),
+            Self::Released => ("Released", Tone::Moved),
+            Self::Checked => ("Checked", Tone::Busy),
+            Self::Certified => ("Certified", Tone::Good),
         }
     }
 }
@@ -158,6 +165,12 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Suspend => "Not suspended",
         GateName::Strategy => "Strategy",
         GateName::Quarantine => "Not rolled back",
+        GateName::Soak => "Soaked",
+        GateName::Checks => "Checks",
+        GateName::Certified => "Certified",
+        GateName::Window => "Window",
+        GateName::Approvals => "Approvals",
+        GateName::ChangeRef => "Change reference",
     }
 }
 

@@ -8,15 +8,16 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 use model::flow::Health;
 use model::journal::Entry;
-use model::views::{Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project};
+use model::views::{Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus};
+use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Version};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    Changes, Delivery, Error, Init, InitDone, LogRequest, People, Promote, Result, Rollback, Sessions, Text, Updates,
+    Certify, Changes, Check, Delivery, Error, Init, InitDone, LogRequest, NewEnvironment, NewRelease, NewWindow, People,
+    Promote, Removal, Result, Rollback, Sessions, Text, Updates,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
@@ -246,6 +247,64 @@ impl Delivery for World {
     ) -> Result<Option<CommitId>> {
         self.ask(format!("{actor} sets suspend of {environment} to {suspend}"));
         only(project, Some(of(json!(COMMIT))))
+    }
+    async fn approve(&self, project: &Project, promotion: &str, reason: &str, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} approves {promotion}: {reason}"));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn cancel(&self, project: &Project, promotion: &str, reason: &str, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} cancels {promotion}: {reason}"));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn check(&self, project: &Project, check: Check, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} says that {} passed: {}", check.check, check.passed));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn certify(&self, project: &Project, version: &Version, request: Certify, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} certifies {version} in {}", request.env));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn create_environment(&self, project: &Project, wanted: NewEnvironment, actor: &str) -> Result<CommitId> {
+        self.ask(format!("{actor} makes {}", wanted.name));
+        only(project, of(json!(COMMIT)))
+    }
+    async fn delete_environment(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        confirmed: bool,
+        actor: &str,
+    ) -> Result<Removal> {
+        self.ask(format!("{actor} deletes {environment}: {confirmed}"));
+        only(project, of(json!({ "files": [], "objects": [], "addresses": [] })))
+    }
+    async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>> {
+        only(project, Vec::new())
+    }
+    async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId> {
+        self.ask(format!("{actor} adds window {}", wanted.window.name));
+        only(project, of(json!(COMMIT)))
+    }
+    async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>> {
+        only(project, Vec::new())
+    }
+    async fn create_release(&self, _: &Project, wanted: NewRelease, _: &str) -> Result<ReleaseStatus> {
+        Err(Error::Refused(format!("{} exists already", wanted.version)))
+    }
+    async fn difference(&self, project: &Project, from: &str, to: &str) -> Result<Difference> {
+        only(project, of(json!({ "from": from, "to": to, "components": [] })))
+    }
+    async fn deployments(
+        &self,
+        project: &Project,
+        _: Option<&Environment>,
+        _: Option<&Component>,
+        _: usize,
+    ) -> Result<Vec<Deployment>> {
+        only(project, Vec::new())
+    }
+    async fn at(&self, project: &Project, _: &Environment, _: &str) -> Result<Option<Deployment>> {
+        only(project, None)
     }
     async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
         let builds = json!([

@@ -1,0 +1,160 @@
+//! Routes of what stands between environments: approvals, checks, windows, releases, history.
+
+use crate::api::{Actor, App, At, HISTORY_MAX, Input, name};
+use crate::service::{
+    Certify, Check, Delivery, Error, NewEnvironment, NewRelease, NewWindow, Reason, Removal, Result,
+};
+use axum::extract::{Path, Query, State};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use model::journal::Entry;
+use model::views::{Deployment, Difference, ReleaseStatus, WindowStatus};
+use model::{Component, Environment};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<dyn Delivery>> {
+    Router::new()
+        .route("/api/v1/projects/{project}/promotions/{name}/approvals", post(approve))
+        .route("/api/v1/projects/{project}/promotions/{name}/cancel", post(cancel))
+        .route("/api/v1/projects/{project}/checks", post(check))
+        .route("/api/v1/projects/{project}/environments", post(create_environment))
+        .route("/api/v1/projects/{project}/environments/{env}/suspend", post(suspend))
+        .route("/api/v1/projects/{project}/environments/{env}/removal", post(delete_environment))
+        .route("/api/v1/projects/{project}/windows", get(windows).post(add_window))
+        .route("/api/v1/projects/{project}/releases", get(releases).post(create_release))
+        .route("/api/v1/projects/{project}/releases/{version}/certificates", post(certify))
+        .route("/api/v1/projects/{project}/difference", get(difference))
+        .route("/api/v1/projects/{project}/deployments", get(deployments))
+        .route("/api/v1/projects/{project}/at", get(at))
+}
+
+type Who = Extension<Actor>;
+
+async fn approve(
+    State(app): App,
+    Path((project, promotion)): Path<(String, String)>,
+    Extension(actor): Who,
+    Input(request): Input<Reason>,
+) -> Result<Json<Entry>> {
+    Ok(Json(app.approve(&name(&project)?, &promotion, &request.reason, &actor.0).await?))
+}
+
+async fn cancel(
+    State(app): App,
+    Path((project, promotion)): Path<(String, String)>,
+    Extension(actor): Who,
+    Input(request): Input<Reason>,
+) -> Result<Json<Entry>> {
+    Ok(Json(app.cancel(&name(&project)?, &promotion, &request.reason, &actor.0).await?))
+}
+
+async fn check(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Who,
+    Input(request): Input<Check>,
+) -> Result<Json<Entry>> {
+    Ok(Json(app.check(&name(&project)?, request, &actor.0).await?))
+}
+
+async fn certify(
+    State(app): App,
+    Path((project, version)): Path<(String, String)>,
+    Extension(actor): Who,
+    Input(request): Input<Certify>,
+) -> Result<Json<Entry>> {
+    Ok(Json(app.certify(&name(&project)?, &name(&version)?, request, &actor.0).await?))
+}
+
+async fn create_environment(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Who,
+    Input(wanted): Input<NewEnvironment>,
+) -> Result<Json<Value>> {
+    Ok(Json(json!({ "commit": app.create_environment(&name(&project)?, wanted, &actor.0).await? })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Suspend {
+    suspend: bool,
+}
+
+async fn suspend(
+    State(app): App,
+    Path((project, env)): Path<(String, String)>,
+    Extension(actor): Who,
+    Input(request): Input<Suspend>,
+) -> Result<Json<Value>> {
+    let commit = app.suspend(&name(&project)?, &name(&env)?, request.suspend, &actor.0).await?;
+    Ok(Json(json!({ "commit": commit })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmed {
+    #[serde(default)]
+    confirmed: bool,
+}
+
+async fn delete_environment(
+    State(app): App,
+    Path((project, env)): Path<(String, String)>,
+    Extension(actor): Who,
+    Input(request): Input<Confirmed>,
+) -> Result<Json<Removal>> {
+    Ok(Json(app.delete_environment(&name(&project)?, &name(&env)?, request.confirmed, &actor.0).await?))
+}
+
+async fn windows(State(app): App, Path(project): Path<String>) -> Result<Json<Vec<WindowStatus>>> {
+    Ok(Json(app.windows(&name(&project)?).await?))
+}
+
+async fn add_window(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Who,
+    Input(wanted): Input<NewWindow>,
+) -> Result<Json<Value>> {
+    Ok(Json(json!({ "commit": app.add_window(&name(&project)?, wanted, &actor.0).await? })))
+}
+
+async fn releases(State(app): App, Path(project): Path<String>) -> Result<Json<Vec<ReleaseStatus>>> {
+    Ok(Json(app.releases(&name(&project)?).await?))
+}
+
+async fn create_release(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(actor): Who,
+    Input(wanted): Input<NewRelease>,
+) -> Result<Json<ReleaseStatus>> {
+    Ok(Json(app.create_release(&name(&project)?, wanted, &actor.0).await?))
+}
+
+async fn difference(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Difference>> {
+    let side = |side: &Option<String>, what| {
+        side.clone().ok_or_else(|| Error::Invalid(format!("{what} is missing in the query")))
+    };
+    let (from, to) = (side(&at.from, "from")?, side(&at.to, "to")?);
+    Ok(Json(app.difference(&name(&project)?, &from, &to).await?))
+}
+
+async fn deployments(
+    State(app): App,
+    Path(project): Path<String>,
+    Query(at): Query<At>,
+) -> Result<Json<Vec<Deployment>>> {
+    let environment = at.env.as_deref().map(name::<Environment>).transpose()?;
+    let component = at.component.as_deref().map(name::<Component>).transpose()?;
+    let limit = at.limit.unwrap_or(50).min(HISTORY_MAX);
+    Ok(Json(app.deployments(&name(&project)?, environment.as_ref(), component.as_ref(), limit).await?))
+}
+
+async fn at(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Option<Deployment>>> {
+    let time = at.time.as_deref().ok_or_else(|| Error::Invalid("time is missing in the query".into()))?;
+    Ok(Json(app.at(&name(&project)?, &at.environment()?, time).await?))
+}
