@@ -1,4 +1,6 @@
 mod configuration;
+mod gates;
 mod random;
+mod releases;
 mod scenarios;
 mod world;

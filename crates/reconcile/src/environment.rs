@@ -584,19 +584,9 @@ impl Work {
     }
 
     fn entry(&self, kind: EntryKind, id: String) -> Entry {
-        Entry {
-            id,
-            kind,
-            at: self.inner.now(),
-            actor: promote::ACTOR.to_owned(),
-            environment: Some(self.handle.name.clone()),
-            component: None,
-            build: None,
-            commit: None,
-            promotion: None,
-            summary: String::new(),
-            reason: String::new(),
-        }
+        let mut entry = Entry::new(kind, id, self.inner.now(), promote::ACTOR);
+        entry.environment = Some(self.handle.name.clone());
+        entry
     }
 
     /// A look ended early: why, and whether the data plane is to blame.

@@ -5,6 +5,7 @@ use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
 use crate::{Inner, builds, environment, projections, wake_of};
+use jiff::Timestamp;
 use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
@@ -137,18 +138,18 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         if !watching {
             watching = open(&inner, &handle, &wake).await.is_ok();
         }
-        let again = match work.pass().await {
-            Ok(()) => !watching,
+        let (again, wake_at) = match work.pass().await {
+            Ok(wake_at) => (!watching, wake_at),
             Err(error) => {
                 tracing::warn!(project = %handle.name, %error, "the project cannot be read or written");
-                true
+                (true, None)
             }
         };
         let woken = async {
-            if again {
-                let _ = tokio::time::timeout(RETRY, handle.notify.notified()).await;
-            } else {
-                handle.notify.notified().await;
+            tokio::select! {
+                () = handle.notify.notified() => {}
+                () = tokio::time::sleep(RETRY), if again => {}
+                () = inner.until(wake_at) => {}
             }
         };
         if shutdown.run_until_cancelled(woken).await.is_none() {
@@ -177,9 +178,10 @@ struct Work {
 }
 
 impl Work {
-    async fn pass(&mut self) -> Result<(), PortError> {
+    /// Answers when something may be different though nothing happens.
+    async fn pass(&mut self) -> Result<Option<Timestamp>, PortError> {
         for _ in 0..ROUNDS_MAX {
-            let Some((facts, config)) = self.facts().await? else { return Ok(()) };
+            let Some((facts, config)) = self.facts().await? else { return Ok(None) };
             if self.find_builds(&facts).await? {
                 self.handle.builds.notify_one();
                 continue;
@@ -192,14 +194,15 @@ impl Work {
             self.aim(&view);
             self.handle.tick();
             if settled {
-                return self.project(&view).await;
+                self.project(&view).await?;
+                return Ok(decision.wake_at);
             }
             for action in &decision.actions {
                 self.act(&facts, action).await?;
             }
         }
         tracing::error!(project = %self.handle.name, "the decisions go in circles: this is a defect of Trimtab");
-        Ok(())
+        Ok(None)
     }
 
     /// Everything that a decision depends on; `None` while the config repository is empty.
@@ -217,10 +220,16 @@ impl Work {
             Ok(file) => file.environments.clone(),
             Err(_) => known_environments(&journal),
         };
+        let reader = self.handle.reader(&self.inner);
+        let (releases, untagged) = reader.releases(repository, &config.versions).await?;
         let mut states = BTreeMap::new();
         for commit in promote::needs(&head, &log, &journal, &environments) {
-            let config = self.handle.reader(&self.inner).config(repository, &commit).await?;
-            states.insert(commit, config.environments.clone());
+            let config = reader.config(repository, &commit).await?;
+            let resolved = config.environments.iter().map(|(name, reading)| {
+                let state = reading.as_ref().map_err(Clone::clone).and_then(|state| state.resolve(name, &releases));
+                (name.clone(), state)
+            });
+            states.insert(commit, resolved.collect());
         }
         let builds = ports.records.list(Kind::Build, name).await?;
         let promotions = ports.records.list(Kind::Promotion, name).await?;
@@ -231,6 +240,10 @@ impl Work {
             environments,
             log,
             states,
+            texts: config.texts.clone(),
+            windows: config.windows.clone(),
+            releases,
+            untagged: untagged.into_iter().collect(),
             builds: builds.iter().filter_map(|value| readable(value, read_build(value))).collect(),
             promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
             journal,
@@ -335,6 +348,7 @@ impl Work {
                     tracing::info!(project = %self.handle.name, ?by, "main has moved: deciding again");
                 }
             }
+            Action::Tag(tag) => ports.repositories.tag(&self.handle.config, tag).await?,
             Action::Journal(entry) => ports.repositories.append(&facts.project, entry).await?,
             Action::Update { name, status } => {
                 if let Some(promotion) = facts.promotions.iter().find(|p| p.name == *name) {
@@ -408,9 +422,10 @@ fn touches(commit: &Commit, path: &str) -> bool {
 
 /// The highest number that a build of the component ever had: in the records, or in a pin that was admitted.
 fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
+    let released = facts.releases.values().flat_map(|release| release.file.pins.values());
     let built = facts.builds.iter().map(|b| &b.spec.build);
     let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted);
     let states = admitted.filter_map(|e| facts.state(e.commit.as_ref()?, e.environment.as_ref()?)?.as_ref().ok());
-    let pins = states.flat_map(|state| state.pins.values()).map(|pin| &pin.build);
+    let pins = states.flat_map(|state| state.pins.values()).chain(released).map(|pin| &pin.build);
     built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
 }

@@ -77,6 +77,10 @@ impl Layout {
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")
     }
+    /// Signs commits, tags and the journal.
+    pub fn signing_key(&self) -> PathBuf {
+        self.keys().join("commits")
+    }
     /// HOME of every git process of ours.
     pub fn home(&self) -> PathBuf {
         self.0.join("home")

@@ -117,7 +117,7 @@ impl Control {
             exe: exe.clone(),
             home: layout.home(),
             instance: instance.short().to_owned(),
-            signing_key: layout.keys().join("commits"),
+            signing_key: layout.signing_key(),
             limits: source::Limits::default(),
         })
         .await?;

@@ -121,7 +121,7 @@ pub fn checked(world: &mut World, action: &Action) {
     {
         let environment = entry.environment.clone().unwrap();
         let tree = &world.commits.iter().find(|(c, _)| Some(&c.id) == entry.commit.as_ref()).unwrap().1;
-        let state = tree[&environment].as_ref().unwrap();
+        let state = tree[&environment].as_ref().unwrap().resolve(&environment, &world.releases()).unwrap();
         let before = world.admitted(environment.as_str()).unwrap_or_default();
         let moved: Vec<&Pin> =
             state.pins.iter().filter(|(c, p)| before.pins.get(*c) != Some(*p)).map(|(_, p)| p).collect();
@@ -170,7 +170,7 @@ fn check(world: &World) {
     }
     for environment in ENVIRONMENTS {
         let report = &world.decide().environments[&env(environment)];
-        let same = world.admitted(environment).as_ref() == world.head().1[&env(environment)].as_ref().ok();
+        let same = world.admitted(environment) == world.standing(environment).ok();
         assert!(same || report.held.is_some(), "{environment} differs from main and nobody says why");
     }
 }

@@ -101,7 +101,7 @@ impl Shop {
 
     pub async fn promote(&self, to: &str) -> Promotion {
         let asked =
-            self.reconciler.promote(&self.project(), &self.web(), None, None, &name(to), "ada", "").await.unwrap();
+            self.reconciler.promote(&self.project(), &self.web(), None, &name(to), "ada", "").await.unwrap();
         self.ended(&asked).await
     }
 
@@ -303,7 +303,7 @@ async fn a_crashing_container_is_told_with_its_last_words() {
     shop.healthy("dev", "web-2").await;
     let promotion = shop
         .reconciler
-        .promote(&shop.project(), &shop.web(), Some(name("web-1")), None, &name("staging"), "ada", "")
+        .promote(&shop.project(), &shop.web(), Some(name("web-1")), &name("staging"), "ada", "")
         .await
         .unwrap();
     let promotion = shop.ended(&promotion).await;
