@@ -1,5 +1,9 @@
 //! `cargo xtask bench`: one table of medians and p99, with the machine's own speed beside it.
 
+mod containers;
+mod rollouts;
+mod traffic;
+
 use crate::root;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -11,17 +15,38 @@ use std::time::{Duration, Instant};
 /// How long anything may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Measures and prints. Needs root, for real containers.
-pub fn run() -> Result<bool> {
-    let status =
-        Command::new(env!("CARGO")).current_dir(root()).args(["build", "--release", "-p", "trimtab"]).status()?;
+/// Debian packages that only measuring needs: what we are measured against, with the program that shows that one is there.
+const PACKAGES: &[(&str, &str)] =
+    &[("nginx-light", "nginx"), ("wrk", "wrk"), ("runc", "runc"), ("busybox-static", "busybox")];
+
+/// A part of the benchmark, by name.
+type Part = (&'static str, fn(&mut Table) -> Result<()>);
+
+const PARTS: &[Part] = &[
+    ("starts", starts),
+    ("delivery", delivery),
+    ("rollouts", rollouts::measure),
+    ("traffic", traffic::measure),
+    ("containers", containers::measure),
+];
+
+/// Measures and prints; `only` names the parts, none are all. Needs root, for real containers.
+pub fn run(only: &[&str]) -> Result<bool> {
+    if let Some(unknown) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != *name)) {
+        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        bail!("there is no part {unknown:?}; there are: {}", names.join(", "));
+    }
+    crate::test::install(PACKAGES)?;
+    let build = ["build", "--release", "-p", "trimtab", "-p", "container", "--bin", "trimtab", "--example", "lives"];
+    let status = Command::new(env!("CARGO")).current_dir(root()).args(build).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
     let mut table = Table::default();
     calibrate(&mut table)?;
-    starts(&mut table)?;
-    delivery(&mut table)?;
+    for (_, measure) in PARTS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+        measure(&mut table)?;
+    }
     table.print();
     Ok(true)
 }
@@ -37,12 +62,12 @@ impl Table {
     }
 
     fn print(&self) {
-        println!("{:<44} {:>5} {:>10} {:>10}  bar", "", "n", "median", "p99");
+        println!("{:<48} {:>5} {:>10} {:>10} {:>10}  bar", "", "n", "median", "p95", "p99");
         for (name, samples, bar) in &self.0 {
             let mut sorted = samples.clone();
             sorted.sort_by(f64::total_cmp);
             let at = |share: f64| sorted[(((sorted.len() - 1) as f64) * share).ceil() as usize];
-            println!("{name:<44} {:>5} {:>10.2} {:>10.2}  {bar}", sorted.len(), at(0.5), at(0.99));
+            println!("{name:<48} {:>5} {:>10.2} {:>10.2} {:>10.2}  {bar}", sorted.len(), at(0.5), at(0.95), at(0.99));
         }
     }
 }

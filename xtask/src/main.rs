@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 const HELP: &str =
     "cargo xtask test    run all tests; as root on Debian installs what they need, otherwise says what is left out
-cargo xtask bench   measure, and print one table of medians and p99
+cargo xtask bench   measure, and print one table of medians, p95 and p99; all parts, or those that are named
 cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
 cargo xtask fences  only the rules about who may know whom";
@@ -35,7 +35,7 @@ fn run() -> Result<bool> {
         ["test"] => test::run(),
         ["chroot"] => test::run_chroot(),
         ["cgroup2"] => test::run_cgroup2(),
-        ["bench"] => bench::run(),
+        ["bench", only @ ..] => bench::run(only),
         ["fences"] => {
             fences::check()?;
             Ok(true)

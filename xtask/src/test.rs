@@ -22,7 +22,8 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// What may be left out without failing, by the name of the step.
-const MAY_BE_LEFT_OUT: &[&str] = &["tests that need root", "story", "story in a chroot", "kubectl in the story"];
+const MAY_BE_LEFT_OUT: &[&str] =
+    &["tests that need root", "story", "two clusters", "story in a chroot", "kubectl in the story"];
 
 /// Runs all. False if anything failed.
 pub fn run() -> Result<bool> {
@@ -44,7 +45,7 @@ pub fn run() -> Result<bool> {
     steps.run("tests", cargo().args(["test", "--workspace", "--no-fail-fast"]));
 
     if !is_root {
-        for name in ["tests that need root", "story", "story in a chroot"] {
+        for name in ["tests that need root", "story", "two clusters", "story in a chroot"] {
             leave_out(&mut steps, name, "not root")?;
         }
         return Ok(steps.finish());
@@ -70,8 +71,12 @@ pub fn run() -> Result<bool> {
         leave_out(&mut steps, "kubectl in the story", "no kubectl 1.30 or later on PATH")?;
     }
     let before = Machine::look()?;
-    steps.run("story", &mut story(&root().join("target/debug")));
+    let binaries = root().join("target/debug");
+    steps.run("story", &mut story("story.sh", &binaries));
     steps.check("the story leaves the machine as it was", unchanged(&before));
+    let before = Machine::look()?;
+    steps.run("two clusters", &mut story("two-clusters.sh", &binaries));
+    steps.check("two clusters leave the machine as it was", unchanged(&before));
 
     story_in_a_chroot(&mut steps)?;
     Ok(steps.finish())
@@ -111,13 +116,13 @@ fn story_in_a_chroot(steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
-/// The story in an empty HOME, with the binary of this directory first on PATH.
-fn story(binaries: &std::path::Path) -> Command {
+/// A story in an empty HOME, with the binary of this directory first on PATH.
+fn story(script: &str, binaries: &std::path::Path) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("bash");
     command
         .current_dir(root())
-        .arg("examples/story.sh")
+        .arg(format!("examples/{script}"))
         .env("PATH", format!("{}:{path}", binaries.display()))
         .env("TRIMTAB_STORY_INSTALLED", "1");
     command
@@ -158,7 +163,8 @@ fn kubectl() -> Option<u32> {
     (minor >= 30).then_some(minor)
 }
 
-fn install(packages: &[(&str, &str)]) -> Result<()> {
+/// Installs Debian packages, each told by its program, if they are missing.
+pub fn install(packages: &[(&'static str, &str)]) -> Result<()> {
     let missing: Vec<&str> =
         packages.iter().filter(|(_, program)| !has(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {

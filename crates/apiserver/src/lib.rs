@@ -46,7 +46,7 @@ pub use admission::{Admission, AdmissionRequest, Operation};
 pub use reply::{Body, BodyError};
 pub use serve::Authenticator;
 pub use server::{ApiServer, Config, Error, Identity, InProcess};
-pub use store::{FAILPOINTS, StoreError};
+pub use store::{Dump, FAILPOINTS, Restore, StoreError};
 
 /// The version of Kubernetes whose API this is.
 pub const KUBERNETES_VERSION: &str = object::schema::KUBERNETES_VERSION;

@@ -147,6 +147,11 @@ impl ApiServer {
         }
     }
 
+    /// Everything that is stored, at one revision.
+    pub fn dump(&self) -> crate::Dump {
+        self.inner.store.dump()
+    }
+
     /// The revision of the newest write.
     pub fn revision(&self) -> u64 {
         self.inner.store.revision()

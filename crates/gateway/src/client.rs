@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 
 /// For an answer to anything: all are given from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two questions whether the gateway still answers.
+const PULSE: Duration = Duration::from_secs(5);
 /// Between two starts of a gateway that does not stay up.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
@@ -131,12 +133,20 @@ impl Link {
     }
 }
 
-/// Waits for the end of the gateway and starts it again. It loads the last acknowledged routes itself.
+/// Waits for the end of the gateway, or ends it when it answers no more, and starts it again. It loads the last
+/// acknowledged routes itself.
 async fn guard(link: Arc<Link>) {
+    let socket = &link.options.gateway.socket;
     loop {
-        if let Ok(mut connection) = connect(&link.options.gateway.socket).await {
-            // Nothing is ever said on this one: it is read for its end.
-            let _ = connection.read_u8().await;
+        if let Ok(mut connection) = connect(socket).await {
+            tokio::select! {
+                // Nothing is ever said on this one: it is read for its end.
+                _ = connection.read_u8() => {}
+                () = silence(socket) => {
+                    tracing::error!("the gateway does not answer any more; ending it");
+                    kill(&connection);
+                }
+            }
         }
         let mut state = link.state.lock().await;
         if state.stopped {
@@ -149,6 +159,27 @@ async fn guard(link: Arc<Link>) {
         }
         drop(state);
         tokio::time::sleep(RESTART_DELAY).await;
+    }
+}
+
+/// Returns when the gateway does not answer within [`ANSWER_TIMEOUT`].
+async fn silence(socket: &Path) {
+    let envelope = Envelope { protocol: PROTOCOL, request: Request::Status };
+    loop {
+        tokio::time::sleep(PULSE).await;
+        // One that is gone hangs up on the other connection.
+        let Ok(mut connection) = connect(socket).await else { continue };
+        if ask(&mut connection, &envelope).await.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return;
+        }
+    }
+}
+
+/// Ends the process behind a connection by force.
+fn kill(connection: &BufReader<UnixStream>) {
+    let pid = connection.get_ref().peer_cred().ok().and_then(|peer| peer.pid());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
@@ -195,7 +226,7 @@ async fn start(options: &Options) -> Result<SocketAddr, Error> {
     }
 }
 
-/// Ends the gateway behind a socket, if there is one, and waits until it hangs up.
+/// Ends the gateway behind a socket, if there is one, and waits until it hangs up; one that does not answer is killed.
 pub async fn stop(socket: &Path) -> Result<(), Error> {
     let Ok(mut connection) = connect(socket).await else { return Ok(()) };
     let work = async {
@@ -204,9 +235,13 @@ pub async fn stop(socket: &Path) -> Result<(), Error> {
         while receive::<serde_json::Value>(&mut connection).await?.is_some() {}
         Ok(())
     };
-    let stopped: io::Result<()> =
-        tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    stopped.map_err(Error::Control)
+    let stopped: Result<io::Result<()>, _> = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+    if let Ok(stopped) = stopped {
+        return stopped.map_err(Error::Control);
+    }
+    kill(&connection);
+    let gone = async { while connection.read_u8().await.is_ok() {} };
+    tokio::time::timeout(ANSWER_TIMEOUT, gone).await.map_err(|_| Error::Control(io::ErrorKind::TimedOut.into()))
 }
 
 async fn connect(socket: &Path) -> io::Result<BufReader<UnixStream>> {

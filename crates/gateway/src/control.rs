@@ -2,9 +2,10 @@
 //! its owner may open.
 
 use model::RouteTable;
+use model::routes::Measure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Version of everything but [`Request::Stop`], which every gateway understands.
@@ -27,6 +28,10 @@ pub enum Request {
     Publish(RouteTable),
     /// How it is doing.
     Status,
+    /// What went through, by route and backend.
+    Measures,
+    /// Answered when no request is in flight to this address, and no tunnel leads to it.
+    AtRest(IpAddr),
     /// End now.
     Stop,
 }
@@ -39,6 +44,10 @@ pub enum Response {
     Published,
     /// How it is doing.
     Status(Status),
+    /// What went through.
+    Measures(Vec<Measure>),
+    /// Nothing is in flight there.
+    AtRest,
     /// It ends.
     Stopping,
     /// Why not.

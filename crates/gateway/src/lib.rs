@@ -3,36 +3,44 @@
 //! ```text
 //!  control process                    gateway process (outlives it)
 //!  Client ──unix socket, JSON lines──▶ server ──▶ table ◀── proxy ◀── clients
-//!  (starts it, publishes)                └─▶ routes.json     └─▶ pool ──▶ endpoints
+//!  (starts it, publishes)                └─▶ routes.json            └──▶ endpoints
 //! ```
+//!
+//! The way of a request: `serve` (a thread with its own runtime) → `session` (one client's connection) → `proxy` (picks
+//! an endpoint and hands the request over) → `talk` (its body goes, the answer comes) → `tunnel` (after an upgrade).
 //!
 //! It is a process of its own, so that traffic flows while the control process is restarted or dead. It knows hosts,
 //! weights and addresses, nothing else.
 
-mod body;
+mod buffer;
 mod client;
 mod control;
+mod endpoint;
 mod error;
-mod headers;
 mod holder;
-mod pool;
+mod http;
+mod inspect;
+mod measure;
+mod patience;
 mod proxy;
+mod serve;
 mod server;
+mod session;
 mod table;
+mod talk;
+mod tunnel;
 
 pub use client::{Client, Options as ClientOptions, stop};
 pub use control::{Started, Status};
 pub use error::Error;
 pub use holder::{Holder, port_holder};
+pub use inspect::{at_rest, measures};
 pub use server::{Options, run};
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Passing bytes on needs little; more threads only cost memory.
-const THREADS: usize = 2;
 
 /// `trimtab gateway --listen ADDRESS --state FILE --socket FILE`: the whole life of a gateway process.
 /// `args` are what follows the subcommand. The first line of its output says where it serves, or why not.
@@ -49,11 +57,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(options: Options) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()
-        .map_err(Error::Start)?;
+    // Only for control connections: threads of their own serve traffic.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     let result = runtime.block_on(run(options, tell));
     // Streams that are still open end with the process.
     runtime.shutdown_background();

@@ -3,32 +3,21 @@
 use crate::control::{Envelope, PROTOCOL, Request, Response, Started, Status, receive, send};
 use crate::error::Error;
 use crate::holder::port_holder;
-use crate::proxy::{Guest, Proxy};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use crate::proxy::Proxy;
+use crate::serve::{Admission, Workers};
 use model::RouteTable;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::BufReader;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Semaphore, watch};
 
-/// For the head of a request, and between requests on a connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Head of a request; more is refused with 431.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Clients at the same time, if enough files may be open.
-const CONNECTIONS_MAX: usize = 8192;
-/// Descriptors that are not connections: listeners, the store, logs.
-const DESCRIPTORS_KEPT: u64 = 64;
-/// Control processes at the same time; there is one, and perhaps its successor.
-const CONTROLS_MAX: usize = 16;
+/// Control processes at the same time; there is one, and perhaps its successor. Each Pod that leaves is a connection
+/// that waits for it to come to rest.
+const CONTROLS_MAX: usize = 512;
 
 /// Where a gateway serves and what it keeps.
 #[derive(Debug, Clone)]
@@ -51,40 +40,44 @@ pub async fn run(options: Options, started: impl FnOnce(Started)) -> Result<(), 
             return Err(error);
         }
     };
-    let proxy = Proxy::default();
+    let threads = crate::serve::threads();
+    let proxy = Arc::new(Proxy::new(threads));
     proxy.publish(load(&options.state));
-    let connections_max = connections_max();
-    let connections = Arc::new(Semaphore::new(connections_max));
+    let admission = Arc::new(Admission::new());
     let (stop, mut stopped) = watch::channel(false);
-    let control = Arc::new(Control {
-        proxy: proxy.clone(),
-        state: options.state.clone(),
-        listen,
-        connections: connections.clone(),
-        connections_max,
-        writing: Mutex::new(()),
-        stop,
-    });
+    let workers = match Workers::start(&clients, threads, &proxy, &admission) {
+        Ok(workers) => workers,
+        Err(error) => {
+            started(Started::Failed(error.explain()));
+            return Err(error);
+        }
+    };
+    tracing::info!(%listen, threads, connections_max = admission.most(), "gateway serves");
+    let control =
+        Arc::new(Control { proxy, state: options.state.clone(), listen, admission, writing: Mutex::new(()), stop });
     started(Started::Listening(listen));
-    tracing::info!(%listen, connections_max, "gateway serves");
     tokio::select! {
-        () = serve_clients(clients, proxy, connections) => {}
         () = serve_controls(controls, control) => {}
         _ = stopped.wait_for(|stop| *stop) => {}
     }
+    // No listener is left when whoever told us to stop sees our end.
+    drop(clients);
+    tokio::task::spawn_blocking(move || workers.stop()).await.map_err(io::Error::other).map_err(Error::Start)?;
     let _ = std::fs::remove_file(&options.socket);
     Ok(())
 }
 
-async fn bind(options: &Options) -> Result<(TcpListener, UnixListener, SocketAddr), Error> {
+async fn bind(options: &Options) -> Result<(std::net::TcpListener, UnixListener, SocketAddr), Error> {
     for path in [&options.state, &options.socket] {
         let parent = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
     }
-    let clients = TcpListener::bind(options.listen).await.map_err(|source| match source.kind() {
+    let clients = tokio::net::TcpListener::bind(options.listen).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::Taken { address: options.listen, holder: port_holder(options.listen) },
         _ => Error::Listen { address: options.listen, source },
     })?;
+    // The threads that serve have runtimes of their own.
+    let clients = clients.into_std().map_err(|source| Error::Listen { address: options.listen, source })?;
     let listen = clients.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
     // Whoever started us found nobody behind this socket, under the lock of the data directory.
     match std::fs::remove_file(&options.socket) {
@@ -99,52 +92,11 @@ async fn bind(options: &Options) -> Result<(TcpListener, UnixListener, SocketAdd
     Ok((clients, controls, listen))
 }
 
-/// Raises the limit of open files as far as we may; a client costs two: its own and the endpoint's.
-fn connections_max() -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let possible = usize::try_from(files.saturating_sub(DESCRIPTORS_KEPT) / 2).unwrap_or(usize::MAX);
-    possible.clamp(1, CONNECTIONS_MAX)
-}
-
-async fn serve_clients(listener: TcpListener, proxy: Proxy, connections: Arc<Semaphore>) {
-    loop {
-        // Taken before accepting: more clients wait in the kernel's queue instead of failing.
-        let Ok(permit) = connections.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => drop(tokio::spawn(serve_client(stream, peer, proxy.clone(), permit))),
-            Err(error) => refused(error).await,
-        }
-    }
-}
-
-async fn serve_client(stream: TcpStream, peer: SocketAddr, proxy: Proxy, permit: OwnedSemaphorePermit) {
-    let _ = stream.set_nodelay(true);
-    let guest = Arc::new(Guest { address: peer.ip(), permit });
-    let service = service_fn(move |request| {
-        let (proxy, guest) = (proxy.clone(), guest.clone());
-        async move { Ok::<_, Infallible>(proxy.serve(&guest, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::debug!(%peer, %error, "connection broke off");
-    }
-}
-
 struct Control {
-    proxy: Proxy,
+    proxy: Arc<Proxy>,
     state: PathBuf,
     listen: SocketAddr,
-    connections: Arc<Semaphore>,
-    connections_max: usize,
+    admission: Arc<Admission>,
     /// The table that counts and the one on disk change together.
     writing: Mutex<()>,
     stop: watch::Sender<bool>,
@@ -164,15 +116,9 @@ async fn serve_controls(listener: UnixListener, control: Arc<Control>) {
                     }
                 });
             }
-            Err(error) => refused(error).await,
+            Err(error) => crate::serve::refused(error).await,
         }
     }
-}
-
-/// Out of descriptors or memory: let some be given back.
-async fn refused(error: io::Error) {
-    tracing::warn!(%error, "a connection could not be accepted");
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 impl Control {
@@ -188,7 +134,11 @@ impl Control {
                 return std::future::pending().await;
             }
             let response = match serde_json::from_value::<Envelope>(value) {
-                Ok(envelope) if envelope.protocol == PROTOCOL => self.answer(envelope.request).await,
+                Ok(envelope) if envelope.protocol == PROTOCOL => tokio::select! {
+                    response = self.answer(envelope.request) => response,
+                    // Whoever asks waits for the answer: what comes before it is their end.
+                    () = hung_up(&mut input) => return Ok(()),
+                },
                 Ok(envelope) => {
                     Response::Refused(format!("this gateway speaks protocol {PROTOCOL}, not {}", envelope.protocol))
                 }
@@ -211,14 +161,25 @@ impl Control {
                     Err(error) => Response::Refused(error.explain()),
                 }
             }
+            Request::Measures => Response::Measures(self.proxy.measures()),
+            Request::AtRest(address) => {
+                self.proxy.at_rest(address).await;
+                Response::AtRest
+            }
             Request::Status | Request::Stop => Response::Status(Status {
                 pid: std::process::id(),
                 listen: self.listen,
                 routes: self.proxy.published().routes.len(),
-                connections: self.connections_max.saturating_sub(self.connections.available_permits()),
+                connections: self.admission.taken(),
                 requests: self.proxy.requests(),
             }),
         }
+    }
+}
+
+async fn hung_up(input: &mut BufReader<impl AsyncRead + Unpin>) {
+    if matches!(input.fill_buf().await, Ok(more) if !more.is_empty()) {
+        std::future::pending().await
     }
 }
 

@@ -264,6 +264,10 @@ pub struct Workload {
     /// Limits, as Kubernetes writes quantities.
     #[serde(skip_serializing_if = "is_default")]
     pub resources: Resources,
+    /// From the decision to stop a Pod to SIGKILL; 30 if absent. For two thirds of it a Pod that leaves is not told to
+    /// stop while a request or an open stream (a WebSocket) is under way to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination_grace_period_seconds: Option<u32>,
     /// When it is ready; absent: as soon as the first endpoint's port accepts connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<Probe>,

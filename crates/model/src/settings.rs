@@ -226,6 +226,17 @@ impl Opened {
     pub fn insert(&mut self, object: ObjectId, key: String, value: Plain) {
         self.0.entry(object).or_default().insert(key, value);
     }
+    /// A text of others, an API server's refusal, without any value that it may repeat.
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for value in self.0.values().flat_map(BTreeMap::values).filter(|value| !value.expose().is_empty()) {
+            text = text.replace(&STANDARD.encode(value.expose()), "(a secret)");
+            if let Ok(plain) = std::str::from_utf8(value.expose()) {
+                text = text.replace(plain, "(a secret)");
+            }
+        }
+        text
+    }
     /// The manifest as it is sent: every value that stands here in the place of its mask.
     pub fn reveal(&self, manifest: &mut serde_json::Value) {
         let Some(values) = self.0.get(&ObjectId::of(manifest)) else { return };
@@ -309,6 +320,8 @@ mod tests {
         let mut opened = Opened::default();
         opened.insert(ObjectId::of(&manifest), "PASSWORD".into(), Plain::new(b"hunter2".to_vec()));
         assert!(!format!("{opened:?}").contains("hunter2"));
+        let refusal = format!("Invalid value: \"hunter2\" ({})", STANDARD.encode("hunter2"));
+        assert_eq!(opened.redact(&refusal), "Invalid value: \"(a secret)\" ((a secret))");
         opened.reveal(&mut manifest);
         assert_eq!(manifest["data"], json!({"PASSWORD": STANDARD.encode("hunter2"), "USER": "eA=="}));
     }

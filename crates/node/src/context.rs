@@ -20,12 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// Awaited when a Pod is being deleted, after its endpoints are gone and before its containers get SIGTERM:
-/// for a load balancer that must acknowledge its new routes first.
+/// Awaited when a Pod is being deleted, after its endpoints are gone and before its containers get SIGTERM: for a load
+/// balancer that must acknowledge its new routes, and whose requests must be answered, first. It is given two thirds of
+/// the Pod's grace.
 pub type BeforeStop = Arc<dyn Fn(Arc<Pod>) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The longest that a deletion waits for others to stop sending traffic.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// The longest that a deletion waits for the endpoints.
+const ENDPOINTS_LIMIT: Duration = Duration::from_secs(2);
 /// As kubelet.
 const MESSAGE_BYTES: u64 = 4096;
 const MESSAGE_LOG_LINES: usize = 80;
@@ -45,24 +46,17 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Until nobody sends traffic to a Pod that is not ready any more, or the limit.
+    /// Until nobody sends traffic to a Pod that is not ready any more. Whoever asked knows how long that may take.
     pub(crate) async fn drain(&self, pod: &Arc<Pod>) {
-        let work = async {
-            self.leave_endpoints(pod).await;
-            let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
-            if let (Some(services), Some(address)) = (&self.services, address) {
-                services.leave(address).await;
-            }
-            if let Some(hook) = &self.before_stop {
-                hook(pod.clone()).await;
-            }
-        };
-        let limit = DRAIN_LIMIT.min(pod.grace());
-        if tokio::time::timeout(limit, work).await.is_err() {
-            tracing::warn!(
-                pod = pod.name_any(),
-                "endpoints still name a Pod that is being deleted; it is stopped anyway"
-            );
+        if tokio::time::timeout(ENDPOINTS_LIMIT, self.leave_endpoints(pod)).await.is_err() {
+            tracing::warn!(pod = pod.name_any(), "endpoints still name a Pod that is being deleted");
+        }
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+        if let (Some(services), Some(address)) = (&self.services, address) {
+            services.leave(address).await;
+        }
+        if let Some(hook) = &self.before_stop {
+            hook(pod.clone()).await;
         }
     }
 

@@ -73,7 +73,12 @@ impl Store {
     }
 
     /// Keeps a blob; if it is a manifest or index, what it names too. What is missing is not this function's concern.
-    fn mark(&self, digest: &Digest, kept: &mut BTreeSet<Digest>, layers: &mut BTreeSet<Digest>) -> Result<()> {
+    pub(crate) fn mark(
+        &self,
+        digest: &Digest,
+        kept: &mut BTreeSet<Digest>,
+        layers: &mut BTreeSet<Digest>,
+    ) -> Result<()> {
         let mut open = vec![digest.clone()];
         while let Some(digest) = open.pop() {
             let Some(size) = self.blob_size(&digest) else { continue };

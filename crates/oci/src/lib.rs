@@ -21,6 +21,7 @@ mod reference;
 mod refs;
 pub mod registry;
 mod store;
+mod transfer;
 mod types;
 
 pub use archive::Imported;
@@ -32,4 +33,5 @@ pub use image::{Image, Layer};
 pub use layer::CommitOptions;
 pub use reference::{Reference, ReferenceError};
 pub use store::{BlobWriter, FAILPOINTS, Lease, Limits, Store};
+pub use transfer::{Closure, Named};
 pub use types::{Descriptor, ImageConfig, Manifest, Platform, RunConfig, media_type};

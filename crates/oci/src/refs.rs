@@ -104,6 +104,7 @@ impl Store {
         failpoint("oci.ref.before");
         let written = self.write_repository(&path, &repository);
         failpoint("oci.ref.after");
+        self.shared.changed.send_modify(|count| *count += 1);
         written.map_err(|source| Error::Write { path, source })
     }
 

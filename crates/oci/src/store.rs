@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     refs: Mutex<()>,
     leases: Mutex<BTreeMap<u64, BTreeSet<Digest>>>,
     counter: AtomicU64,
+    /// Counts changes of what repositories hold.
+    pub changed: tokio::sync::watch::Sender<u64>,
     /// One unpacking per layer at a time.
     pub unpacking: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
 }
@@ -82,6 +84,7 @@ impl Store {
             refs: Mutex::default(),
             leases: Mutex::default(),
             counter: AtomicU64::new(0),
+            changed: tokio::sync::watch::Sender::new(0),
             unpacking: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -98,6 +101,11 @@ impl Store {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.shared.root.join(name)
+    }
+
+    /// Wakes when an image may have come or gone.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.changed.subscribe()
     }
 
     /// Where a blob is, or would be. Its content is immutable.

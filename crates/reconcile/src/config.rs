@@ -66,6 +66,17 @@ impl Config {
         problems
     }
 
+    /// The environment, then those that it is like, nearest first.
+    pub fn layers(&self, environment: &Environment) -> Vec<Environment> {
+        let mut layers = vec![environment.clone()];
+        while let Some(Ok(state)) = layers.last().and_then(|last| self.environments.get(last))
+            && let Some(next) = state.file.like.clone().filter(|next| !layers.contains(next))
+        {
+            layers.push(next);
+        }
+        layers
+    }
+
     /// Where values for an environment are looked for.
     pub fn chain(&self, environment: &Environment) -> Chain {
         self.chains

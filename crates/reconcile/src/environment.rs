@@ -1,10 +1,11 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
 use crate::config::Config;
+use crate::lacks::{self, Lack};
 use crate::moving::Leftover;
 use crate::planes::{self, Plane, Stop};
 use crate::{Inner, inputs, project, projections, sealing, wake_of};
-use model::config::ComponentFile;
+use model::config::{ComponentFile, EnvironmentFile};
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
 use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError, Scope};
@@ -121,7 +122,7 @@ impl Handle {
         }
     }
 
-    /// Something outside may have changed.
+    /// Something may have changed.
     pub fn wake(&self) {
         self.notify.notify_one();
     }
@@ -150,6 +151,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         told: BTreeSet::new(),
         shown: BTreeMap::new(),
         digests: sealing::Digests::default(),
+        described: BTreeMap::new(),
     };
     loop {
         let wait = match work.pass().await {
@@ -213,7 +215,12 @@ pub struct Work {
     told: BTreeSet<String>,
     shown: BTreeMap<String, Value>,
     digests: sealing::Digests,
+    /// What components describe themselves, by what it was made of.
+    described: BTreeMap<Component, (Ingredients, Manifests)>,
 }
+
+/// What the objects depend on that a component describes itself.
+type Ingredients = (Pin, EnvironmentFile, Vec<Environment>);
 
 /// A component of the target with its manifests.
 pub struct Rendered {
@@ -222,6 +229,21 @@ pub struct Rendered {
     pub manifests: Manifests,
     /// What is sealed behind the masks of its Secrets.
     behind: sealing::Behind,
+    /// It is held: its manifests are not applied.
+    pub lacks: Option<Lack>,
+}
+
+/// What was rendered, and the pins that cannot be.
+struct Rendering {
+    rendered: Vec<Rendered>,
+    sourceless: Vec<(Pin, Lack)>,
+}
+
+impl Rendering {
+    fn held(&self) -> BTreeSet<Component> {
+        let lacking = self.rendered.iter().filter(|one| one.lacks.is_some()).map(|one| &one.pin);
+        lacking.chain(self.sourceless.iter().map(|(pin, _)| pin)).map(|pin| pin.build.component.clone()).collect()
+    }
 }
 
 impl Work {
@@ -229,8 +251,8 @@ impl Work {
     async fn pass(&mut self) -> Result<Option<Duration>, Stop> {
         let Some(target) = self.handle.target() else { return Ok(None) };
         self.arrive(&target);
-        let mut rendered = match self.render(&target).await? {
-            Ok(rendered) => rendered,
+        let mut rendering = match self.render(&target).await? {
+            Ok(rendering) => rendering,
             Err(problem) => {
                 self.fail(problem, None).await;
                 return Ok(None);
@@ -238,7 +260,9 @@ impl Work {
         };
         let placement =
             planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
-        let mut desired = planes::desired(&self.handle, &mut rendered, &target, &placement);
+        let held = rendering.held();
+        let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement);
+        let Rendering { rendered, .. } = &rendering;
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let all = Manifests { objects, notes: Vec::new() };
@@ -246,9 +270,13 @@ impl Work {
         let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
         let mut observation = observed.map_err(Stop::DataPlane)?;
         sealing::mask_observation(&*self.inner.ports.secrets, &mut observation)?;
+        let planned = match held.is_empty() {
+            true => std::borrow::Cow::Borrowed(&observation),
+            false => std::borrow::Cow::Owned(lacks::without(&observation, &held)),
+        };
         let drift = self.applied.as_ref() == Some(&digest);
         let predicted = self.predict(&placement, &all.objects, &observation).await.map_err(Stop::DataPlane)?;
-        let plan = match self.plan(&target, &desired, &predicted, &observation, drift) {
+        let plan = match self.plan(&target, &desired, &predicted, &planned, drift) {
             Ok(plan) => plan,
             Err(refusal) => {
                 self.fail(refusal, None).await;
@@ -259,7 +287,7 @@ impl Work {
         let repair = !drift || target.state.file.sync.self_heal || due.steps.iter().all(is_left_over);
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
-            match self.execute(&placement, &target, &rendered, &open, due, drift, &observation).await? {
+            match self.execute(&placement, &target, rendered, &open, due, drift, &observation).await? {
                 None => self.applied = Some(digest.clone()),
                 Some(error) => {
                     self.fail(error, None).await;
@@ -274,7 +302,7 @@ impl Work {
             wait = Some(IN_FLIGHT);
         }
         let leftovers = self.leftovers(&target).await;
-        let healthy = self.judge(&target, &rendered, &observation, &placement, plan, &leftovers).await?;
+        let healthy = self.judge(&target, &rendering, &observation, &placement, plan, &leftovers).await?;
         self.arriving &= !healthy;
         if healthy && !target.report.suspended && self.clear(&target, leftovers).await? {
             wait = wait.or(Some(LEFT));
@@ -297,26 +325,32 @@ impl Work {
         self.left.remove(&name);
     }
 
-    async fn render(&mut self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
-        let mut rendered = Vec::new();
-        let repository = Repository::config(&self.handle.scope.project);
+    async fn render(&mut self, target: &Target) -> Result<Result<Rendering, String>, PortError> {
+        let (mut rendered, mut sourceless) = (Vec::new(), Vec::new());
+        let configuration = Repository::config(&self.handle.scope.project);
         let project = self.project.clone();
         let reader = project.reader(&self.inner);
         // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
-        let admitted = reader.config(&repository, &target.commit).await?;
+        let admitted = reader.config(&configuration, &target.commit).await?;
         let chain = admitted.chain(&self.handle.name);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
                 return Ok(Err(format!("{}: its build is not known here", pin.build)));
             };
             let revision = Revision { repository: repository.clone(), commit: pin.source.clone() };
-            let described = reader.described(&revision, &pin.config, Some(&pin.build.component)).await?;
+            let described = match reader.described(&revision, &pin.config, Some(&pin.build.component)).await {
+                Err(PortError::Terminal(error)) => {
+                    sourceless.push((pin.clone(), self.inner.source_lack(pin, repository, &error)));
+                    continue;
+                }
+                described => described?,
+            };
             let file = match described {
                 Some(Ok(described)) => described.file,
                 Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
                 None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
             };
-            let config = reader.config(&repository, &pin.config).await?;
+            let config = reader.config(&configuration, &pin.config).await?;
             let groups = match inputs::groups(&file, &config, &chain) {
                 Ok(groups) => groups,
                 Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
@@ -333,12 +367,52 @@ impl Work {
                 file: &target.state.file,
                 settings: &settings,
             };
-            match render::render(&input) {
-                Ok(manifests) => rendered.push(Rendered { pin: pin.clone(), file, manifests, behind }),
+            let made = match file.manifests {
+                None => render::render(&input),
+                Some(_) => self.describe(pin, &file, &revision, target, &admitted).await?,
+            };
+            match made {
+                Ok(manifests) => {
+                    let lacks = self.inner.image_lack(pin).await?;
+                    rendered.push(Rendered { pin: pin.clone(), file, manifests, behind, lacks });
+                }
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
-        Ok(Ok(rendered))
+        Ok(Ok(Rendering { rendered, sourceless }))
+    }
+
+    /// The objects that a component describes itself. A pin's never change in one environment: they are kept.
+    async fn describe(
+        &mut self,
+        pin: &Pin,
+        file: &ComponentFile,
+        revision: &Revision,
+        target: &Target,
+        admitted: &Config,
+    ) -> Result<Result<Manifests, render::Error>, PortError> {
+        let layers = admitted.layers(&self.handle.name);
+        let key = (pin.clone(), target.state.file.clone(), layers.clone());
+        let component = pin.build.component.clone();
+        if let Some((known, manifests)) = self.described.get(&component)
+            && *known == key
+        {
+            return Ok(Ok(manifests.clone()));
+        }
+        let repository = self.inner.ports.repositories.snapshot(revision, ".").await?;
+        let input = render::Described {
+            component: file,
+            pin,
+            environment: &self.handle.name,
+            layers: &layers,
+            file: &target.state.file,
+            repository: &repository,
+        };
+        let made = render::described(&input);
+        if let Ok(manifests) = &made {
+            self.described.insert(component, (key, manifests.clone()));
+        }
+        Ok(made)
     }
 
     /// What would stand. An object whose newest state the observation does not show yet is not judged until it does.
@@ -441,7 +515,7 @@ impl Work {
     async fn judge(
         &mut self,
         target: &Target,
-        rendered: &[Rendered],
+        Rendering { rendered, sourceless }: &Rendering,
         observation: &Observation,
         placement: &Placement,
         mut plan: Plan,
@@ -458,7 +532,10 @@ impl Work {
                 true => health::component(&one.manifests.objects, observation),
                 false => Verdict { health: Health::Progressing, reason: "Applying".into(), message: String::new() },
             };
-            let status = self.status(target, one, verdict, observation, placement, !untouched).await;
+            let mut status = self.status(target, one, verdict, observation, placement, !untouched).await;
+            if let Some(lack) = one.lacks.as_ref().filter(|_| status.health != Health::Healthy) {
+                lack.show(&mut status);
+            }
             components.push(status);
         }
         let healthy = settled && components.iter().all(|status| status.health == Health::Healthy);
@@ -472,6 +549,7 @@ impl Work {
         };
         plan.steps
             .extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
+        components.extend(sourceless.iter().map(|(pin, lack)| lack.status(pin)));
         let outcome = Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),

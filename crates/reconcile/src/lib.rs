@@ -14,6 +14,7 @@ mod environment;
 mod environments;
 mod inputs;
 mod kinds;
+mod lacks;
 mod moving;
 mod planes;
 mod progress;
@@ -67,6 +68,8 @@ pub struct Ports {
 pub struct Settings {
     /// Where the gateway listens; its port stands in addresses that people see.
     pub gateway: SocketAddr,
+    /// Where git and images are pushed to.
+    pub control: SocketAddr,
     /// Directory of the builds' logs.
     pub logs: PathBuf,
 }
@@ -119,6 +122,7 @@ impl Reconciler {
             self.find_projects(&shutdown).await.map_err(Error::Projects)?;
             for project in self.projects() {
                 project.wake();
+                project.wake_held();
             }
             tokio::select! {
                 () = self.0.wake.notified() => {}

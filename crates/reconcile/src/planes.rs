@@ -97,6 +97,10 @@ pub fn desired(
         if let Some(registry) = &placement.registry {
             one.manifests.objects.iter_mut().for_each(|object| render::place(object, registry));
         }
+        // What is held stays as it stands.
+        if one.lacks.is_some() {
+            continue;
+        }
         desired.extend(one.manifests.objects.iter().map(|object| (component.clone(), object.clone())));
     }
     desired

@@ -61,6 +61,7 @@ pub struct Handle {
     /// The same, of all projects together.
     ticks: watch::Sender<u64>,
     environments: Mutex<BTreeMap<Environment, Arc<environment::Handle>>>,
+    trouble: Mutex<Option<String>>,
     reader: OnceLock<Reader>,
     logs: OnceLock<Logs>,
 }
@@ -76,6 +77,7 @@ impl Handle {
             tick: watch::Sender::new(0),
             ticks,
             environments: Mutex::default(),
+            trouble: Mutex::default(),
             reader: OnceLock::new(),
             logs: OnceLock::new(),
         }
@@ -84,6 +86,39 @@ impl Handle {
     /// Something may have changed.
     pub fn wake(&self) {
         self.notify.notify_one();
+    }
+    /// What a component waited for may have come.
+    pub fn wake_held(&self) {
+        for environment in self.environments.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            if environment.outcome().components.iter().any(crate::lacks::waits) {
+                environment.wake();
+            }
+        }
+    }
+    /// Images that components wait for.
+    pub fn missing_images(&self) -> Vec<model::ImageRef> {
+        let mut missing = Vec::new();
+        for environment in self.environments.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let Some(target) = environment.target() else { continue };
+            let waits = environment.outcome().components.into_iter().filter(|c| c.reason == crate::lacks::IMAGE);
+            missing.extend(waits.filter_map(|c| Some(target.state.pins.get(&c.component)?.image.clone())));
+        }
+        missing
+    }
+    /// Why it cannot be read, or a part of it, if so.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn set_trouble(&self, trouble: Option<String>) {
+        let mut current = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != trouble {
+            if let Some(trouble) = &trouble {
+                tracing::warn!(project = %self.name, trouble, "the project cannot be read or written");
+            }
+            *current = trouble;
+            drop(current);
+            self.tick();
+        }
     }
     /// The latest, if the loop has read anything yet.
     pub fn view(&self) -> Option<View> {
@@ -131,6 +166,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         heads: BTreeMap::new(),
         looked_at: None,
         projected: BTreeMap::new(),
+        damaged: Vec::new(),
     };
     let mut watching = false;
     let building = tokio::spawn(builds::run(inner.clone(), handle.clone(), shutdown.clone()));
@@ -139,9 +175,12 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
             watching = open(&inner, &handle, &wake).await.is_ok();
         }
         let (again, wake_at) = match work.pass().await {
-            Ok(wake_at) => (!watching, wake_at),
+            Ok(wake_at) => {
+                handle.set_trouble((!work.damaged.is_empty()).then(|| work.damaged.join("\n")));
+                (!watching || !work.damaged.is_empty(), wake_at)
+            }
             Err(error) => {
-                tracing::warn!(project = %handle.name, %error, "the project cannot be read or written");
+                handle.set_trouble(Some(error.to_string()));
                 (true, None)
             }
         };
@@ -175,6 +214,8 @@ struct Work {
     /// Head of the config repository when they were looked at.
     looked_at: Option<CommitId>,
     projected: BTreeMap<(Kind, String), Value>,
+    /// Application repositories that cannot be read, and why. The others go on.
+    damaged: Vec<String>,
 }
 
 impl Work {
@@ -182,6 +223,9 @@ impl Work {
     async fn pass(&mut self) -> Result<Option<Timestamp>, PortError> {
         for _ in 0..ROUNDS_MAX {
             let Some((facts, config)) = self.facts().await? else { return Ok(None) };
+            if self.inner.adopt_builds(&self.handle, &facts).await? {
+                continue;
+            }
             if self.find_builds(&facts).await? {
                 self.handle.builds.notify_one();
                 continue;
@@ -262,15 +306,29 @@ impl Work {
             self.heads.retain(|_, (_, seen)| matches!(seen, Seen::Build(_)));
             self.looked_at = Some(facts.head.clone());
         }
+        self.damaged.clear();
         for repository in self.inner.ports.repositories.list().await? {
             if repository.project != self.handle.name || repository.is_config() {
                 continue;
             }
-            let Some(head) = self.inner.ports.repositories.head(&repository, model::MAIN).await? else { continue };
+            let head = match self.inner.ports.repositories.head(&repository, model::MAIN).await {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.damaged.push(error.to_string());
+                    continue;
+                }
+            };
             if self.heads.get(&repository).is_some_and(|(seen, _)| *seen == head) {
                 continue;
             }
-            let seen = self.look(facts, &repository, &head, &mut added).await?;
+            let seen = match self.look(facts, &repository, &head, &mut added).await {
+                Err(PortError::Terminal(error)) => {
+                    self.damaged.push(format!("{repository}: {error}"));
+                    continue;
+                }
+                seen => seen?,
+            };
             self.heads.insert(repository, (head, seen));
         }
         Ok(added)

@@ -349,6 +349,7 @@ impl Follower<'_> {
             let told = outcome.commit.as_ref() == Some(&target.commit);
             match status.health {
                 Health::Healthy if told && self.journaled(id, environment) => Some(Ok(status.url.clone())),
+                Health::Missing if told && crate::lacks::waits(status) => Some(Err(status.message.clone())),
                 Health::Degraded if told => Some(Err(format!("{}: {}", status.reason, status.message))),
                 _ => None,
             }

@@ -13,8 +13,8 @@ use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatu
 use model::release::Version;
 use model::rules::Seconds;
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
-use model::{BuildId, CommitId, Component, Environment, Project, Promotion};
-use std::collections::BTreeMap;
+use model::{BuildId, CommitId, Component, Environment, ImageRef, Project, Promotion};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ impl Wish {
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 /// Digits of a commit's id that may stand for it.
 const COMMIT_DIGITS_MIN: usize = 4;
+/// So many successful builds of a component are kept, pinned or not.
+const BUILDS_KEPT: usize = 20;
 /// Promotions of one environment and component that may wait for each other's names.
 const NAMES_MAX: usize = 10_000;
 
@@ -109,6 +111,34 @@ impl Reconciler {
         let created = matches!(repositories.write(&repository, &write).await?, Written::Commit(_));
         self.wake();
         Ok(created)
+    }
+
+    /// Images that must not be lost: what pins name, of all that was admitted lately or stands on main, and the last builds
+    /// of each component.
+    pub async fn images(&self) -> Result<BTreeSet<ImageRef>, Refusal> {
+        let mut images = BTreeSet::new();
+        for handle in self.projects() {
+            if self.0.ports.repositories.head(&handle.config, model::MAIN).await?.is_none() {
+                continue; // nothing was pushed to it yet
+            }
+            let (_, view) = self.look(&handle.name).await?;
+            let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
+            images.extend(states.flat_map(|state| state.pins.values()).map(|pin| pin.image.clone()));
+            let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
+            for build in &view.facts.builds {
+                let id = &build.spec.build;
+                if let Some(image) = &build.status.image {
+                    built.entry(&id.component).or_default().insert(id.number, image);
+                }
+            }
+            images.extend(built.values().flat_map(|b| b.values().rev().take(BUILDS_KEPT)).map(|i| (*i).clone()));
+        }
+        Ok(images)
+    }
+
+    /// Images that pins name, and that components wait for.
+    pub fn missing_images(&self) -> BTreeSet<ImageRef> {
+        self.projects().iter().flat_map(|handle| handle.missing_images()).collect()
     }
 
     /// Names of all projects.
@@ -264,7 +294,7 @@ impl Reconciler {
         Ok(ProjectStatus {
             project: project.clone(),
             config: Some(view.facts.head.clone()),
-            problems: view.config.problems(),
+            problems: handle.trouble().into_iter().chain(view.config.problems()).collect(),
             environments,
         })
     }
@@ -368,9 +398,12 @@ impl Reconciler {
             let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
             Refusal::NotFound(format!("there is no project {project}; there is: {known}"))
         })?;
-        let view = until(&handle, FIRST_LOOK, || handle.view()).await;
-        let view = view.ok_or_else(|| PortError::Transient(format!("project {project} cannot be read yet")))?;
-        Ok((handle, view))
+        let seen = || handle.view().map(Ok).or_else(|| handle.trouble().map(Err));
+        match until(&handle, FIRST_LOOK, seen).await {
+            Some(Ok(view)) => Ok((handle, view)),
+            Some(Err(trouble)) => Err(PortError::Terminal(format!("project {project} is held: {trouble}")).into()),
+            None => Err(PortError::Transient(format!("project {project} cannot be read yet")).into()),
+        }
     }
 }
 

@@ -115,6 +115,9 @@ fn template(input: &Input<'_>, wiring: &Wiring) -> Value {
     if !wiring.volumes.is_empty() {
         spec["volumes"] = json!(wiring.volumes);
     }
+    if let Some(seconds) = input.component.workload.termination_grace_period_seconds {
+        spec["terminationGracePeriodSeconds"] = json!(seconds);
+    }
     let mut annotations = json!({
         ANNOTATION_BUILD: input.pin.build,
         ANNOTATION_TEMPLATE: template_digest(&spec),

@@ -148,8 +148,8 @@ fn configuration(hooks: &Path, push_bytes_max: u64) -> String {
          [safe]\n\tdirectory = *\n\
          [init]\n\tdefaultBranch = main\n\
          [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n\
-         [transfer]\n\tfsckObjects = true\n\thideRefs = refs/trimtab\n\
-         [receive]\n\tfsckObjects = true\n\tautogc = false\n\tadvertisePushOptions = false\n\
+         [transfer]\n\tfsckObjects = true\n\
+         [receive]\n\thideRefs = refs/trimtab\n\tfsckObjects = true\n\tautogc = false\n\tadvertisePushOptions = false\n\
          \tmaxInputSize = {push_bytes_max}\n\tdenyDeleteCurrent = true\n\
          [uploadpack]\n\tallowFilter = true\n"
     )

@@ -36,35 +36,74 @@ pub fn list(root: &Path) -> Result<Vec<Repository>, Error> {
 
 /// Makes an empty repository; false if there is one.
 pub async fn create(git: &Git, root: &Path, repository: &Repository) -> Result<bool, Error> {
-    let target = directory(root, repository)?;
-    if target.exists() {
+    if directory(root, repository)?.exists() {
         return Ok(false);
     }
     let parent = root.join(repository.project.as_str());
     std::fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
-    // Made aside and renamed: whoever sees the name sees a whole repository.
-    let aside =
-        tempfile::Builder::new().prefix(ASIDE).tempdir_in(&parent).map_err(Error::file("create in", &parent))?;
+    init(git, &parent).await?.adopt(root, repository).await
+}
+
+/// A repository that is being made. It is renamed when it is whole: whoever sees the name sees a whole repository.
+/// Dropped, it leaves nothing.
+pub struct Aside(tempfile::TempDir);
+
+/// An empty one beside its place; an error if that is taken.
+pub async fn aside(git: &Git, root: &Path, repository: &Repository) -> Result<Aside, Error> {
+    if directory(root, repository)?.exists() {
+        return Err(Error::Content(format!("there is a repository {repository} already")));
+    }
+    let parent = root.join(repository.project.as_str());
+    std::fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
+    init(git, &parent).await
+}
+
+/// An empty one that has no name yet.
+pub async fn scratch(git: &Git, root: &Path) -> Result<Aside, Error> {
+    init(git, root).await
+}
+
+async fn init(git: &Git, parent: &Path) -> Result<Aside, Error> {
+    let aside = tempfile::Builder::new().prefix(ASIDE).tempdir_in(parent).map_err(Error::file("create in", parent))?;
     let args = ["init", "--bare", "-q", "--template=", "--object-format=sha1", "--initial-branch=main", "."];
     git.run(aside.path(), args, &[]).await?;
-    let from = aside.path().to_owned();
-    let work = move || -> Result<bool, Error> {
-        sync_tree(&from).map_err(Error::file("write", &from))?;
-        crate::failpoint("source.create.before");
-        match std::fs::rename(&from, &target) {
-            Ok(()) => {}
-            Err(_) if target.exists() => return Ok(false),
-            Err(error) => return Err(Error::file("create", &target)(error)),
-        }
-        sync(&parent).and_then(|()| sync(parent.parent().unwrap_or(&parent))).map_err(Error::file("write", &parent))?;
-        crate::failpoint("source.create.after");
-        Ok(true)
-    };
-    let created = blocking(work).await?;
-    if created {
-        let _ = aside.keep(); // It has its name now; there is nothing to clean up.
+    Ok(Aside(aside))
+}
+
+impl Aside {
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
-    Ok(created)
+
+    /// Gives it its name, durably; false if there is one of this name.
+    pub async fn adopt(self, root: &Path, repository: &Repository) -> Result<bool, Error> {
+        let target = directory(root, repository)?;
+        let parent = root.join(repository.project.as_str());
+        std::fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
+        let from = self.0.path().to_owned();
+        let work = move || -> Result<bool, Error> {
+            if target.exists() {
+                return Ok(false);
+            }
+            sync_tree(&from).map_err(Error::file("write", &from))?;
+            crate::failpoint("source.create.before");
+            match std::fs::rename(&from, &target) {
+                Ok(()) => {}
+                Err(_) if target.exists() => return Ok(false),
+                Err(error) => return Err(Error::file("create", &target)(error)),
+            }
+            sync(&parent)
+                .and_then(|()| sync(parent.parent().unwrap_or(&parent)))
+                .map_err(Error::file("write", &parent))?;
+            crate::failpoint("source.create.after");
+            Ok(true)
+        };
+        let created = blocking(work).await?;
+        if created {
+            let _ = self.0.keep(); // It has its name now; there is nothing to clean up.
+        }
+        Ok(created)
+    }
 }
 
 /// Removes a repository with everything in it; false if there is none.
@@ -93,7 +132,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 /// Only while nobody else can be at work: the caller holds the data directory's lock.
 pub fn clear(root: &Path) -> Result<(), Error> {
     end_orphans(root);
-    for (_, project) in names(root)? {
+    for (name, project) in names(root)? {
+        if name.starts_with(ASIDE) {
+            std::fs::remove_dir_all(&project).map_err(Error::file("delete", &project))?;
+            continue;
+        }
         for (name, path) in names(&project)? {
             if name.starts_with(ASIDE) {
                 std::fs::remove_dir_all(&path).map_err(Error::file("delete", &path))?;

@@ -25,6 +25,7 @@ mod push;
 mod read;
 mod sign;
 mod ssh;
+mod transfer;
 mod transport;
 mod write;
 
@@ -32,6 +33,7 @@ pub use audit::{Audit, audit, signer};
 pub use error::Error;
 pub use hook::hook_main;
 pub use ssh::{PublicKey, SshLimits, SshServer};
+pub use transfer::{LayingDown, Pack, Pause, Reference, parse as parse_references};
 
 use batch::{Place, Pool};
 use cache::Cache;
@@ -157,6 +159,8 @@ struct Inner {
     wakes: Mutex<Vec<Wake>>,
     pushes: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    /// Held shared by whoever writes, alone by whoever needs all repositories as they are at one moment.
+    writers: tokio::sync::RwLock<()>,
 }
 
 /// One hosted repository.
@@ -193,6 +197,7 @@ impl Source {
             sessions: Arc::default(),
             receiver: OnceLock::new(),
             wakes: Mutex::default(),
+            writers: tokio::sync::RwLock::default(),
         });
         let task = tokio::spawn(push::serve_hooks(inner.clone(), listener));
         Ok(Self { inner, _hooks: Arc::new(AbortOnDropHandle::new(task)) })

@@ -26,7 +26,15 @@ impl Repositories for Source {
 
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
         let host = self.inner.host(repository)?;
-        Ok(host.objects.resolve(valid(reference)?).await?.map(Oid::commit))
+        let found = host.objects.resolve(valid(reference)?).await?;
+        if found.is_none() && host.objects.place.directory.join(reference).is_file() {
+            let damaged = format!(
+                "{repository} is damaged: {reference} cannot be read. Nothing was changed; `trimtab restore` of a backup, or a push \
+                 to a repository that is made anew, brings it back"
+            );
+            return Err(Error::Content(damaged).into());
+        }
+        Ok(found.map(Oid::commit))
     }
 
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
@@ -56,6 +64,7 @@ impl Repositories for Source {
 
     async fn write(&self, repository: &Repository, write: &Write) -> Result<Written> {
         let host = self.inner.host(repository)?;
+        let _writing = self.inner.writers.read().await;
         let _turn = host.writing.lock().await;
         let written = self.write_in_turn(&host, write).await?;
         if let Written::Commit(_) = written {
@@ -92,6 +101,7 @@ impl Repositories for Source {
 
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {
         let host = self.inner.host(repository)?;
+        let _writing = self.inner.writers.read().await;
         let reference = format!("refs/trimtab/keep/{name}");
         let new = Oid::from(commit);
         let old = host.objects.resolve(valid(&reference)?).await?;
@@ -113,6 +123,7 @@ impl Repositories for Source {
 
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {
         let host = self.inner.host(&Repository::config(project))?;
+        let _writing = self.inner.writers.read().await;
         let mut slot = self.journal_of(&host).await?;
         let journal = slot.get_or_insert_default();
         Ok(journal.append(&self.inner.git, &host.objects, &self.inner.committer, entry).await?)

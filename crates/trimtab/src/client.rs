@@ -73,6 +73,16 @@ impl Api {
         self.json(self.http.post(format!("{}{path}", self.base)).body(body)).await
     }
 
+    /// POST of a JSON value that is answered by bytes as they come.
+    pub async fn download(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Unpin + use<>> {
+        let answer = self.send(self.http.post(format!("{}{path}", self.base)).json(body)).await?;
+        Ok(answer.bytes_stream().map(|chunk| chunk.map_err(anyhow::Error::from)).boxed())
+    }
+
     /// GET of bytes as they come.
     pub async fn stream(
         &self,

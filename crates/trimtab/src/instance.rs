@@ -74,12 +74,37 @@ impl Layout {
     pub fn data_planes(&self) -> PathBuf {
         self.0.join("dataplanes")
     }
+    pub fn build_logs(&self) -> PathBuf {
+        self.log().join("builds")
+    }
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")
     }
     /// Signs commits, tags and the journal.
     pub fn signing_key(&self) -> PathBuf {
         self.keys().join("commits")
+    }
+    /// Makes the directory, and those in it that others expect to be there.
+    pub fn create(&self) -> Result<()> {
+        fs::create_dir_all(self.root()).with_context(|| format!("creating {}", self.root().display()))?;
+        fs::set_permissions(self.root(), fs::Permissions::from_mode(0o711))?;
+        for directory in [self.run(), self.log(), self.keys(), self.home(), self.node(), self.gateway()] {
+            fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        }
+        Ok(())
+    }
+    /// The git plane of this directory.
+    pub fn source_options(&self) -> Result<source::Options> {
+        let instance = Instance::require(self)?;
+        Ok(source::Options {
+            root: self.git(),
+            run: self.run(),
+            exe: std::env::current_exe().context("where this program is")?,
+            home: self.home(),
+            instance: instance.short().to_owned(),
+            signing_key: self.signing_key(),
+            limits: source::Limits::default(),
+        })
     }
     /// HOME of every git process of ours.
     pub fn home(&self) -> PathBuf {
@@ -200,6 +225,18 @@ fn addresses(listen: SocketAddr) -> Result<[SocketAddr; ADDRESSES]> {
     Ok(at)
 }
 
+/// Where a killed process is tested to recover: before and after each file of the data directory that is written once.
+pub const FAILPOINTS: &[&str] = &["instance.file.before", "instance.file.after"];
+
+/// Ends the process as a crash would, if a test asks for it here.
+pub fn failpoint(name: &'static str) {
+    static WANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    debug_assert!(FAILPOINTS.contains(&name) || crate::backup::FAILPOINTS.contains(&name), "{name} is not listed");
+    if WANTED.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
+
 /// So many random bytes, in hexadecimal.
 pub fn random_hex(bytes: usize) -> String {
     (0..bytes).map(|_| format!("{:02x}", rand::random::<u8>())).collect()
@@ -213,8 +250,11 @@ pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        failpoint("instance.file.before");
         fs::rename(&temporary, path)?;
-        File::open(parent)?.sync_all()
+        File::open(parent)?.sync_all()?;
+        failpoint("instance.file.after");
+        Ok(())
     };
     write().with_context(|| format!("writing {}", path.display()))
 }
@@ -228,11 +268,7 @@ pub struct Lock {
 impl Lock {
     /// Creates the directory if need be and locks it, or says who holds it.
     pub fn take(layout: &Layout) -> Result<Self> {
-        fs::create_dir_all(layout.root()).with_context(|| format!("creating {}", layout.root().display()))?;
-        fs::set_permissions(layout.root(), fs::Permissions::from_mode(0o711))?;
-        for directory in [layout.run(), layout.log(), layout.keys(), layout.home(), layout.node(), layout.gateway()] {
-            fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
-        }
+        layout.create()?;
         let path = layout.lock();
         let mut file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let mut holder = String::new();

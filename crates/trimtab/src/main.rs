@@ -3,6 +3,7 @@
 //! The processes that outlive the control process (`shim`, `gateway`) and git's hooks are this binary
 //! too. They are told apart here, before any thread exists, because a shim must stay single-threaded.
 
+mod backup;
 mod client;
 mod commands;
 mod instance;

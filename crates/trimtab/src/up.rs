@@ -5,6 +5,7 @@ mod delivery;
 mod listener;
 mod people;
 mod planes;
+mod recreate;
 mod settings;
 mod tls;
 
@@ -14,11 +15,13 @@ use anyhow::{Context, Result, bail};
 use apiserver::{ApiServer, Identity};
 use people::People;
 use reconcile::{Ports, Reconciler, Settings};
+pub use recreate::OldRegistry;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,9 @@ pub struct Control {
     layout: Layout,
     /// Fingerprint of the SSH host key.
     host_key: String,
+    source: source::Source,
+    images: oci::Store,
+    reconciler: Reconciler,
     /// Signs in to the UI, once.
     sign_in: String,
     tasks: JoinSet<Result<()>>,
@@ -99,7 +105,7 @@ impl Control {
                 exe: exe.clone(),
                 images: images.clone(),
                 registry: model::REGISTRY.to_owned(),
-                before_stop: Some(before_stop(drain.clone())),
+                before_stop: Some(before_stop(drain.clone(), layout.run().join("gateway.sock"))),
                 mode,
             },
             shutdown.clone(),
@@ -111,16 +117,7 @@ impl Control {
         tasks.spawn(async move { Ok(controllers::run(client, options, stop).await?) });
 
         // Git, traffic, the data plane, builds.
-        let source = source::Source::open(source::Options {
-            root: layout.git(),
-            run: layout.run(),
-            exe: exe.clone(),
-            home: layout.home(),
-            instance: instance.short().to_owned(),
-            signing_key: layout.signing_key(),
-            limits: source::Limits::default(),
-        })
-        .await?;
+        let source = source::Source::open(layout.source_options()?).await?;
         let gateway = gateway::Client::ensure(gateway::ClientOptions {
             exe: exe.clone(),
             log: layout.log().join("gateway.log"),
@@ -137,7 +134,7 @@ impl Control {
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
 
         // Delivery.
-        let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials, instance.control));
+        let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials.clone(), instance.control));
         let reconciler = Reconciler::new(
             Ports {
                 repositories: Arc::new(source.clone()),
@@ -148,30 +145,40 @@ impl Control {
                 secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
                 clock: Arc::new(jiff::Timestamp::now),
             },
-            Settings { gateway: instance.gateway, logs: layout.log().join("builds") },
+            Settings { gateway: instance.gateway, control: instance.control, logs: layout.build_logs() },
         );
         let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
         source.on_change(Arc::new(move || wake.wake()));
+        let (wake, mut arrivals, stop) = (reconciler.clone(), images.changes(), shutdown.clone());
+        tasks.spawn(async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(arrivals.changed()).await {
+                wake.wake();
+            }
+            Ok(())
+        });
         let (work, stop) = (reconciler.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(work.run(stop).await?) });
 
         // The control listener: git, registry, API.
         let configuration = Arc::new(settings::Settings(reconciler.clone()));
         let app = delivery::Delivery {
-            reconciler,
+            reconciler: reconciler.clone(),
             source: source.clone(),
             client: api.client(system(TRIMTAB)),
             planes,
             images: images.clone(),
             node,
             gateway,
-            control: instance.control,
+            api: api.clone(),
+            instance: instance.clone(),
+            layout: layout.clone(),
             scratch: layout.run(),
             down: down.clone(),
         };
-        let registry = oci::registry::router(images, model::REGISTRY, planes::registry_auth(people.clone(), credentials.clone()));
+        let pulls = planes::registry_auth(people.clone(), credentials);
+        let registry = oci::registry::router(images.clone(), model::REGISTRY, pulls);
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)
@@ -198,6 +205,9 @@ impl Control {
             instance,
             layout,
             host_key: host_key.fingerprint,
+            source,
+            images,
+            reconciler,
             sign_in,
             tasks,
             shutdown,
@@ -252,10 +262,8 @@ impl Control {
     async fn stop(&mut self) {
         self.shutdown.cancel();
         // Streams that never end (watches, followed logs) must not hold the process.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), async {
-            while self.tasks.join_next().await.is_some() {}
-        })
-        .await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), async { while self.tasks.join_next().await.is_some() {} })
+            .await;
     }
 }
 
@@ -290,14 +298,24 @@ async fn builder(
     Ok(builder)
 }
 
-/// A container gets SIGTERM only when the gateway has acknowledged routes without its Pod.
-fn before_stop(delivery: Arc<OnceLock<Reconciler>>) -> node::BeforeStop {
+/// The longest that a Pod which leaves waits for the gateway to take routes without it.
+const ROUTES_LIMIT: Duration = Duration::from_secs(2);
+
+/// A container gets SIGTERM only when the gateway has acknowledged routes without its Pod, and what was sent to the Pod
+/// before has been answered.
+fn before_stop(delivery: Arc<OnceLock<Reconciler>>, gateway: PathBuf) -> node::BeforeStop {
     Arc::new(move |pod| {
-        let delivery = delivery.get().cloned();
+        let (delivery, gateway) = (delivery.get().cloned(), gateway.clone());
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
         Box::pin(async move {
             if let (Some(delivery), Some(address)) = (delivery, address) {
-                delivery.drained(address).await;
+                if tokio::time::timeout(ROUTES_LIMIT, delivery.drained(address)).await.is_err() {
+                    tracing::warn!(%address, "the gateway still has routes to a Pod that is being deleted");
+                }
+                // A gateway that cannot be asked has no requests under way.
+                if let Err(error) = gateway::at_rest(&gateway, address).await {
+                    tracing::debug!(%address, %error, "the gateway does not say what is under way");
+                }
             }
         })
     })

@@ -2,7 +2,7 @@
 
 use crate::people::{administers, moves, reads};
 use crate::service::{
-    AddDataPlane, DataPlaneAdded, Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback,
+    AddDataPlane, Backup, DataPlaneAdded, Delivery, Error, Init, LogRequest, People, Promote, Result, Rollback,
 };
 use crate::sessions::Sessions;
 use axum::body::Body;
@@ -41,6 +41,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/dataplanes/{name}", delete(remove_data_plane))
         .merge(crate::course::routes())
         .route("/api/v1/images", post(import_image))
+        .route("/api/v1/backup", post(backup))
         .route("/api/v1/down", post(down))
         .with_state(delivery)
         .merge(Router::new().route("/api/v1/sign-in-links", post(sign_in_link)).with_state((sessions, people.clone())))
@@ -218,6 +219,16 @@ async fn import_image(State(app): App, Extension(person): Extension<Person>, req
     administers(&person)?;
     let tar = request.into_body().into_data_stream().map_err(std::io::Error::other).boxed();
     Ok(Json(json!({ "images": app.import_image(tar).await? })))
+}
+
+async fn backup(
+    State(app): App,
+    Extension(person): Extension<Person>,
+    Input(request): Input<Backup>,
+) -> Result<Response> {
+    administers(&person)?;
+    let file = app.backup(request).await?;
+    Ok(([(header::CONTENT_TYPE, "application/zstd")], Body::from_stream(file)).into_response())
 }
 
 async fn down(State(app): App, Extension(person): Extension<Person>) -> Result<Json<Value>> {

@@ -268,6 +268,15 @@ pub struct LogRequest {
     pub previous: bool,
 }
 
+/// `POST /api/v1/backup`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// To whom keys are encrypted; absent: they are left out.
+    #[serde(default)]
+    pub protection: serde_json::Value,
+}
+
 /// Delivery, as the CLI and the UI see it.
 #[async_trait]
 pub trait Delivery: Send + Sync {
@@ -357,6 +366,8 @@ pub trait Delivery: Send + Sync {
     -> Result<Option<CommitId>>;
     /// Takes an image tar into the store; answers with the names in it.
     async fn import_image(&self, tar: Text) -> Result<Vec<String>>;
+    /// Everything that cannot be made again, as one file; without its seal if it breaks off.
+    async fn backup(&self, request: Backup) -> Result<Text>;
     /// Stops everything that runs, then the process itself.
     async fn down(&self) -> Result<()>;
 }

@@ -16,6 +16,12 @@ const FORMAT_KNOWN: u64 = 1;
 /// Everything is in memory anyway; redb's own default would hold a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
 
+/// What helps against damage.
+const ADVICE: &str = "move the data directory away and `trimtab restore` a backup into a new one; without a backup, \
+    `trimtab up --from` its config repositories recreates projects, history included";
+/// Beside a file that is not finished yet.
+const UNFINISHED: &str = "redb-new";
+
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -23,7 +29,7 @@ pub enum StoreError {
     #[error("the store {0} is in use by another process; stop it first")]
     InUse(PathBuf),
     /// It cannot be opened or created.
-    #[error("cannot open the store {path}; if it is damaged, restore it from a backup")]
+    #[error("cannot open the store {path}")]
     Open {
         /// The file.
         path: PathBuf,
@@ -31,6 +37,17 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// What stands in it is not what was written: it was cut off, or bytes of it have changed.
+    #[error("the store {path} is damaged ({problem}): nothing was changed; {ADVICE}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A store is to be made where there is one.
+    #[error("{0} exists already")]
+    Exists(PathBuf),
     /// It was written by a later version.
     #[error("the store {path} has format {found}, this program knows up to {FORMAT_KNOWN}; use a newer program")]
     Format {
@@ -40,7 +57,7 @@ pub enum StoreError {
         found: u64,
     },
     /// An object in it is not what was written.
-    #[error("the store {path} is damaged at object {key}; restore it from a backup")]
+    #[error("the store {path} is damaged at object {key}: nothing was changed; {ADVICE}")]
     Object {
         /// The file.
         path: PathBuf,
@@ -52,87 +69,113 @@ pub enum StoreError {
     Thread(#[source] std::io::Error),
 }
 
-/// One change to be made durable.
-pub(super) struct Row<'a> {
-    pub key: &'a Key,
-    /// `None`: remove it.
-    pub json: Option<&'a [u8]>,
+impl StoreError {
+    /// With its causes, for where only a text can go.
+    pub(super) fn explain(&self) -> String {
+        match self {
+            Self::Open { source, .. } => format!("{self}: {source}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 pub(super) struct Disk {
     database: Database,
+    path: PathBuf,
 }
 
-/// Makes the file, if need be, and for its owner only: Secrets stand in it as they are.
+/// For its owner only: Secrets stand in it as they are.
 fn private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 impl Disk {
     /// Opens or creates the file; everything in it.
     pub fn open(path: &Path) -> Result<(Self, State), StoreError> {
-        let fail = |error: redb::Error| StoreError::Open { path: path.to_owned(), source: Box::new(error) };
-        private(path).map_err(|error| fail(redb::Error::Io(error)))?;
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+        if !path.exists() {
+            create(path)?;
+        }
+        private(path).map_err(|error| failed(path, redb::Error::Io(error)))?;
+        // A damaged file can make redb panic, and an empty one would be filled anew: neither may happen in silence.
+        let opened = std::panic::catch_unwind(|| {
+            let disk = Self::reopen(path)?;
+            let state = disk.state()?;
+            Ok((disk, state))
+        });
+        opened.unwrap_or_else(|_| Err(damaged(path, "its pages contradict each other")))
+    }
+
+    /// Opens the file that is there.
+    pub fn reopen(path: &Path) -> Result<Self, StoreError> {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).open(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
-            other => fail(other.into()),
+            other => failed(path, other.into()),
         })?;
-        let disk = Self { database };
-        let format = disk.prepare().map_err(fail)?;
-        if format > FORMAT_KNOWN {
-            return Err(StoreError::Format { path: path.to_owned(), found: format });
+        Ok(Self { database, path: path.to_owned() })
+    }
+
+    /// Everything in it.
+    fn state(&self) -> Result<State, StoreError> {
+        let path = &self.path;
+        let format = self.format().map_err(|error| failed(path, error))?;
+        match format {
+            None => return Err(damaged(path, "it does not say which format it has")),
+            Some(found) if found > FORMAT_KNOWN => return Err(StoreError::Format { path: path.clone(), found }),
+            Some(_) => {}
         }
         let mut state = State::default();
-        let damaged = disk.load(&mut state).map_err(fail)?;
-        match damaged {
-            Some(key) => Err(StoreError::Object { path: path.to_owned(), key }),
-            None => Ok((disk, state)),
+        match self.load(&mut state).map_err(|error| failed(path, error))? {
+            Some(key) => Err(StoreError::Object { path: path.clone(), key }),
+            None => Ok(state),
         }
     }
 
-    /// Creates the tables of a new file; the format.
-    fn prepare(&self) -> Result<u64, redb::Error> {
+    fn format(&self) -> Result<Option<u64>, redb::Error> {
         let read = self.database.begin_read()?;
-        if let Ok(table) = read.open_table(NUMBERS)
-            && let Some(format) = table.get(FORMAT)?
-        {
-            return Ok(format.value());
-        }
-        let write = self.database.begin_write()?;
-        write.open_table(OBJECTS)?;
-        write.open_table(NUMBERS)?.insert(FORMAT, FORMAT_KNOWN)?;
-        write.commit()?;
-        Ok(FORMAT_KNOWN)
+        Ok(read.open_table(NUMBERS)?.get(FORMAT)?.map(|format| format.value()))
+    }
+
+    /// The revision of the newest write that is durable.
+    pub fn revision(&self) -> Result<u64, redb::Error> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value()))
     }
 
     /// Loads all objects; the key of the first that is damaged.
     fn load(&self, state: &mut State) -> Result<Option<String>, redb::Error> {
-        let read = self.database.begin_read()?;
-        state.revision = read.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
+        state.revision = self.revision()?;
         state.loaded = state.revision;
+        let read = self.database.begin_read()?;
         for row in read.open_table(OBJECTS)?.iter()? {
             let (key, json) = row?;
-            let json = Bytes::copy_from_slice(json.value());
-            match Key::from_disk(key.value()).and_then(|key| Stored::parse(key, json)) {
-                Some(object) if object.revision <= state.revision => state.load(object),
-                _ => return Ok(Some(key.value().to_owned())),
+            match object(key.value(), json.value(), state.revision) {
+                Some(object) => state.load(object),
+                None => return Ok(Some(key.value().to_owned())),
             }
         }
         Ok(None)
     }
 
+    /// An error unless this can be an object of this store.
+    pub fn check(&self, key: &str, json: &[u8], revision: u64) -> Result<(), StoreError> {
+        let wrong = || StoreError::Object { path: self.path.clone(), key: key.to_owned() };
+        object(key, json, revision).map(drop).ok_or_else(wrong)
+    }
+
     /// All rows and the revision, or nothing; on return they are on disk.
-    pub fn commit<'a>(&self, rows: impl Iterator<Item = Row<'a>>, revision: u64) -> Result<(), redb::Error> {
+    pub fn commit<'a>(
+        &self,
+        rows: impl Iterator<Item = (impl AsRef<str>, Option<&'a [u8]>)>,
+        revision: u64,
+    ) -> Result<(), redb::Error> {
         let write = self.database.begin_write()?;
         {
             let mut objects = write.open_table(OBJECTS)?;
-            for row in rows {
-                let key = row.key.on_disk();
-                match row.json {
-                    Some(json) => objects.insert(key.as_str(), json)?,
-                    None => objects.remove(key.as_str())?,
+            for (key, json) in rows {
+                match json {
+                    Some(json) => objects.insert(key.as_ref(), json)?,
+                    None => objects.remove(key.as_ref())?,
                 };
             }
             write.open_table(NUMBERS)?.insert(REVISION, revision)?;
@@ -140,4 +183,61 @@ impl Disk {
         write.commit()?;
         Ok(())
     }
+
+    /// As [`Self::commit`], with errors that name the file.
+    pub fn write<'a>(
+        &self,
+        rows: impl Iterator<Item = (impl AsRef<str>, Option<&'a [u8]>)>,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        self.commit(rows, revision).map_err(|error| failed(&self.path, error))
+    }
+}
+
+/// Makes a file aside and gives it its name when it is whole: a file that has the name and is not whole is damaged.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let aside = path.with_extension(UNFINISHED);
+    let io = |error: std::io::Error| failed(path, redb::Error::Io(error));
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let fill = || -> Result<(), redb::Error> {
+        std::fs::File::create(&aside).and_then(|_| private(&aside))?;
+        let database = Database::create(&aside)?;
+        let write = database.begin_write()?;
+        write.open_table(OBJECTS)?;
+        write.open_table(NUMBERS)?.insert(FORMAT, FORMAT_KNOWN)?;
+        Ok(write.commit()?)
+    };
+    fill().map_err(|error| failed(path, error))?;
+    std::fs::rename(&aside, path).map_err(io)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
+}
+
+/// An object of a store at this revision.
+fn object(key: &str, json: &[u8], revision: u64) -> Option<Stored> {
+    let object = Stored::parse(Key::from_disk(key)?, Bytes::copy_from_slice(json))?;
+    (object.revision <= revision).then_some(object)
+}
+
+fn damaged(path: &Path, problem: impl Into<String>) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), problem: problem.into() }
+}
+
+/// What redb's words mean: the file system refused, or what it gave is not what was written.
+fn failed(path: &Path, error: redb::Error) -> StoreError {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    match &error {
+        redb::Error::Io(io) if !matches!(io.kind(), InvalidData | UnexpectedEof) => {}
+        redb::Error::Io(io) => return damaged(path, io.to_string()),
+        redb::Error::Corrupted(problem) => return damaged(path, problem.clone()),
+        redb::Error::TableDoesNotExist(table) => return damaged(path, format!("its table {table} is gone")),
+        redb::Error::TableTypeMismatch { table, .. } | redb::Error::TableIsMultimap(table) => {
+            return damaged(path, format!("its table {table} is another one"));
+        }
+        _ => {}
+    }
+    StoreError::Open { path: path.to_owned(), source: Box::new(error) }
 }

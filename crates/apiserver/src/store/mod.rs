@@ -6,12 +6,14 @@
 //! cannot take back, and a revision is never given out twice.
 
 mod disk;
+mod dump;
 mod graph;
 mod history;
 mod stored;
 mod writer;
 
 pub use disk::StoreError;
+pub use dump::{Dump, Restore};
 pub use history::{Event, EventKind};
 pub use stored::{Key, Stored};
 pub use writer::{Change, CommitError, Expected, FAILPOINTS, Write};
@@ -77,7 +79,7 @@ impl Store {
         let (disk, state) = disk::Disk::open(path)?;
         let (sender, changed) = watch::channel(state.revision);
         let state = Arc::new(RwLock::new(state));
-        let writer = writer::Writer::start(disk, state.clone(), sender)?;
+        let writer = writer::Writer::start(path.to_owned(), disk, state.clone(), sender)?;
         Ok(Self { state, writer, changed })
     }
 

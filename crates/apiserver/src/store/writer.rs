@@ -1,9 +1,10 @@
 //! The one thread that writes.
 
-use super::disk::{Disk, Row};
+use super::disk::Disk;
 use super::{Event, EventKind, Key, State, StoreError, Stored};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -73,9 +74,9 @@ pub enum CommitError {
     /// The guard is on its way out.
     #[error("{0} is being deleted")]
     GuardDeleting(Key),
-    /// The disk failed. Nothing more is written until the process starts again: what an fsync
-    /// that failed has left behind is known only after reading it back.
-    #[error("the store cannot write: {0}; start again when the disk works")]
+    /// The disk failed, or is full. The file is opened again before anything more is written: what an
+    /// fsync that failed has left behind is known only after reading it back.
+    #[error("the store cannot write: {0}")]
     Disk(Arc<str>),
 }
 
@@ -90,9 +91,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn start(disk: Disk, state: Arc<RwLock<State>>, changed: watch::Sender<u64>) -> Result<Self, StoreError> {
+    pub fn start(
+        path: PathBuf,
+        disk: Disk,
+        state: Arc<RwLock<State>>,
+        changed: watch::Sender<u64>,
+    ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        let run = move || Thread { disk, state, changed, failed: None }.run(waiting);
+        let run = move || Thread { disk: Some(disk), doubtful: Vec::new(), path, state, changed }.run(waiting);
         let thread = std::thread::Builder::new().name("store".into()).spawn(run).map_err(StoreError::Thread)?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
@@ -124,10 +130,13 @@ impl Drop for Writer {
 }
 
 struct Thread {
-    disk: Disk,
+    /// `None` after a write failed, until the file could be opened again.
+    disk: Option<Disk>,
+    /// What a failed write was about.
+    doubtful: Vec<Event>,
+    path: PathBuf,
     state: Arc<RwLock<State>>,
     changed: watch::Sender<u64>,
-    failed: Option<Arc<str>>,
 }
 
 type Answer = (oneshot::Sender<Result<Arc<Stored>, CommitError>>, Arc<Stored>);
@@ -151,10 +160,11 @@ impl Thread {
         let mut events: Vec<Event> = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
         let mut pending: HashMap<Key, Option<Arc<Stored>>> = HashMap::new();
+        let broken = self.broken();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let mut revision = state.revision;
         for Waiting { write, reply } in batch {
-            let decided = match &self.failed {
+            let decided = match &broken {
                 Some(why) => Err(CommitError::Disk(why.clone())),
                 None => decide(write, revision + 1, |key| match pending.get(key) {
                     Some(newer) => newer.clone(),
@@ -179,9 +189,10 @@ impl Thread {
         }
         failpoint("apiserver.commit.before");
         // Within a batch, the last change of an object is what stands on disk.
-        let rows = pending.iter().map(|(key, object)| Row { key, json: object.as_ref().map(|o| &o.json()[..]) });
-        if let Err(error) = self.disk.commit(rows, revision) {
-            return self.fail(&error, answers);
+        let rows = pending.iter().map(|(key, object)| (key.on_disk(), object.as_ref().map(|o| &o.json()[..])));
+        let written = self.disk.as_ref().map(|disk| disk.commit(rows, revision));
+        if let Some(Err(error)) = written {
+            return self.fail(&error, events, answers);
         }
         failpoint("apiserver.commit.after");
         self.show(events);
@@ -200,13 +211,52 @@ impl Thread {
         self.changed.send_replace(state.revision);
     }
 
-    fn fail(&mut self, error: &redb::Error, answers: Vec<Answer>) {
-        let why: Arc<str> = error.to_string().into();
+    /// Why nothing can be written now. A file that failed is opened again here, so that writing goes on by itself
+    /// when the disk has room again.
+    fn broken(&mut self) -> Option<Arc<str>> {
+        if self.disk.is_some() {
+            return None;
+        }
+        let path = self.path.clone();
+        let reopen = || Disk::reopen(&path).map(|disk| (disk.revision(), disk));
+        let (found, disk) = match std::panic::catch_unwind(reopen) {
+            Ok(Ok((Ok(found), disk))) => (found, disk),
+            Ok(Ok((Err(error), _))) => return Some(self.explain(&error)),
+            Ok(Err(error)) => return Some(error.explain().into()),
+            Err(_) => return Some(format!("{} cannot be read back", path.display()).into()),
+        };
+        // The batch whose writers were told that it failed may be on disk after all: then it counts, whole.
+        let doubtful = std::mem::take(&mut self.doubtful);
+        let shown = self.state.read().unwrap_or_else(PoisonError::into_inner).revision;
+        if found != shown {
+            if doubtful.last().is_none_or(|event| event.revision() != found) {
+                return Some(format!("{} is at revision {found}, not {shown}: start again", path.display()).into());
+            }
+            self.show(doubtful);
+        }
+        tracing::info!("the store writes again");
+        self.disk = Some(disk);
+        None
+    }
+
+    fn fail(&mut self, error: &redb::Error, events: Vec<Event>, answers: Vec<Answer>) {
+        let why = self.explain(error);
         tracing::error!(error = %why, "the store cannot write");
+        self.disk = None;
+        self.doubtful = events;
         for (reply, _) in answers {
             drop(reply.send(Err(CommitError::Disk(why.clone()))));
         }
-        self.failed = Some(why);
+    }
+
+    /// Where, and what: a full disk by its name.
+    fn explain(&self, error: &redb::Error) -> Arc<str> {
+        match error {
+            redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
+                format!("the disk of {} is full: free some space, and it goes on by itself", self.path.display()).into()
+            }
+            other => format!("{}: {other}", self.path.display()).into(),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod client;
 mod collect;
+mod damage;
+mod full_disk;
 mod golden;
 mod kill;
 mod kubectl;

@@ -2,4 +2,6 @@
 
 mod process;
 mod proxy;
+mod raw;
+mod rollouts;
 mod support;

@@ -54,6 +54,27 @@ async fn a_killed_gateway_is_started_again_with_its_routes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_hangs_is_ended_and_started_again_with_its_routes() {
+    let gateway = Running::start().await;
+    let endpoint = Endpoint::named("ok").await;
+    let table = RouteTable { routes: vec![route("web.localhost", &[(1, &[endpoint.address])])] };
+    gateway.client().publish(&table).await.unwrap();
+    let socket = gateway.data.path().join("run/gateway.sock");
+    let hung = gateways(&socket);
+    for pid in &hung {
+        rustix::process::kill_process(*pid, rustix::process::Signal::STOP).unwrap();
+    }
+    let replaced = || async {
+        let now = gateways(&socket);
+        !now.is_empty() && now.iter().all(|pid| !hung.contains(pid))
+    };
+    until("another process", replaced, || format!("{hung:?} {:?}", gateways(&socket))).await;
+    let serves =
+        || async { gateway.try_get("web.localhost", "/").await.is_ok_and(|answer| answer == (200, "ok".into())) };
+    until("serving again", serves, || "no answer".into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_taken_port_is_told_with_its_holder() {
     let data = tempfile::tempdir().unwrap();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

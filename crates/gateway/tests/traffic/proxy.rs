@@ -24,7 +24,8 @@ async fn hosts_and_weights() {
     assert!((9..=11).contains(&counts["canary"]), "{counts:?}");
     assert_eq!(counts["canary"] + counts["stable"], 50);
     assert_eq!(gateway.get("other.localhost", "/").await, (200, "other".into()));
-    assert_eq!(stable.connections.load(Ordering::SeqCst), 1, "connections to endpoints are kept");
+    let connections = stable.connections.load(Ordering::SeqCst);
+    assert!(connections <= 2, "each of two threads keeps its connection: {connections}");
     let status = gateway.client().status().await.unwrap();
     assert_eq!((status.routes, status.requests), (2, 51));
 }

@@ -5,6 +5,7 @@ use super::{PodExt, RestartPolicy};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Reason of an end that nobody saw.
 pub(crate) const LOST: &str = "ContainerStatusUnknown";
@@ -40,12 +41,14 @@ pub(crate) enum Sandbox {
     Removed,
 }
 
-/// Between "not ready" and SIGTERM: others stop sending traffic.
+/// Between "not ready" and SIGTERM: others stop sending traffic, and what was sent is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drain {
     Needless,
-    Asked,
-    Done,
+    /// Since then.
+    Asked(Timestamp),
+    /// It took so long.
+    Done(Duration),
 }
 
 /// Why a Pod failed as a whole.
@@ -122,7 +125,7 @@ pub(crate) struct Termination {
 pub(crate) struct Kill {
     pub message: String,
     /// Overrides the Pod's grace.
-    pub grace: Option<std::time::Duration>,
+    pub grace: Option<Duration>,
 }
 
 /// What happened; made by the worker's tasks.
@@ -362,8 +365,15 @@ impl Machine {
                 tracked.ready = ready && tracked.running().is_some();
             }
             News::Unhealthy { index, kill } => self.containers[index].kill = Some(kill),
-            News::Drained => self.drain = Drain::Done,
+            News::Drained => self.drained(now),
             News::SandboxRemoved => self.sandbox = Sandbox::Removed,
+        }
+    }
+
+    /// The containers may be stopped, if they were waiting for that.
+    pub(super) fn drained(&mut self, now: Timestamp) {
+        if let Drain::Asked(since) = self.drain {
+            self.drain = Drain::Done(Duration::try_from(now.duration_since(since)).unwrap_or_default());
         }
     }
 

@@ -39,6 +39,14 @@ pub(crate) struct Step {
     pub wake: Option<Timestamp>,
 }
 
+/// Draining is part of the grace: of what it leaves, a container has this at least, unless the whole grace is shorter.
+const GRACE_LEFT_MIN: Duration = Duration::from_secs(2);
+
+/// Two thirds of the grace, for what was sent to be answered; the rest is the container's.
+fn drain_limit(pod: &Pod) -> Duration {
+    pod.grace() * 2 / 3
+}
+
 impl Step {
     fn wake_at(&mut self, time: Timestamp) {
         self.wake = Some(self.wake.map_or(time, |w| w.min(time)));
@@ -177,7 +185,7 @@ impl Machine {
     }
 
     fn stop_all(&mut self, pod: &Pod, now: Timestamp, step: &mut Step) {
-        let deadline = now + pod.grace();
+        let deadline = now + self.grace_left(pod);
         for index in 0..self.containers.len() {
             match &mut self.containers[index].life {
                 Life::Running(running) => {
@@ -193,13 +201,24 @@ impl Machine {
         }
     }
 
+    /// What draining has left of the grace; as with kubelet after a preStop hook, at least two seconds.
+    fn grace_left(&self, pod: &Pod) -> Duration {
+        let grace = pod.grace();
+        match self.drain {
+            Drain::Done(took) => grace.saturating_sub(took).max(grace.min(GRACE_LEFT_MIN)),
+            _ => grace,
+        }
+    }
+
     fn wind_down(&mut self, pod: &Pod, now: Timestamp, step: &mut Step) {
         match self.drain {
             Drain::Needless if !self.gone && !pod.grace().is_zero() && self.containers.iter().any(|c| c.ready) => {
-                self.drain = Drain::Asked;
+                self.drain = Drain::Asked(now);
+                step.wake_at(now + drain_limit(pod));
                 return step.actions.push(Action::Drain);
             }
-            Drain::Asked if !pod.grace().is_zero() => return,
+            Drain::Asked(since) if since + drain_limit(pod) > now => return step.wake_at(since + drain_limit(pod)),
+            Drain::Asked(_) => self.drained(now),
             _ => {}
         }
         self.stop_all(pod, now, step);

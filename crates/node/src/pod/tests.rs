@@ -199,7 +199,7 @@ fn deletion_drains_stops_removes_and_finishes() {
     assert_eq!(pod.delete(30), [Action::Drain]);
     assert_eq!(pod.condition("Ready")["status"], "False", "said before anything is stopped");
     assert_eq!(pod.pass(1), []);
-    let deadline = pod.now + Duration::from_secs(30);
+    let deadline = pod.now + Duration::from_secs(29);
     assert_eq!(pod.news(News::Drained), [Action::Stop { index: 0, deadline, message: String::new() }]);
     assert_eq!(pod.pass(5), [], "the grace is not begun again");
     let sooner = pod.now + Duration::from_secs(1);
@@ -209,6 +209,31 @@ fn deletion_drains_stops_removes_and_finishes() {
     assert_eq!(pod.news(News::SandboxRemoved), [Action::Finish]);
     assert_eq!(pod.status()["phase"], "Failed");
     assert_eq!(pod.status()["podIP"], Value::Null, "unless the record knows it");
+}
+
+#[test]
+fn draining_takes_two_thirds_of_the_grace_at_most() {
+    let mut pod = Driven::new(pod("Always", &[], &["main"]));
+    pod.sandbox();
+    pod.started(0);
+    pod.ready(0);
+    assert_eq!(pod.delete(30), [Action::Drain]);
+    let end = pod.now + Duration::from_secs(30);
+    assert_eq!(pod.pass(19), []);
+    assert_eq!(pod.pass(1), [Action::Stop { index: 0, deadline: end, message: String::new() }]);
+    assert_eq!(pod.news(News::Drained), [], "too late to matter");
+}
+
+#[test]
+fn a_shorter_grace_shortens_draining() {
+    let mut pod = Driven::new(pod("Always", &[], &["main"]));
+    pod.sandbox();
+    pod.started(0);
+    pod.ready(0);
+    assert_eq!(pod.delete(600), [Action::Drain]);
+    assert_eq!(pod.pass(10), []);
+    let deadline = pod.now + Duration::from_secs(2);
+    assert_eq!(pod.delete(6), [Action::Stop { index: 0, deadline, message: String::new() }]);
 }
 
 #[test]

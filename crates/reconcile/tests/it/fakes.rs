@@ -199,9 +199,23 @@ impl Repositories for World {
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
         assert_eq!(path, ".", "the fakes hold whole repositories");
         let state = self.state.lock().unwrap();
+        // A repository does not know the commits of another.
+        let mut next = state
+            .refs
+            .iter()
+            .filter(|((repository, _), _)| *repository == revision.repository)
+            .map(|(_, id)| id.clone())
+            .collect::<Vec<_>>();
+        let mut known = BTreeSet::new();
+        while let Some(id) = next.pop() {
+            if known.insert(id.clone()) {
+                next.extend(state.commits[&id].0.parent.clone());
+            }
+        }
         let (_, tree) = state
             .commits
             .get(&revision.commit)
+            .filter(|_| known.contains(&revision.commit))
             .ok_or_else(|| PortError::Terminal(format!("no commit {}", revision.commit)))?;
         let file = |bytes: &Vec<u8>| File { mode: FileMode::Regular, bytes: bytes.as_slice().into() };
         Ok(Snapshot {

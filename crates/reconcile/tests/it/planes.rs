@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use model::flow::{Observation, Plan, Receipt, Repository};
 use model::ports::*;
 use model::records::Kind;
+use model::settings::Opened;
 use model::{DataPlaneFile, DataPlaneName, Project};
 use reconcile::{Reconciler, Settings};
 use serde_json::Value;
@@ -38,9 +39,9 @@ impl DataPlane for Edge {
         self.ask()?;
         self.world.predict(manifests).await
     }
-    async fn execute(&self, plan: &Plan) -> Result<Receipt> {
+    async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt> {
         self.ask()?;
-        self.world.execute(plan).await
+        self.world.execute(plan, opened).await
     }
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String> {
         self.world.logs(namespace, pod, lines, previous).await
@@ -78,7 +79,11 @@ impl Shop {
         let world = Arc::new(World::default());
         let edge = Edge { world: Arc::default(), gone: Arc::default() };
         let logs = tempfile::tempdir().unwrap();
-        let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: logs.path().to_owned() };
+        let settings = Settings {
+            gateway: "127.0.0.1:7180".parse().unwrap(),
+            control: "127.0.0.1:7181".parse().unwrap(),
+            logs: logs.path().to_owned(),
+        };
         let planes = Planes { here: world.clone(), edge: edge.clone() };
         let ports = reconcile::Ports { data_planes: Arc::new(planes), ..ports(&world) };
         let reconciler = Reconciler::new(ports, settings);
@@ -110,7 +115,7 @@ impl Shop {
 
     async fn promote(&self) -> String {
         let (web, staging) = ("web".parse().unwrap(), "staging".parse().unwrap());
-        self.reconciler.promote(&self.project(), &web, None, &staging, "ada", "").await.unwrap()
+        self.reconciler.promote(&self.project(), &web, None, None, &staging, "ada", "").await.unwrap()
     }
 
     fn staging_on(&self, plane: &str) {

@@ -34,7 +34,11 @@ impl Shop {
 
     pub fn on(world: Arc<World>) -> Self {
         let logs = tempfile::tempdir().unwrap();
-        let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: logs.path().to_owned() };
+        let settings = Settings {
+            gateway: "127.0.0.1:7180".parse().unwrap(),
+            control: "127.0.0.1:7181".parse().unwrap(),
+            logs: logs.path().to_owned(),
+        };
         let reconciler = Reconciler::new(ports(&world), settings);
         let shutdown = CancellationToken::new();
         let (running, stop) = (reconciler.clone(), shutdown.clone());

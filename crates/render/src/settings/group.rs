@@ -239,7 +239,7 @@ fn is_path(path: &str) -> bool {
 }
 
 /// Splits `config/<name>/files/<place>/<path>`.
-pub(super) fn file_of<'a>(path: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+pub(super) fn file_of(path: &str) -> Option<(&str, &str, &str)> {
     let (name, rest) = path.strip_prefix("config/")?.split_once('/')?;
     let (place, path) = rest.strip_prefix("files/")?.split_once('/')?;
     Some((name, place, path))

@@ -91,6 +91,7 @@ fn describe(common: &Common, args: &InitArgs, root: &Path) -> Result<ComponentFi
         path: ".".into(),
         build: Some(BuildRule::default()),
         image: None,
+        manifests: None,
         workload: Workload::default(),
         endpoints: BTreeMap::from([("http".to_owned(), endpoint)]),
     })
@@ -228,6 +229,7 @@ mod tests {
             path: ".".into(),
             build: Some(BuildRule::default()),
             image: None,
+            manifests: None,
             workload: Workload::default(),
             endpoints: BTreeMap::from([("http".to_owned(), Endpoint { port: 3000, visibility: Visibility::Public })]),
         };

@@ -4,6 +4,7 @@ mod approve;
 mod at;
 mod audit;
 mod check;
+mod backup;
 mod config;
 mod credential;
 mod dataplane;
@@ -20,6 +21,7 @@ mod logs;
 mod promote;
 mod release;
 mod render;
+mod restore;
 mod rollback;
 mod secret;
 mod status;
@@ -98,6 +100,8 @@ enum Command {
     Token(token::TokenArgs),
     #[command(name = "dataplane")]
     DataPlane(dataplane::DataPlaneArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
 }
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Up(args) => threads(up::run(&arguments.common, args)),
         Command::Down(args) => threads(down::run(&arguments.common, args)),
+        Command::Restore(args) => restore::run(&arguments.common, args),
         command => one_thread(run(&arguments.common, command)),
     };
     match result {
@@ -127,7 +132,7 @@ pub fn main() -> ExitCode {
 
 async fn run(common: &Common, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up(_) | Command::Down(_) => unreachable!("they have their own runtime"),
+        Command::Up(_) | Command::Down(_) | Command::Restore(_) => unreachable!("they have their own runtime"),
         Command::Init(args) => init::run(common, args).await,
         Command::Status(args) => status::run(common, args).await,
         Command::Promote(args) => promote::run(common, args).await,
@@ -156,6 +161,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Key(args) => key::run(common, args).await,
         Command::Token(args) => token::run(common, args).await,
         Command::DataPlane(args) => dataplane::run(common, args).await,
+        Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
     }
 }

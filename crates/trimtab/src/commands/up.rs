@@ -1,5 +1,5 @@
 use super::Common;
-use crate::up::Control;
+use crate::up::{Control, OldRegistry};
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -20,6 +20,16 @@ pub struct UpArgs {
     /// A program that kubeconfigs of other clusters may run for their credentials; may be given several times
     #[arg(long, value_name = "PROGRAM")]
     allow_exec: Vec<String>,
+    /// First take a project in from its config repository: anything that git reads, with its journal and history. What is
+    /// not in it (images, application sources, keys) is held, with the command that brings it
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+    /// A registry that holds pinned images which are not here: they are fetched by digest
+    #[arg(long, value_name = "HOST:PORT")]
+    registry: Option<String>,
+    /// The token for it stands in this file
+    #[arg(long, value_name = "FILE", requires = "registry")]
+    registry_token_file: Option<std::path::PathBuf>,
 }
 
 pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
@@ -28,7 +38,15 @@ pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
         .init();
+    let old =
+        args.registry.map(|address| OldRegistry::new(address, args.registry_token_file.as_deref())).transpose()?;
     let control = Control::start(common.layout()?, args.listen, args.simulate, args.allow_exec).await?;
+    if let Some(url) = &args.from {
+        println!("{}", control.recreate(url).await?);
+    }
+    if let Some(old) = old {
+        control.fetch_from(old);
+    }
     control.print_addresses(common.output);
     control.wait().await
 }

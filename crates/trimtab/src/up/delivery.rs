@@ -1,6 +1,8 @@
 //! What the HTTP API asks, answered by the parts.
 
 use super::planes::Planes;
+use crate::backup::{Collection, Protection, stream};
+use crate::instance::{Instance, Layout};
 use async_trait::async_trait;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -19,11 +21,12 @@ use model::{
 };
 use reconcile::{Reconciler, Refusal, Wish};
 use serde_json::Value;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use web::{AddDataPlane, Changes, DataPlaneAdded, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates};
+use web::{
+    AddDataPlane, Backup, Changes, DataPlaneAdded, Error, Init, InitDone, LogRequest, Promote, Rollback, Text, Updates,
+};
 
 /// The parts that answer.
 pub struct Delivery {
@@ -35,7 +38,9 @@ pub struct Delivery {
     pub images: oci::Store,
     pub node: node::Node,
     pub gateway: std::sync::Arc<gateway::Client>,
-    pub control: SocketAddr,
+    pub api: apiserver::ApiServer,
+    pub instance: Instance,
+    pub layout: Layout,
     /// Where uploads wait until they are whole.
     pub scratch: PathBuf,
     pub down: CancellationToken,
@@ -110,7 +115,7 @@ impl web::Delivery for Delivery {
             self.source.create(repository).await.map_err(unavailable)?;
         }
         let created = self.reconciler.init_project(&request.project, actor).await.map_err(refusal)?;
-        let url = |repository: &Repository| format!("http://{}/{repository}.git", self.control);
+        let url = |repository: &Repository| format!("http://{}/{repository}.git", self.instance.control);
         Ok(InitDone { repository: url(&application), config: url(&config), created })
     }
 
@@ -390,6 +395,23 @@ impl web::Delivery for Delivery {
             if references.is_empty() { vec![image.digest.to_string()] } else { references }
         };
         Ok(imported?.into_iter().flat_map(names).collect())
+    }
+
+    async fn backup(&self, request: Backup) -> web::Result<Text> {
+        let protection: Option<Protection> = match request.protection {
+            Value::Null => None,
+            given => Some(serde_json::from_value(given).map_err(|error| Error::Invalid(error.to_string()))?),
+        };
+        let (layout, instance) = (self.layout.clone(), self.instance.clone());
+        let broken = |error: anyhow::Error| Error::Unavailable(format!("{error:#}"));
+        let taken = Collection::take(layout, instance, &self.api, &self.source, &self.images, protection).await;
+        // After the moment that was taken: what has been pinned since does not hurt, what was pinned then is still known.
+        let images = self.reconciler.images().await.map_err(refusal)?;
+        let (collection, missing) = taken.and_then(|taken| taken.with_images(&images)).map_err(broken)?;
+        if !missing.is_empty() {
+            tracing::warn!(?missing, "pinned images that are not here are not in the backup");
+        }
+        Ok(stream(collection))
     }
 
     async fn down(&self) -> web::Result<()> {

@@ -101,7 +101,8 @@ fn needs_containers(failpoint: &str) -> bool {
 
 #[test]
 fn every_failpoint_is_recovered() {
-    let all = [apiserver::FAILPOINTS, source::FAILPOINTS, oci::FAILPOINTS].concat();
+    let instance: &[&str] = &["instance.file.before", "instance.file.after"];
+    let all = [apiserver::FAILPOINTS, source::FAILPOINTS, oci::FAILPOINTS, instance].concat();
     let all: Vec<&str> = all.into_iter().filter(|f| !needs_containers(f)).collect();
     assert!(all.len() >= 10, "{all:?}");
     let mut never_hit = Vec::new();

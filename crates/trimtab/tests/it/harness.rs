@@ -111,6 +111,11 @@ impl Home {
         self.spawn(&["up", "--simulate", "--listen", "127.0.0.1:0"], environment);
     }
 
+    /// As [`Self::start`], with more options of `up`.
+    pub fn start_with(&mut self, options: &[&str]) {
+        self.spawn(&[&["up", "--simulate", "--listen", "127.0.0.1:0"], options].concat(), &[]);
+    }
+
     fn spawn(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.path().join("up.log")).unwrap();
         let mut command = self.command("trimtab");
@@ -124,6 +129,12 @@ impl Home {
             assert!(Instant::now() < deadline, "up does not answer: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Of `instance.json`: `control`, `gateway`, `kubernetes`.
+    pub fn address(&self, of: &str) -> String {
+        let text = fs::read(self.data().join("instance.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()[of].as_str().unwrap().to_owned()
     }
 
     /// True when the control process is gone.
@@ -178,14 +189,19 @@ impl Home {
         serde_json::from_str(&self.trimtab(&["history", "--output", "json", "-n", "1000"]).ok()).unwrap()
     }
 
-    /// The build that runs in an environment, if it is healthy.
-    pub fn healthy(&self, environment: &str) -> Option<String> {
+    /// What `status` says of an environment.
+    pub fn environment(&self, name: &str) -> Option<Value> {
         let said = self.trimtab(&["status", "--output", "json"]);
         let status: Value = serde_json::from_str(&said.text).ok()?;
-        let environments = status["environments"].as_array()?;
-        let component =
-            environments.iter().find(|e| e["name"] == environment)?["components"].as_array()?.first()?.clone();
-        (component["health"] == "Healthy").then(|| component["build"].as_str().unwrap_or_default().to_owned())
+        status["environments"].as_array()?.iter().find(|e| e["name"] == name).cloned()
+    }
+
+    /// The build that runs in an environment, if it is healthy and can be looked at.
+    pub fn healthy(&self, environment: &str) -> Option<String> {
+        let status = self.environment(environment)?;
+        let component = status["components"].as_array()?.first()?.clone();
+        (status["error"].is_null() && component["health"] == "Healthy")
+            .then(|| component["build"].as_str().unwrap_or_default().to_owned())
     }
 }
 

@@ -1,8 +1,14 @@
 //! The binary, as a person uses it: with simulated Pods where that is enough, so that most of it needs no root.
 
+mod backup;
 mod bad_input;
 mod containers;
 mod crashes;
 mod harness;
+mod kills;
 mod people;
+mod recreate;
+mod rollouts;
 mod settings;
+mod kubernetes;
+mod planes;

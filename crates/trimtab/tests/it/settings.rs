@@ -175,6 +175,7 @@ fn a_secret_is_in_no_output_log_plan_file_or_page() {
         holding(home.path(), &form, &mut files);
     }
     let store = home.data().join("store.redb").display().to_string();
+    assert!(files.contains(&store), "the search finds what is there: {files:?}");
     files.retain(|file| *file != store);
     assert_eq!(files, Vec::<String>::new(), "only the API's own store may hold it");
     use std::os::unix::fs::PermissionsExt;

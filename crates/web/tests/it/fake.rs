@@ -354,6 +354,9 @@ impl Delivery for World {
     async fn import_image(&self, _: Text) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
+    async fn backup(&self, _: web::Backup) -> Result<Text> {
+        Err(Error::Unavailable("there is nothing to back up".to_owned()))
+    }
     async fn down(&self) -> Result<()> {
         self.ask("down".into());
         Ok(())

@@ -162,7 +162,11 @@ impl World {
             secrets: Arc::new(crate::fakes::Keys),
             clock: Arc::new(jiff::Timestamp::now),
         };
-        let settings = Settings { gateway: "127.0.0.1:7180".parse().unwrap(), logs: self.logs.path().to_owned() };
+        let settings = Settings {
+            gateway: "127.0.0.1:7180".parse().unwrap(),
+            control: "127.0.0.1:7181".parse().unwrap(),
+            logs: self.logs.path().to_owned(),
+        };
         let reconciler = Reconciler::new(ports, settings);
         let running = reconciler.clone();
         runtime.spawn(async move { running.run(CancellationToken::new()).await });

@@ -151,6 +151,11 @@ impl RegistryAuth for People {
         };
         let right = match access {
             Access::Pull => Right::Read,
+            // The names tell which projects there are: for those who may read all of them.
+            Access::List => match allowed(&person, Right::Read, &Target::Instance) {
+                Ok(()) => return Decision::Allow,
+                Err(_) => return Decision::Denied,
+            },
             Access::Push | Access::Delete => Right::Write,
         };
         let Some(name) = repository else { return Decision::Allow };
