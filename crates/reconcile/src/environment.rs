@@ -1,6 +1,6 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
-use crate::{Inner, project, projections, wake_of};
+use crate::{Inner, order, project, projections, wake_of};
 use model::config::ComponentFile;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
 use model::journal::{Entry, EntryKind};
@@ -36,16 +36,25 @@ pub struct Target {
     pub report: Report,
     /// Where the source of each pinned build lies.
     pub sources: BTreeMap<BuildId, Repository>,
+    /// The project has it no more: nothing of it shall stand.
+    pub removed: bool,
 }
 
 impl Target {
     /// `None` while nothing is admitted.
     pub fn of(facts: &Facts, name: &Environment, report: &Report) -> Option<Self> {
         let commit = report.admitted.clone()?;
-        let state = facts.state(&commit, name)?.as_ref().ok()?.clone();
+        let mut state = facts.state(&commit, name)?.as_ref().ok()?.clone();
+        crate::removal::inherit(facts, &commit, &mut state.file);
         let source = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.repository.clone()));
         let sources = state.pins.values().filter_map(source).collect();
-        Some(Self { commit, state, report: report.clone(), sources })
+        Some(Self { commit, state, report: report.clone(), sources, removed: false })
+    }
+
+    /// Of an environment that the project has no more since this commit.
+    pub fn removed(commit: &CommitId) -> Self {
+        let (state, report, sources) = (State::default(), Report::default(), BTreeMap::new());
+        Self { commit: commit.clone(), state, report, sources, removed: true }
     }
 }
 
@@ -175,7 +184,11 @@ impl Work {
                 return Ok(None);
             }
         };
-        let desired = desired(&self.handle, &rendered);
+        let desired = if target.removed { Vec::new() } else { desired(&self.handle, &rendered) };
+        if target.removed {
+            // First nobody is sent there any more.
+            self.inner.routes.set(&self.handle.scope, Vec::new()).await;
+        }
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
         let all = Manifests { objects, notes: Vec::new() };
         let digest = all.digest();
@@ -190,26 +203,66 @@ impl Work {
                 return Ok(None);
             }
         };
-        let due = self.due(&plan, &observation);
+        let waiting = match self.waiting(&rendered, &plan, &observation) {
+            Ok(waiting) => waiting,
+            Err(problem) => {
+                self.fail(problem);
+                return Ok(None);
+            }
+        };
+        let mut due = self.due(&plan, &observation);
+        due.steps.retain(|step| step.component.as_ref().is_none_or(|component| !waiting.contains(component)));
         let repair = !drift || target.state.file.sync.self_heal;
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
             match self.execute(&target, due, drift, &observation).await? {
-                None => self.applied = Some(digest.clone()),
+                // What waits for its turn was not applied yet: that it differs is no drift.
+                None if waiting.is_empty() => self.applied = Some(digest.clone()),
+                None => {}
                 Some(error) => {
                     self.fail(error);
                     return Ok(Some(RETRY));
                 }
             }
             wait = Some(IN_FLIGHT);
+        } else if plan.is_empty() && target.removed {
+            self.bury(&target).await?;
+            return Ok(None);
         } else if plan.is_empty() {
             self.in_flight.clear();
             self.applied = Some(digest.clone());
         } else if !self.in_flight.is_empty() || !self.behind.is_empty() {
             wait = Some(IN_FLIGHT);
         }
+        if target.removed {
+            self.publish(Outcome { commit: Some(target.commit.clone()), plan: Some(plan), ..Outcome::default() });
+            return Ok(wait);
+        }
         self.judge(&target, &rendered, &observation, plan).await?;
         Ok(wait)
+    }
+
+    /// Nothing of it stands any more (its namespace does, with what others put there): its records go, and the journal
+    /// says so.
+    async fn bury(&mut self, target: &Target) -> Result<(), PortError> {
+        let (project, name) = (&self.handle.scope.project, self.handle.name.clone());
+        let records = &self.inner.ports.records;
+        for object in records.list(Kind::ComponentDeployment, project).await? {
+            if object["metadata"]["labels"][model::LABEL_ENVIRONMENT] == name.as_str() {
+                let id = object["metadata"]["name"].as_str().unwrap_or_default();
+                records.delete(Kind::ComponentDeployment, project, id).await?;
+            }
+        }
+        records.delete(Kind::Environment, project, name.as_str()).await?;
+        let mut entry = self.entry(EntryKind::Removed, format!("removed-{name}-{}", &target.commit.as_str()[..12]));
+        entry.commit = Some(target.commit.clone());
+        entry.summary = format!("{name}: nothing of it runs any more");
+        self.inner.ports.repositories.append(project, &entry).await?;
+        (self.applied, self.told, self.shown) = (None, BTreeSet::new(), BTreeMap::new());
+        self.in_flight.clear();
+        self.publish(Outcome::default());
+        self.project.wake();
+        Ok(())
     }
 
     async fn render(&self, target: &Target) -> Result<Result<Vec<Rendered>, String>, PortError> {
@@ -270,6 +323,25 @@ impl Work {
             prune: target.state.file.sync.prune,
         };
         plan::plan(&input).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Components whose turn has not come: what they need is not what was admitted, or not healthy yet.
+    fn waiting(
+        &self,
+        rendered: &[Rendered],
+        plan: &Plan,
+        observation: &Observation,
+    ) -> Result<BTreeSet<Component>, String> {
+        let needs = order::needs(&self.handle.scope.project, rendered.iter().map(|one| &one.file));
+        let ready = |component: &Component| {
+            let of_it = |step: &&model::flow::Step| step.component.as_ref() == Some(component);
+            let applied = plan.steps.iter().filter(of_it).all(|step| step.action == Action::Unchanged);
+            let one = rendered.iter().find(|one| one.pin.build.component == *component);
+            let healthy =
+                |one: &Rendered| health::component(&one.manifests.objects, observation).health == Health::Healthy;
+            applied && one.is_none_or(healthy)
+        };
+        Ok(order::waiting(&needs, ready)?.into_iter().cloned().collect())
     }
 
     /// The plan without the steps whose effect is still on its way to the observation.

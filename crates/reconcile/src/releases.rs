@@ -265,6 +265,7 @@ fn bare(object: &Value) -> Value {
     for pointer in ["/metadata/labels", "/spec/template/metadata/labels", "/spec/selector/matchLabels", "/spec/selector"] {
         if let Some(labels) = object.pointer_mut(pointer).and_then(Value::as_object_mut) {
             labels.remove(model::LABEL_ENVIRONMENT);
+            labels.remove("app.kubernetes.io/instance");
         }
     }
     if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations").and_then(Value::as_object_mut) {

@@ -93,6 +93,7 @@ fn describe(common: &Common, args: &InitArgs, root: &Path) -> Result<ComponentFi
         image: None,
         workload: Workload::default(),
         endpoints: BTreeMap::from([("http".to_owned(), endpoint)]),
+        depends_on: Vec::new(),
     })
 }
 
@@ -230,6 +231,7 @@ mod tests {
             image: None,
             workload: Workload::default(),
             endpoints: BTreeMap::from([("http".to_owned(), Endpoint { port: 3000, visibility: Visibility::Public })]),
+            depends_on: Vec::new(),
         };
         assert_eq!(yaml::from_str::<ComponentFile>(&to_text(&file).unwrap(), "trimtab.yaml").unwrap(), file);
     }
