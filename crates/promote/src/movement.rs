@@ -160,13 +160,12 @@ fn goal(judge: &Judge<'_>, promotion: &Promotion, last: &State) -> Result<State,
     let (environment, history) = (judge.environment, judge.history);
     if let Some(version) = &promotion.spec.release {
         let stood = history.steps.iter().rev().find(|s| s.state.release() == Some(version));
-        let stood =
-            stood.ok_or_else(|| format!("{version} never was in {environment}: a rollback goes back to what was there"))?;
+        let stood = stood
+            .ok_or_else(|| format!("{version} never was in {environment}: a rollback goes back to what was there"))?;
         return Ok(stood.state.clone());
     }
     if let Some(id) = &promotion.spec.build {
-        let stood =
-            history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
+        let stood = history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
         let pin =
             stood.ok_or_else(|| format!("{id} never was in {environment}: a rollback goes back to what was there"))?;
         return Ok(last.pinned(&id.component, Some(pin)));

@@ -26,9 +26,9 @@ mod watching;
 mod windows;
 mod write;
 
-pub use kinds::kinds;
 pub use consent::Checked;
 pub use environments::{NewEnvironment, Removal};
+pub use kinds::kinds;
 pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;

@@ -1,9 +1,9 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
 use crate::config::{Config, Reader};
+use crate::environment::Target;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::environment::Target;
 use crate::{Inner, builds, environment, projections, removal, wake_of};
 use jiff::Timestamp;
 use model::flow::{Repository, Revision};

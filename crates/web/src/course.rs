@@ -1,9 +1,7 @@
 //! Routes of what stands between environments: approvals, checks, windows, releases, history.
 
 use crate::api::{Actor, App, At, HISTORY_MAX, Input, name};
-use crate::service::{
-    Certify, Check, Delivery, Error, NewEnvironment, NewRelease, NewWindow, Reason, Removal, Result,
-};
+use crate::service::{Certify, Check, Delivery, Error, NewEnvironment, NewRelease, NewWindow, Reason, Removal, Result};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};

@@ -11,8 +11,8 @@ mod sessions;
 mod ui;
 
 pub use service::{
-    Certify, Changes, Check, Delivery, Error, Init, InitDone, LogRequest, NewEnvironment, NewRelease, NewWindow, People,
-    Promote, Reason, Removal, Result, Rollback, Text, Updates,
+    Certify, Changes, Check, Delivery, Error, Init, InitDone, LogRequest, NewEnvironment, NewRelease, NewWindow,
+    People, Promote, Reason, Removal, Result, Rollback, Text, Updates,
 };
 pub use sessions::Sessions;
 

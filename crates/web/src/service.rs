@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use model::journal::Entry;
 use model::config::{Seconds, Strategy};
+use model::journal::Entry;
 use model::views::{Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus};
 use model::{Build, BuildId, CommitId, Component, Environment, Plan, Project, Promotion, Version, Window};
 use serde::{Deserialize, Serialize};

@@ -151,10 +151,18 @@ impl<'a> Round<'a> {
     }
 }
 
-/// True if `other` asks for the same component, or for everything, later.
+/// True if `other` asks for the same component, or for everything, later. The strategy's requests go by what they ask
+/// for, since a clock may be set, and give way to a person's.
 fn newer(promotion: &Promotion, other: &Promotion) -> bool {
-    let same = other.spec.component == promotion.spec.component || other.spec.release.is_some();
-    same && order(other) > order(promotion)
+    let (spec, theirs) = (&promotion.spec, &other.spec);
+    let same = theirs.component == spec.component || theirs.release.is_some();
+    let later = match (spec.class, theirs.class) {
+        (Class::Auto, Class::Auto) => (&theirs.release, &theirs.build) > (&spec.release, &spec.build),
+        (Class::Auto, _) => true,
+        (_, Class::Auto) => false,
+        _ => order(other) > order(promotion),
+    };
+    same && later
 }
 
 /// The entry that withdraws a request, or why it is too late.

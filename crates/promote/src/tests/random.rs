@@ -232,7 +232,11 @@ pub fn checked(world: &mut World, action: &Action) {
                 _ => &["staging"],
             };
             let back = was_healthy(environment.as_str());
-            assert!(emergency || back || from.iter().all(|e| was_healthy(e)), "{} came to {environment} unproven", pin.build);
+            assert!(
+                emergency || back || from.iter().all(|e| was_healthy(e)),
+                "{} came to {environment} unproven",
+                pin.build
+            );
         }
     }
     world.act(action);
@@ -273,7 +277,7 @@ fn check(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
     #[test]
     fn no_history_breaks_a_rule(events in prop::collection::vec(event(), 1..40)) {
         let mut world = World::new();

@@ -467,7 +467,8 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
     assert!(shop.world.file(&shop.config(), "environments/qa.yaml").is_none());
     // One of the same name begins anew.
     shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
-    shop.eventually("web-1 stands in qa again", async || shop.world.object("Deployment", "shop-qa", "web").is_some()).await;
+    shop.eventually("web-1 stands in qa again", async || shop.world.object("Deployment", "shop-qa", "web").is_some())
+        .await;
 }
 
 #[tokio::test]
@@ -500,7 +501,10 @@ async fn a_release_is_made_certified_and_enters_what_requires_that_after_an_appr
         let found = Box::pin(updates).next().await.unwrap();
         found.status.message
     };
-    shop.eventually("prod waits for the certificate", async || why().await.contains("1.0.0 is not certified in staging")).await;
+    shop.eventually("prod waits for the certificate", async || {
+        why().await.contains("1.0.0 is not certified in staging")
+    })
+    .await;
     let checked = reconcile::Checked {
         check: "acceptance".into(),
         environment: name("staging"),

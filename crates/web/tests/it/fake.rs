@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    Certify, Changes, Check, Delivery, Error, Init, InitDone, LogRequest, NewEnvironment, NewRelease, NewWindow, People,
-    Promote, Removal, Result, Rollback, Sessions, Text, Updates,
+    Certify, Changes, Check, Delivery, Error, Init, InitDone, LogRequest, NewEnvironment, NewRelease, NewWindow,
+    People, Promote, Removal, Result, Rollback, Sessions, Text, Updates,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
