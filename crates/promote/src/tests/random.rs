@@ -213,10 +213,10 @@ pub fn checked(world: &mut World, action: &Action) {
         let back = !moved.is_empty() && moved.iter().all(stood);
         let release = before.file.release != state.file.release;
         if environment == env("prod") && (!moved.is_empty() || removed || release) && !emergency && !back && !removed {
-            assert!(world.windows.is_empty(), "prod moved in a freeze: {entry:?}");
+            assert!(!world.windows.contains(&freeze()), "prod moved in a freeze: {entry:?}");
             if before.file.promotion.approvals.count > 0 {
                 let told = |e: &&&model::journal::Entry| {
-                    e.summary == format!("{} is approved", entry.summary) && e.actor == "eve"
+                    e.summary == format!("{} is approved", entry.summary) && e.actor != "ada"
                 };
                 assert!(world.told(EntryKind::Approved, "prod").iter().any(|e| told(&e)), "nobody approved: {entry:?}");
             }
