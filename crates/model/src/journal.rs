@@ -216,8 +216,7 @@ impl Entry {
 }
 
 /// Trailers that are fields of an entry; all others are details.
-const FIELDS: [&str; 9] =
-    ["Id", "Kind", "At", "Actor", "Environment", "Component", "Build", "Commit", "Promotion"];
+const FIELDS: [&str; 9] = ["Id", "Kind", "At", "Actor", "Environment", "Component", "Build", "Commit", "Promotion"];
 
 fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")

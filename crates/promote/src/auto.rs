@@ -32,7 +32,10 @@ pub(crate) fn auto(judge: &Judge<'_>, head: &State, open: &[&Promotion]) -> Opti
         let build = builds.into_iter().rev().find(|id| !quarantined(judge, id) && proven(judge, id));
         let (build, config, reason) = match build.filter(|build| !tried_build(judge, build, None)) {
             Some(build) => (build.clone(), None, judge.case.build(build).map(|b| b.spec.message.as_str())),
-            None if open.iter().any(|p| p.spec.component.as_ref() == Some(component)) => return None,
+            // A build that is on its way gets the newest configuration anyway.
+            None if open.iter().any(|p| p.spec.component.as_ref() == Some(component) && p.spec.config.is_none()) => {
+                return None;
+            }
             None => {
                 let (build, config) = configuration::next(judge, component)?;
                 if tried_build(judge, &build, Some(&config)) {

@@ -74,10 +74,14 @@ fn release(judge: &Judge<'_>, promotion: &Promotion, version: &Version, head: &S
         let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
         return Movement::Impossible(format!("there is no release {version}; there is: {known}"));
     };
-    if judge.history.state().and_then(State::release) == Some(version) {
-        return Movement::Already(format!("{version} is in {environment} already"));
-    }
     let target = head.released(version, release);
+    // Components that the release does not know may stand beside it, before as after.
+    let runs = |state: &State| (state.pins.clone(), state.file.release.clone());
+    if judge.history.state().is_some_and(|admitted| runs(admitted) == runs(&target)) {
+        let label = target.label().unwrap_or_default();
+        let beside = if target.release().is_some() { String::new() } else { format!(", as {label}") };
+        return Movement::Already(format!("{version} is in {environment} already{beside}"));
+    }
     let own: BTreeSet<Component> = target.pins.keys().chain(head.pins.keys()).cloned().collect();
     // A pin of a component that the release does not know stays, and may be held for its own reasons.
     let own: BTreeSet<Component> = own.into_iter().filter(|c| !target.beside.contains(c)).collect();
@@ -159,13 +163,12 @@ fn goal(judge: &Judge<'_>, promotion: &Promotion, last: &State) -> Result<State,
     let (environment, history) = (judge.environment, judge.history);
     if let Some(version) = &promotion.spec.release {
         let stood = history.steps.iter().rev().find(|s| s.state.release() == Some(version));
-        let stood =
-            stood.ok_or_else(|| format!("{version} never was in {environment}: a rollback goes back to what was there"))?;
+        let stood = stood
+            .ok_or_else(|| format!("{version} never was in {environment}: a rollback goes back to what was there"))?;
         return Ok(stood.state.clone());
     }
     if let Some(id) = &promotion.spec.build {
-        let stood =
-            history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
+        let stood = history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
         let pin =
             stood.ok_or_else(|| format!("{id} never was in {environment}: a rollback goes back to what was there"))?;
         return Ok(last.pinned(&id.component, Some(pin)));

@@ -110,9 +110,7 @@ impl State {
         };
         let names: BTreeSet<&Component> =
             self.pins.keys().chain(&self.beside).chain(to.pins.keys()).chain(&to.beside).collect();
-        let changed = names.into_iter().filter(|c| {
-            own(self, c) != own(to, c) || (self.has_file(c) && !to.has_file(c))
-        });
+        let changed = names.into_iter().filter(|c| own(self, c) != own(to, c) || (self.has_file(c) && !to.has_file(c)));
         changed.map(|c| (pin_path(environment, c), own(to, c).map(|pin| pin_text(&pin).into_bytes()))).collect()
     }
 }

@@ -216,8 +216,7 @@ fn parse_windows(snapshot: &Snapshot) -> Result<Vec<Window>, Vec<String>> {
         None => return Ok(Vec::new()),
         Some(parsed) => parsed.map_err(|problem| vec![problem])?,
     };
-    let mut problems: Vec<String> =
-        windows.iter().filter_map(|window| promote::windows::check(window).err()).collect();
+    let mut problems: Vec<String> = windows.iter().filter_map(|window| promote::windows::check(window).err()).collect();
     for (index, window) in windows.iter().enumerate() {
         if windows[..index].iter().any(|earlier| earlier.name == window.name) {
             problems.push(format!("window {} stands there twice", window.name));
@@ -463,12 +462,21 @@ mod tests {
         ]));
         let problems = config.problems();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert_eq!(problems[0], "environments/dev.yaml: promotion.windows: windows.yaml has no window nights; it has: days");
+        assert_eq!(
+            problems[0],
+            "environments/dev.yaml: promotion.windows: windows.yaml has no window nights; it has: days"
+        );
         assert_eq!(problems[1], "environments/qa.yaml: like: qa would have to be like itself (qa → qa)");
         assert!(problems[2].starts_with("releases/latest.yaml: \"latest\" is not a release version"), "{problems:?}");
         for (windows, problem) in [
-            ("- {name: w, schedule: 0 8 * * *, duration: 9h, timeZone: Mars/Base}\n", "windows.yaml: window w: there is no time zone \"Mars/Base\""),
-            ("- {name: w, from: 2026-12-24, to: 2026-12-26}\n- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "windows.yaml: window w stands there twice"),
+            (
+                "- {name: w, schedule: 0 8 * * *, duration: 9h, timeZone: Mars/Base}\n",
+                "windows.yaml: window w: there is no time zone \"Mars/Base\"",
+            ),
+            (
+                "- {name: w, from: 2026-12-24, to: 2026-12-26}\n- {name: w, from: 2026-12-24, to: 2026-12-26}\n",
+                "windows.yaml: window w stands there twice",
+            ),
             ("- {name: w, kind: sometimes}\n", "windows.yaml:1:"),
         ] {
             let problems = parse_config(&snapshot(&[("windows.yaml", windows)])).windows.unwrap_err();

@@ -46,7 +46,13 @@ impl Reconciler {
     }
 
     /// A person takes a request back.
-    pub async fn cancel(&self, project: &Project, promotion: &str, actor: &str, reason: &str) -> Result<Entry, Refusal> {
+    pub async fn cancel(
+        &self,
+        project: &Project,
+        promotion: &str,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Entry, Refusal> {
         self.say(project, |facts| promote::cancel(facts, promotion, actor, reason)).await
     }
 
@@ -70,11 +76,7 @@ impl Reconciler {
     }
 
     /// Tells the journal what `decide` makes of the facts, and returns when the loop has looked at it.
-    async fn say(
-        &self,
-        project: &Project,
-        decide: impl Fn(&Facts) -> Result<Entry, String>,
-    ) -> Result<Entry, Refusal> {
+    async fn say(&self, project: &Project, decide: impl Fn(&Facts) -> Result<Entry, String>) -> Result<Entry, Refusal> {
         let (handle, view) = self.fresh(project).await?;
         let mut facts = (*view.facts).clone();
         facts.now = self.0.now();

@@ -37,7 +37,10 @@ impl Reconciler {
                 None => entry.promotion.is_some(),
                 Some(component) => {
                     let earlier = view.facts.journal.iter().rev().filter(|e| {
-                        e.kind == EntryKind::Admitted && e.environment == entry.environment && e.at <= entry.at && e.id != entry.id
+                        e.kind == EntryKind::Admitted
+                            && e.environment == entry.environment
+                            && e.at <= entry.at
+                            && e.id != entry.id
                     });
                     let before = match earlier.clone().next() {
                         Some(earlier) => self.deployment(&handle, &view, earlier).await?,
@@ -80,9 +83,8 @@ impl Reconciler {
         environment: &Environment,
         time: Timestamp,
     ) -> Result<Option<(State, Entry)>, Refusal> {
-        let of_it = |e: &&Entry| {
-            e.kind == EntryKind::Admitted && e.environment.as_ref() == Some(environment) && e.at <= time
-        };
+        let of_it =
+            |e: &&Entry| e.kind == EntryKind::Admitted && e.environment.as_ref() == Some(environment) && e.at <= time;
         let Some(entry) = view.facts.journal.iter().rev().find(of_it) else { return Ok(None) };
         let state = self.state_of(handle, view, entry).await?;
         Ok(state.map(|state| (state, entry.clone())))

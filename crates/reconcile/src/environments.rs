@@ -76,7 +76,13 @@ impl Reconciler {
         let namespace = |object: &&model::flow::Step| object.object.kind != "Namespace";
         let mut removal = Removal {
             files: edit.files.iter().filter(|(_, text)| text.is_none()).map(|(path, _)| path.clone()).collect(),
-            objects: outcome.plan.iter().flat_map(|plan| &plan.steps).filter(namespace).map(|s| s.object.to_string()).collect(),
+            objects: outcome
+                .plan
+                .iter()
+                .flat_map(|plan| &plan.steps)
+                .filter(namespace)
+                .map(|s| s.object.to_string())
+                .collect(),
             addresses: outcome.components.iter().filter_map(|c| c.url.clone()).collect(),
             commit: None,
         };
@@ -113,10 +119,11 @@ fn creation(snapshot: &Snapshot, wanted: &NewEnvironment) -> Result<Edit, Refusa
         ..EnvironmentFile::default()
     };
     let value = serde_json::to_value(&file).expect("files of environments serialise");
-    let place = project.environments.iter().rposition(|e| wanted.after.contains(e)).map_or(
-        project.environments.len(),
-        |place| place + 1,
-    );
+    let place = project
+        .environments
+        .iter()
+        .rposition(|e| wanted.after.contains(e))
+        .map_or(project.environments.len(), |place| place + 1);
     let mut order = project.environments.clone();
     order.insert(place, name.clone());
     let after_which = place.checked_sub(1).map(|before| &project.environments[before]);
@@ -152,6 +159,13 @@ fn deletion(snapshot: &Snapshot, name: &Environment) -> Result<Edit, Refusal> {
     let own = snapshot.files.keys().filter(|path| **path == file || path.starts_with(&directory));
     let mut files: BTreeMap<String, Option<Vec<u8>>> = own.map(|path| (path.clone(), None)).collect();
     files.insert("project.yaml".to_owned(), Some(listed.into_bytes()));
+    // Groups and values of configuration may name it.
+    let known = config.problems();
+    let problems: Vec<String> =
+        parse_config(&after(snapshot, &files)).problems().into_iter().filter(|one| !known.contains(one)).collect();
+    if !problems.is_empty() {
+        return Err(Refusal::Refused(format!("{name} cannot go, something is for it: {}", problems.join("; "))));
+    }
     Ok(Edit { files, message: format!("{name}: the environment goes\n") })
 }
 
@@ -166,11 +180,15 @@ fn list(
     let names: Vec<&str> = order.iter().map(Environment::as_str).collect();
     let line = format!("[{}]", names.join(", "));
     let one_line = model::edit::set_line("project.yaml", text, "environments", Some(&line), &wanted);
-    let item = |line: &str| line.trim_start().strip_prefix("- ").map(|rest| rest.split('#').next().unwrap_or("").trim().to_owned());
+    let item = |line: &str| {
+        line.trim_start().strip_prefix("- ").map(|rest| rest.split('#').next().unwrap_or("").trim().to_owned())
+    };
     let mut lines: Vec<String> = Vec::new();
     for line in text.split_inclusive('\n') {
         let listed = item(line);
-        let gone = listed.as_ref().is_some_and(|l| !names.contains(&l.as_str()) && before.environments.iter().any(|e| e.as_str() == l));
+        let gone = listed
+            .as_ref()
+            .is_some_and(|l| !names.contains(&l.as_str()) && before.environments.iter().any(|e| e.as_str() == l));
         if !gone {
             lines.push(line.to_owned());
         }

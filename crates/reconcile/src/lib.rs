@@ -16,12 +16,14 @@ mod inputs;
 mod kinds;
 mod lacks;
 mod moving;
+mod order;
 mod planes;
 mod progress;
 mod project;
 mod projections;
 mod receive;
 mod releases;
+mod removal;
 mod requests;
 mod routes;
 mod sealing;
@@ -32,9 +34,9 @@ mod watching;
 mod windows;
 mod write;
 
-pub use kinds::kinds;
 pub use consent::Checked;
 pub use environments::{NewEnvironment, Removal};
+pub use kinds::kinds;
 pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;

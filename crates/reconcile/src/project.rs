@@ -1,10 +1,11 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
 use crate::config::{Config, Reader};
+use crate::environment::Target;
 use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::{Inner, builds, environment, projections, wake_of};
+use crate::{Inner, builds, environment, projections, removal, wake_of};
 use jiff::Timestamp;
 use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
@@ -421,9 +422,12 @@ impl Work {
     /// Tells every environment what it should be.
     fn aim(&self, view: &View) {
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, report) in &view.decision.environments {
+        let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
+        let present = view.decision.environments.iter();
+        let present = present.map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, name, report)));
+        for (name, target) in present.chain(gone) {
             let environment = environments.entry(name.clone()).or_insert_with(|| {
-                let handle = Arc::new(environment::Handle::new(&self.handle.name, name));
+                let handle = Arc::new(environment::Handle::new(&self.handle.name, &name));
                 tokio::spawn(environment::run(
                     self.inner.clone(),
                     self.handle.clone(),
@@ -432,7 +436,7 @@ impl Work {
                 ));
                 handle
             });
-            environment.aim(environment::Target::of(&view.facts, &view.config, name, report));
+            environment.aim(target);
         }
     }
 

@@ -161,11 +161,13 @@ impl Reconciler {
         let Some(view) = self.project(&push.repository.project).and_then(|handle| handle.view()) else {
             return Vec::new();
         };
-        let changed = view.facts.releases.iter().filter(|(version, release)| {
-            !matches!(parse_release(snapshot, version), Some(Ok(file)) if file == release.file)
-        });
+        let changed = view.facts.releases.iter().filter(
+            |(version, release)| !matches!(parse_release(snapshot, version), Some(Ok(file)) if file == release.file),
+        );
         changed
-            .map(|(version, _)| format!("{}: {version} is released, its file stays as it is: make a new release", version.path()))
+            .map(|(version, _)| {
+                format!("{}: {version} is released, its file stays as it is: make a new release", version.path())
+            })
             .collect()
     }
 
@@ -175,7 +177,10 @@ impl Reconciler {
         let Some(version) = name else { return Ok(()) };
         let tag = version.tag();
         let Some(new) = update.new.as_ref().filter(|_| update.old.is_none()) else {
-            return Err(vec![format!("{tag} of {} is a release: it can be neither moved nor deleted", push.repository)]);
+            return Err(vec![format!(
+                "{tag} of {} is a release: it can be neither moved nor deleted",
+                push.repository
+            )]);
         };
         let snapshot = pushed.snapshot(new, ".").await.map_err(|error| vec![error.to_string()])?;
         match parse_release(&snapshot, &version) {

@@ -58,7 +58,9 @@ impl Reconciler {
         handle.wake();
         let stands = || status(&handle.view()?, version);
         let made = until(&handle, TAGGED, stands).await;
-        made.ok_or_else(|| Refusal::Refused(format!("{path} stands, its tag is on its way: trimtab release show {version}")))
+        made.ok_or_else(|| {
+            Refusal::Refused(format!("{path} stands, its tag is on its way: trimtab release show {version}"))
+        })
     }
 
     /// All releases, newest first.
@@ -112,7 +114,9 @@ impl Reconciler {
         }
         let (name, at) = text.split_once('@').map_or((text, None), |(name, at)| (name, Some(at)));
         let unknown = |_| {
-            Refusal::Refused(format!("{text:?} is neither a release (1.4.0) nor an environment (staging, staging@2026-11-01T14:00)"))
+            Refusal::Refused(format!(
+                "{text:?} is neither a release (1.4.0) nor an environment (staging, staging@2026-11-01T14:00)"
+            ))
         };
         let environment: Environment = name.parse().map_err(unknown)?;
         known_environment(view, &environment)?;
@@ -155,7 +159,13 @@ impl Reconciler {
     }
 
     /// The objects of a pin; none if it is not there or cannot be rendered.
-    async fn rendered(&self, handle: &Handle, view: &View, side: &Side, pin: Option<&Pin>) -> Result<Vec<Value>, Refusal> {
+    async fn rendered(
+        &self,
+        handle: &Handle,
+        view: &View,
+        side: &Side,
+        pin: Option<&Pin>,
+    ) -> Result<Vec<Value>, Refusal> {
         let Some((pin, build)) = pin.and_then(|pin| Some((pin, view.facts.build(&pin.build)?))) else {
             return Ok(Vec::new());
         };
@@ -224,9 +234,7 @@ struct Side {
 /// What is admitted in an environment, or was at a time.
 pub(crate) fn admitted(view: &View, environment: &Environment, at: Option<Timestamp>) -> Option<promote::State> {
     let of_it = |e: &&model::journal::Entry| {
-        e.kind == EntryKind::Admitted
-            && e.environment.as_ref() == Some(environment)
-            && at.is_none_or(|at| e.at <= at)
+        e.kind == EntryKind::Admitted && e.environment.as_ref() == Some(environment) && at.is_none_or(|at| e.at <= at)
     };
     let commit = view.facts.journal.iter().rev().find(of_it)?.commit.as_ref()?;
     view.facts.state(commit, environment)?.as_ref().ok().cloned()
@@ -293,12 +301,16 @@ fn bare(object: &Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("namespace");
     }
-    for pointer in ["/metadata/labels", "/spec/template/metadata/labels", "/spec/selector/matchLabels", "/spec/selector"] {
+    for pointer in
+        ["/metadata/labels", "/spec/template/metadata/labels", "/spec/selector/matchLabels", "/spec/selector"]
+    {
         if let Some(labels) = object.pointer_mut(pointer).and_then(Value::as_object_mut) {
             labels.remove(model::LABEL_ENVIRONMENT);
+            labels.remove("app.kubernetes.io/instance");
         }
     }
-    if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations").and_then(Value::as_object_mut) {
+    if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations").and_then(Value::as_object_mut)
+    {
         annotations.remove("trimtab.dev/template");
     }
     object

@@ -216,8 +216,7 @@ impl Reconciler {
         actor: &str,
         reason: &str,
     ) -> Result<String, Refusal> {
-        let wish =
-            Wish { component, build: to, reason: reason.to_owned(), ..Wish::new(Class::Rollback, environment) };
+        let wish = Wish { component, build: to, reason: reason.to_owned(), ..Wish::new(Class::Rollback, environment) };
         self.request(project, wish, actor).await
     }
 

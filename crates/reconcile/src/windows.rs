@@ -89,8 +89,7 @@ fn plain(window: &Window) -> Value {
 /// own for windows; else the file is written anew if it has none to lose.
 fn name_window(path: &str, text: &str, window: &str) -> Result<String, Refusal> {
     use model::EnvironmentFile;
-    let mut file: EnvironmentFile =
-        yaml::from_str(text, path).map_err(|error| Refusal::Refused(error.to_string()))?;
+    let mut file: EnvironmentFile = yaml::from_str(text, path).map_err(|error| Refusal::Refused(error.to_string()))?;
     if file.promotion.windows.iter().any(|name| name == window) {
         return Ok(text.to_owned());
     }
@@ -115,7 +114,9 @@ fn name_window(path: &str, text: &str, window: &str) -> Result<String, Refusal> 
     let anew = (!text.contains('#'))
         .then(|| yaml::to_string_in_order(&serde_json::to_value(&file).expect("files of environments serialise")));
     [Some(replaced), Some(inserted), anew].into_iter().flatten().find(reads).ok_or_else(|| {
-        Refusal::Refused(format!("{path} is written so that one line cannot be changed in it: set {line} under promotion there by hand"))
+        Refusal::Refused(format!(
+            "{path} is written so that one line cannot be changed in it: set {line} under promotion there by hand"
+        ))
     })
 }
 

@@ -65,8 +65,7 @@ pub fn after(snapshot: &Snapshot, files: &BTreeMap<String, Option<Vec<u8>>>) -> 
     for (path, content) in files {
         match content {
             Some(bytes) => {
-                let file =
-                    model::flow::File { mode: model::flow::FileMode::Regular, bytes: bytes.as_slice().into() };
+                let file = model::flow::File { mode: model::flow::FileMode::Regular, bytes: bytes.as_slice().into() };
                 after.files.insert(path.clone(), file);
             }
             None => drop(after.files.remove(path)),

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::object::{Kind, Object, Oid, trailers};
-use crate::sign::{verified, public_key_of};
+use crate::sign::{public_key_of, verified};
 use model::journal::{Entry, EntryKind};
 use model::{JOURNAL, MAIN};
 use serde::Serialize;
@@ -108,7 +108,9 @@ fn unexplained(repository: &Path, explained: &BTreeSet<String>) -> Result<Vec<St
         let made = trailers(&commit.message).into_iter().find(|(key, _)| key == TRAILER_ID);
         if let Some((_, promotion)) = made.filter(|(_, promotion)| !explained.contains(promotion)) {
             let id = &id[..12];
-            problems.push(format!("{MAIN}, commit {id}: the journal does not tell what became of {promotion}: entries are missing"));
+            problems.push(format!(
+                "{MAIN}, commit {id}: the journal does not tell what became of {promotion}: entries are missing"
+            ));
         }
     }
     Ok(problems)
@@ -116,7 +118,8 @@ fn unexplained(repository: &Path, explained: &BTreeSet<String>) -> Result<Vec<St
 
 /// Commits of a reference along first parents, oldest first, with all parents of each; none if it does not exist.
 fn list(repository: &Path, reference: &str) -> Result<Vec<(String, Vec<String>)>, Error> {
-    let exists = git(repository).args(["rev-parse", "--quiet", "--verify", reference]).output().map_err(Error::Spawn)?;
+    let exists =
+        git(repository).args(["rev-parse", "--quiet", "--verify", reference]).output().map_err(Error::Spawn)?;
     if !exists.status.success() {
         return Ok(Vec::new());
     }

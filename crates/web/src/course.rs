@@ -3,9 +3,7 @@
 
 use crate::api::{App, At, HISTORY_MAX, Input, name};
 use crate::people::{configures, moves};
-use crate::service::{
-    Certify, Check, Delivery, Error, NewEnvironment, NewRelease, NewWindow, Reason, Removal, Result,
-};
+use crate::service::{Certify, Check, Delivery, Error, NewEnvironment, NewRelease, NewWindow, Reason, Removal, Result};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};

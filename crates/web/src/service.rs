@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use model::journal::Entry;
 use model::config::{Seconds, Strategy};
+use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
 use model::views::{

@@ -8,7 +8,13 @@ use model::ports::Commit;
 use model::records::Class;
 
 impl Round<'_> {
-    pub(super) fn admitted(&self, commit: &Commit, promotion: Option<&Promotion>, delta: &Delta<'_>, what: &str) -> Entry {
+    pub(super) fn admitted(
+        &self,
+        commit: &Commit,
+        promotion: Option<&Promotion>,
+        delta: &Delta<'_>,
+        what: &str,
+    ) -> Entry {
         let mut entry = self.plain(EntryKind::Admitted, self.id(EntryKind::Admitted, commit));
         entry.actor = promotion.map_or_else(|| commit.author.clone(), |p| p.spec.requested_by.clone());
         entry.commit = Some(commit.id.clone());

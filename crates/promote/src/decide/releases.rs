@@ -7,11 +7,11 @@ use crate::facts::Facts;
 use crate::gates::Judge;
 use crate::state::State;
 use jiff::Timestamp;
+use model::Environment;
 use model::journal::{Entry, EntryKind, detail};
 use model::ports::Tag;
 use model::release::Version;
 use model::rules::Seconds;
-use model::Environment;
 use std::collections::BTreeSet;
 
 /// Files that Trimtab wrote get their tag, and what has a tag is told.
@@ -137,7 +137,9 @@ pub fn certify(
     let state = judge.history.state();
     if state.and_then(State::release) != Some(version) {
         let runs = state.and_then(|state| state.label()).unwrap_or_else(|| "no release".to_owned());
-        return Err(format!("{environment} runs {runs}, not {version} as a whole: what runs there can be certified there"));
+        return Err(format!(
+            "{environment} runs {runs}, not {version} as a whole: what runs there can be certified there"
+        ));
     }
     healthy_since(&judge)?;
     match judge.is_certified(version, environment) {
@@ -153,7 +155,12 @@ pub fn draft(
     from: &Environment,
 ) -> Result<std::collections::BTreeMap<model::Component, model::Pin>, String> {
     if facts.releases.contains_key(version) || facts.untagged.contains(version) {
-        let highest = facts.releases.keys().chain(&facts.untagged).max().map_or(String::new(), |v| format!(" (the highest is {v})"));
+        let highest = facts
+            .releases
+            .keys()
+            .chain(&facts.untagged)
+            .max()
+            .map_or(String::new(), |v| format!(" (the highest is {v})"));
         return Err(format!("{version} exists already, and a release never changes: choose another version{highest}"));
     }
     let case = Case::of(facts);

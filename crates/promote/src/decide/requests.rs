@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::{Action, Round, order};
 use crate::auto::auto;
+use crate::case::Case;
 use crate::facts::Facts;
 use crate::gates::{all_open, any_closed, reason, was_overridden};
 use crate::movement::{Movement, movement};
@@ -10,8 +11,9 @@ use crate::state::{Delta, State};
 use crate::text::message;
 use model::journal::{Entry, EntryKind};
 use model::ports::Write;
-use model::records::{Gate, PromotionPhase, PromotionStatus};
+use model::records::{Class, Gate, PromotionPhase, PromotionSpec, PromotionStatus};
 use model::{CommitId, Promotion};
+use std::cmp::Reverse;
 
 impl<'a> Round<'a> {
     pub(super) fn requests(&mut self, head: &'a State, admission: &Admission<'a>) {
@@ -29,7 +31,7 @@ impl<'a> Round<'a> {
             if self.cancelled(promotion) {
                 continue;
             }
-            match unwritten.iter().find(|other| newer(promotion, other)) {
+            match unwritten.iter().find(|other| newer(case, promotion, other)) {
                 Some(other) => {
                     let message = format!("{} came after it", other.name);
                     self.finish(promotion, PromotionPhase::Superseded, message);
@@ -151,10 +153,23 @@ impl<'a> Round<'a> {
     }
 }
 
-/// True if `other` asks for the same component, or for everything, later.
-fn newer(promotion: &Promotion, other: &Promotion) -> bool {
-    let same = other.spec.component == promotion.spec.component || other.spec.release.is_some();
-    same && order(other) > order(promotion)
+/// True if `other` asks for the same component, or for everything, later. The strategy's requests go by what they ask
+/// for, since a clock may be set, and give way to a person's.
+fn newer(case: &Case<'_>, promotion: &Promotion, other: &Promotion) -> bool {
+    let (spec, theirs) = (&promotion.spec, &other.spec);
+    let same = theirs.component == spec.component || theirs.release.is_some();
+    let later = match (spec.class, theirs.class) {
+        (Class::Auto, Class::Auto) => asked(case, theirs) > asked(case, spec),
+        (Class::Auto, _) => true,
+        (_, Class::Auto) => false,
+        _ => order(other) > order(promotion),
+    };
+    same && later
+}
+
+/// In the order in which the strategy asks: of one build, the newer configuration.
+fn asked<'p>(case: &Case<'_>, spec: &'p PromotionSpec) -> impl Ord + use<'p> {
+    (&spec.release, &spec.build, spec.config.as_ref().map(|config| Reverse(case.age(config))))
 }
 
 /// The entry that withdraws a request, or why it is too late.

@@ -87,7 +87,11 @@ impl Judge<'_> {
         Some(if people.len() >= needed {
             gate(GateName::Approvals, GateState::Open, format!("approved by {by}"))
         } else {
-            let from = if rule.approvals.from.is_empty() { String::new() } else { format!(" of {}", rule.approvals.from.join(", ")) };
+            let from = if rule.approvals.from.is_empty() {
+                String::new()
+            } else {
+                format!(" of {}", rule.approvals.from.join(", "))
+            };
             let by = if by.is_empty() { by } else { format!(" ({by})") };
             let message = format!("{} of {needed} approvals{from}{by}", people.len());
             gate(GateName::Approvals, GateState::Waiting, message)
@@ -105,7 +109,10 @@ impl Judge<'_> {
             (None, None) => gate(
                 GateName::ChangeRef,
                 GateState::Waiting,
-                format!("{environment} asks which change it belongs to: a trailer `{}: …` in the commit", crate::TRAILER_CHANGE),
+                format!(
+                    "{environment} asks which change it belongs to: a trailer `{}: …` in the commit",
+                    crate::TRAILER_CHANGE
+                ),
             ),
             (None, Some(_)) => gate(
                 GateName::ChangeRef,
@@ -129,7 +136,9 @@ pub fn approve(facts: &Facts, promotion: &str, approver: Approver<'_>, reason: &
     let (target, components, ask) = wanted(&judge, promotion)?;
     let delta = Delta::between(judge.history.state(), &target);
     let delta = match &components {
-        Some(own) => delta.part(|c| own.contains(c), promotion.spec.release.is_some() || promotion.spec.class == Class::Rollback),
+        Some(own) => {
+            delta.part(|c| own.contains(c), promotion.spec.release.is_some() || promotion.spec.class == Class::Rollback)
+        }
         None => delta,
     };
     let rule = judge.history.state().map_or(&target.file.promotion, |s| &s.file.promotion);

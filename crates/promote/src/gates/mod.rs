@@ -112,7 +112,8 @@ impl<'a> Judge<'a> {
         // What was taken back again on main asks for nothing.
         let undone = |commit: &&Commit| {
             let reading = self.facts.state(&commit.id, self.environment);
-            reading.is_some_and(|reading| reading.as_ref().ok() == self.history.state() && self.history.last().is_some())
+            reading
+                .is_some_and(|reading| reading.as_ref().ok() == self.history.state() && self.history.last().is_some())
         };
         let commits: Vec<&Commit> =
             beyond(&self.facts.log, admitted, self.environment).take_while(|commit| !undone(commit)).collect();
@@ -183,7 +184,11 @@ impl<'a> Judge<'a> {
 
     /// What is shut is looked at again when it says so.
     fn note(&self, gates: &[Gate]) {
-        gates.iter().filter(|g| g.state != GateState::Open).filter_map(|g| g.until).for_each(|at| self.case.look_again(at));
+        gates
+            .iter()
+            .filter(|g| g.state != GateState::Open)
+            .filter_map(|g| g.until)
+            .for_each(|at| self.case.look_again(at));
     }
 
     pub fn suspend(&self) -> Gate {

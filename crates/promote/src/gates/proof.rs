@@ -144,7 +144,9 @@ impl Judge<'_> {
             best = match (failed, left) {
                 (None, None) => Soaked::Until(enough),
                 (Some(at), _) => Soaked::No(format!("{id} failed in {environment} at {at}, before it had soaked")),
-                (None, Some(at)) => Soaked::No(format!("{id} was replaced in {environment} at {at}, before it had soaked")),
+                (None, Some(at)) => {
+                    Soaked::No(format!("{id} was replaced in {environment} at {at}, before it had soaked"))
+                }
             };
         }
         best
@@ -218,21 +220,20 @@ impl Judge<'_> {
         }
         let environment = self.environment;
         let Some(version) = target.release() else {
-            let what = target.label().map_or_else(|| "a build by itself".to_owned(), |label| format!("{label} as a whole"));
+            let what =
+                target.label().map_or_else(|| "a build by itself".to_owned(), |label| format!("{label} as a whole"));
             let message = format!(
                 "{environment} takes certified releases only, {what} is none: trimtab release create VERSION --from {}",
                 rule.from.first().map_or("ENVIRONMENT", Environment::as_str)
             );
             return Some(gate(GateName::Certified, GateState::Closed, message));
         };
-        let missing: Vec<&str> = rule
-            .from
-            .iter()
-            .filter(|e| !self.is_certified(version, e))
-            .map(Environment::as_str)
-            .collect();
+        let missing: Vec<&str> =
+            rule.from.iter().filter(|e| !self.is_certified(version, e)).map(Environment::as_str).collect();
         Some(match missing.is_empty() {
-            true => gate(GateName::Certified, GateState::Open, format!("{version} is certified in {}", names(&rule.from))),
+            true => {
+                gate(GateName::Certified, GateState::Open, format!("{version} is certified in {}", names(&rule.from)))
+            }
             false => gate(
                 GateName::Certified,
                 GateState::Waiting,

@@ -396,7 +396,10 @@ fn what_does_not_become_healthy_goes_back_by_itself_where_the_rule_says_so() {
         if on_failure == OnFailure::Rollback {
             let undo = format!("staging-undo-{name}");
             assert_eq!(world.phase(&undo).0, PromotionPhase::Succeeded);
-            assert_eq!(world.told(EntryKind::RolledBack, "staging")[0].reason, "web-1 → web-2 did not become healthy: failed");
+            assert_eq!(
+                world.told(EntryKind::RolledBack, "staging")[0].reason,
+                "web-1 → web-2 did not become healthy: failed"
+            );
             let quarantined = &world.decide().environments[&env("staging")].quarantined;
             assert!(quarantined.keys().any(|b| b.number == 2), "{quarantined:?}");
         }
@@ -413,7 +416,10 @@ fn a_request_is_cancelled_before_it_is_written_and_not_after() {
     world.tell(entry).unwrap();
     world.settle();
     assert_eq!(world.phase(&name), (PromotionPhase::Cancelled, "cancelled by bob: not today"));
-    assert_eq!(crate::cancel(&world.facts(), &name, "bob", "").unwrap_err(), format!("{name} cannot be cancelled: it is Cancelled"));
+    assert_eq!(
+        crate::cancel(&world.facts(), &name, "bob", "").unwrap_err(),
+        format!("{name} cannot be cancelled: it is Cancelled")
+    );
     let pin = world.pin(&first);
     let commit = world.edit("prod", |state| drop(state.pins.insert(component("web"), pin)));
     world.settle();

@@ -50,7 +50,11 @@ impl World {
     /// dev (Auto) → staging (Manual) → prod (Manual).
     pub fn new() -> Self {
         let rule = |from: &[&str], strategy| EnvironmentFile {
-            promotion: PromotionRule { from: from.iter().map(|e| env(e)).collect(), strategy, ..PromotionRule::default() },
+            promotion: PromotionRule {
+                from: from.iter().map(|e| env(e)).collect(),
+                strategy,
+                ..PromotionRule::default()
+            },
             ..EnvironmentFile::default()
         };
         let tree = [
@@ -263,7 +267,12 @@ impl World {
             head,
             environments: self.environments.clone(),
             states: states.map(|(c, t)| (c.id.clone(), self.resolved(t))).collect(),
-            texts: self.head().1.iter().filter_map(|(e, r)| Some((e.clone(), file_text(&r.as_ref().ok()?.file)))).collect(),
+            texts: self
+                .head()
+                .1
+                .iter()
+                .filter_map(|(e, r)| Some((e.clone(), file_text(&r.as_ref().ok()?.file))))
+                .collect(),
             windows: Ok(self.windows.clone()),
             releases: self.releases(),
             untagged: self.drafts.keys().filter(|v| !self.tags.contains_key(*v)).cloned().collect(),
@@ -335,7 +344,9 @@ impl World {
                     };
                 }
                 let lines = write.message.lines().filter_map(|l| l.split_once(": "));
-                let trailers = lines.filter(|(k, _)| k.starts_with("Trimtab-") || *k == "Change-Ref").map(|(k, v)| (k.into(), v.into()));
+                let trailers = lines
+                    .filter(|(k, _)| k.starts_with("Trimtab-") || *k == "Change-Ref")
+                    .map(|(k, v)| (k.into(), v.into()));
                 self.push(write.message.lines().next().unwrap(), tree, trailers.collect());
             }
         }

@@ -69,8 +69,7 @@ impl Cron {
 
     fn on(&self, date: Date) -> bool {
         let has = |set: u64, value: i8| set & (1 << value) != 0;
-        let (day, weekday) =
-            (has(self.days, date.day()), has(self.weekdays, date.weekday().to_sunday_zero_offset()));
+        let (day, weekday) = (has(self.days, date.day()), has(self.weekdays, date.weekday().to_sunday_zero_offset()));
         has(self.months, date.month()) && if self.either_day { day || weekday } else { day && weekday }
     }
 

@@ -93,7 +93,9 @@ impl<'a> Compiled<'a> {
                 Some((Cron::parse(text).map_err(wrong)?, duration.duration()))
             }
             (Some(_), Some(_)) => {
-                return Err(wrong(format!("duration: more than nothing and at most {DURATION_MAX}, or use from and to")));
+                return Err(wrong(format!(
+                    "duration: more than nothing and at most {DURATION_MAX}, or use from and to"
+                )));
             }
             (Some(_), None) => return Err(wrong("a schedule needs a duration".to_owned())),
             (None, Some(_)) => return Err(wrong("a duration needs a schedule; dates have from and to".to_owned())),
@@ -102,10 +104,8 @@ impl<'a> Compiled<'a> {
             }
             (None, None) => None,
         };
-        let bounds = (
-            window.from.map(|from| instant(&zone, from.begin())),
-            window.to.map(|to| instant(&zone, to.end())),
-        );
+        let bounds =
+            (window.from.map(|from| instant(&zone, from.begin())), window.to.map(|to| instant(&zone, to.end())));
         if let (Some(from), Some(to)) = bounds
             && from >= to
         {

@@ -128,12 +128,15 @@ fn a_window_that_never_opens_and_a_zone_that_does_not_exist_are_said() {
             vec![allow("0 8 * * *", "1h", "Mars/Berlin")],
             "window w: there is no time zone \"Mars/Berlin\"; zones are called Europe/Berlin, and so on",
         ),
-        (vec![allow("0 8 * * *", "0s", "UTC")], "window w: duration: more than nothing and at most 7d, or use from and to"),
         (
-            vec![window(WindowKind::Allow, None, ("2026-12-02", "2026-12-01"), "UTC")],
-            "window w: from is not before to",
+            vec![allow("0 8 * * *", "0s", "UTC")],
+            "window w: duration: more than nothing and at most 7d, or use from and to",
         ),
-        (vec![window(WindowKind::Allow, None, ("", ""), "UTC")], "window w: it has neither a schedule nor dates (from, to)"),
+        (vec![window(WindowKind::Allow, None, ("2026-12-02", "2026-12-01"), "UTC")], "window w: from is not before to"),
+        (
+            vec![window(WindowKind::Allow, None, ("", ""), "UTC")],
+            "window w: it has neither a schedule nor dates (from, to)",
+        ),
     ] {
         assert_eq!(shown(&windows, "2026-11-21T12:00:00Z"), why);
     }

@@ -14,7 +14,9 @@ pub fn problems(environments: &Environments, windows: Option<&[Window]>) -> Vec<
     for name in environments.keys() {
         let order = leads(environments, name, &from, "promotion.from", "come before itself");
         let kin = || leads(environments, name, &like, "like", "be like itself");
-        wrong.extend(order.or_else(kin).or_else(|| no_window(environments, name, windows)).map(|why| (name.clone(), why)));
+        wrong.extend(
+            order.or_else(kin).or_else(|| no_window(environments, name, windows)).map(|why| (name.clone(), why)),
+        );
     }
     wrong
 }

@@ -171,7 +171,11 @@ fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId
     }
     let digest = Digest::of(format!("{repository} {} {}", state.commits.len(), write.message).as_bytes());
     let id: CommitId = digest.hex()[..40].parse().unwrap();
-    let trailers = write.message.lines().filter_map(|l| l.split_once(": ")).filter(|(k, _)| k.starts_with("Trimtab-") || *k == "Change-Ref");
+    let trailers = write
+        .message
+        .lines()
+        .filter_map(|l| l.split_once(": "))
+        .filter(|(k, _)| k.starts_with("Trimtab-") || *k == "Change-Ref");
     let record = Commit {
         id: id.clone(),
         parent: write.expect.clone(),

@@ -309,7 +309,21 @@ async fn an_audit_finds_what_was_changed_cut_off_or_slipped_in() {
     point(&journal("~1"));
     says("was in the journal once and is not any more");
     // An entry of somebody else behind it, and one that was changed and signed by nobody.
-    let forged = git(&data, &["-c", "user.name=eve", "-c", "user.email=e@x", "commit-tree", &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]), "-p", &tip, "-m", "hello"]);
+    let forged = git(
+        &data,
+        &[
+            "-c",
+            "user.name=eve",
+            "-c",
+            "user.email=e@x",
+            "commit-tree",
+            &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]),
+            "-p",
+            &tip,
+            "-m",
+            "hello",
+        ],
+    );
     point(&forged);
     says("its signature does not hold: it has none");
     let text = git(&data, &["cat-file", "commit", &tip]).replace("staging moves: e4", "staging moves: e5");
@@ -320,15 +334,38 @@ async fn an_audit_finds_what_was_changed_cut_off_or_slipped_in() {
     says("what it signs was changed");
     // Another key.
     point(&tip);
-    let other = source::audit(&repository, &["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()], None).unwrap();
+    let other = source::audit(
+        &repository,
+        &["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()],
+        None,
+    )
+    .unwrap();
     assert!(other.problems[0].contains("a key that is not trusted here"), "{:?}", other.problems);
     // Joined from two ends.
-    let joined = git(&data, &["-c", "user.name=eve", "-c", "user.email=e@x", "commit-tree", &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]), "-p", &journal("~2"), "-p", &tip, "-m", "joined"]);
+    let joined = git(
+        &data,
+        &[
+            "-c",
+            "user.name=eve",
+            "-c",
+            "user.email=e@x",
+            "commit-tree",
+            &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]),
+            "-p",
+            &journal("~2"),
+            "-p",
+            &tip,
+            "-m",
+            "joined",
+        ],
+    );
     point(&joined);
     says("the chain was joined or cut");
     // What Trimtab did on main and nobody tells of.
     point(&tip);
-    let first = committed(source.write(&config, &write(None, &[("a", Some("1"))], "x\n\nTrimtab-Id: staging-web-9\n")).await.unwrap());
+    let first = committed(
+        source.write(&config, &write(None, &[("a", Some("1"))], "x\n\nTrimtab-Id: staging-web-9\n")).await.unwrap(),
+    );
     committed(source.write(&config, &write(Some(&first), &[("a", Some("2"))], "y")).await.unwrap());
     says("the journal does not tell what became of staging-web-9");
 }

@@ -29,7 +29,8 @@ pub async fn run(common: &Common, args: AtArgs) -> Result<ExitCode> {
 }
 
 fn text(deployment: &Deployment) -> String {
-    let mut text = format!("{} since {} (admitted {})\n", deployment.environment, deployment.at, deployment.commit.short());
+    let mut text =
+        format!("{} since {} (admitted {})\n", deployment.environment, deployment.at, deployment.commit.short());
     if let Some(release) = &deployment.release {
         text.push_str(&format!("release {release}\n"));
     }

@@ -118,8 +118,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_a_cloud_event() {
-        let mut entry =
-            Entry::new(EntryKind::Admitted, "a-1".into(), "2026-11-21T09:00:00Z".parse().unwrap(), "ada");
+        let mut entry = Entry::new(EntryKind::Admitted, "a-1".into(), "2026-11-21T09:00:00Z".parse().unwrap(), "ada");
         entry.environment = Some("prod".parse().unwrap());
         entry.component = Some("web".parse().unwrap());
         let event = super::event("shop", &entry);

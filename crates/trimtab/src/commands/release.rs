@@ -72,7 +72,9 @@ pub async fn run(common: &Common, args: ReleaseArgs) -> Result<ExitCode> {
         ReleaseCommand::Create { version, from } => {
             let made = api.post(&path, &json!({ "version": version, "from": from })).await?;
             let made: ReleaseStatus = serde_json::from_value(made)?;
-            common.output.print(&made, |made| format!("release {version} is made: tag {}\n{}", version.tag(), show(made)));
+            common
+                .output
+                .print(&made, |made| format!("release {version} is made: tag {}\n{}", version.tag(), show(made)));
         }
         ReleaseCommand::List => {
             let all: Vec<ReleaseStatus> = serde_json::from_value(api.get(&path, &[]).await?)?;
@@ -140,7 +142,12 @@ fn diff(difference: &Difference) -> String {
     }
     for component in &difference.components {
         let build = |pin: &Option<model::Pin>| pin.as_ref().map_or("none".to_owned(), |pin| pin.build.to_string());
-        text.push_str(&format!("\n{}: {} → {}\n", component.component, build(&component.before), build(&component.after)));
+        text.push_str(&format!(
+            "\n{}: {} → {}\n",
+            component.component,
+            build(&component.before),
+            build(&component.after)
+        ));
         for (title, lines) in [("commits", &component.commits), ("configuration", &component.configuration)] {
             if !lines.is_empty() {
                 text.push_str(&format!("  {title}:\n"));

@@ -123,7 +123,8 @@ fn text(windows: &[WindowStatus]) -> String {
         let when = match (&window.schedule, window.duration, window.from, window.to) {
             (Some(schedule), Some(duration), _, _) => format!("{schedule} for {duration}"),
             (_, _, from, to) => {
-                let part = |word: &str, moment: Option<Moment>| moment.map_or(String::new(), |m| format!("{word} {m} "));
+                let part =
+                    |word: &str, moment: Option<Moment>| moment.map_or(String::new(), |m| format!("{word} {m} "));
                 format!("{}{}", part("from", from), part("to", to)).trim_end().to_owned()
             }
         };

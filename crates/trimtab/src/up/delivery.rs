@@ -162,7 +162,8 @@ impl web::Delivery for Delivery {
 
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> web::Result<String> {
         let Rollback { environment, component, to, release, reason, quarantine } = request;
-        let wish = Wish { component, build: to, release, quarantine, reason, ..Wish::new(Class::Rollback, &environment) };
+        let wish =
+            Wish { component, build: to, release, quarantine, reason, ..Wish::new(Class::Rollback, &environment) };
         self.reconciler.request(project, wish, actor).await.map_err(refusal)
     }
 
@@ -265,7 +266,12 @@ impl web::Delivery for Delivery {
         self.reconciler.deployments(project, environment, component, limit).await.map_err(refusal)
     }
 
-    async fn at(&self, project: &Project, environment: &Environment, time: &str) -> web::Result<Option<views::Deployment>> {
+    async fn at(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        time: &str,
+    ) -> web::Result<Option<views::Deployment>> {
         self.reconciler.at(project, environment, time).await.map_err(refusal)
     }
 

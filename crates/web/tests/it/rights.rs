@@ -4,6 +4,8 @@ use crate::fake::{Site, TOKEN, origin};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 
+const WINDOW: &str = r#"{"window":{"name":"days","schedule":"0 8 * * *","duration":"9h"}}"#;
+
 /// Method, path and body, and who of vera (viewer), dora (developer), olga (operator), olga with a token that only
 /// reads, a stranger, abel (approver), and the administrator may ask for that.
 const REQUESTS: [(&str, &str, &str, &str); 33] = [
