@@ -1,4 +1,5 @@
 mod configuration;
+mod configured;
 mod gates;
 mod random;
 mod releases;
