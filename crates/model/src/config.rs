@@ -2,6 +2,8 @@
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
 use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, Project, RegistryHost};
+use crate::release::Version;
+pub use crate::rules::{Approvals, ChangeRef, OnFailure, PromotionRule, Requires, Seconds, Strategy};
 use crate::settings::Use;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,12 +31,15 @@ pub struct EnvironmentFile {
     /// Nothing moves and nothing is applied while this is true. Wins over everything.
     #[serde(skip_serializing_if = "is_default")]
     pub suspend: bool,
-    /// Configuration and keys of secrets that are not set for this environment are those of that one.
+    /// Overlays, configuration and keys of secrets that are not there for this environment are those of that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<Environment>,
     /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneName>,
+    /// The release that it runs; pin files beside override it. Absent: the pin files are all there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Version>,
     /// How builds get here.
     #[serde(skip_serializing_if = "is_default")]
     pub promotion: PromotionRule,
@@ -86,29 +91,6 @@ pub enum Allowance {
     HostPath,
     /// Privileged containers, and the machine's own namespaces.
     Privileged,
-}
-
-/// How builds get into an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct PromotionRule {
-    /// Was healthy in all of these. Empty: any build that succeeded.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<Environment>,
-    /// Who moves it.
-    pub strategy: Strategy,
-}
-
-/// Who moves a build into an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub enum Strategy {
-    /// Trimtab, the newest that passes the gates.
-    Auto,
-    /// A person: the command or a commit.
-    #[default]
-    Manual,
-    /// Only a commit by hand; the command is refused.
-    Never,
 }
 
 /// How drift in an environment is treated.
@@ -182,6 +164,20 @@ pub struct ComponentFile {
     /// What it listens on, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// What it cannot run without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+}
+
+/// Something that a component cannot run without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dependency {
+    /// Absent: the same project. Only then it is rolled out first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Project>,
+    /// Which component.
+    pub component: Component,
 }
 
 fn root() -> String {

@@ -4,6 +4,7 @@
 use crate::names::{BuildId, CommitId, Component, Environment, NameError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -39,12 +40,33 @@ pub struct Entry {
     /// Why, if there is more to say.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub reason: String,
+    /// What only some kinds say, by the names in [`detail`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub details: BTreeMap<String, String>,
+}
+
+/// Names of details; each is a trailer `Trimtab-<name>`.
+pub mod detail {
+    /// Version of a release: `admitted`, `released`, `certified`, `checked`.
+    pub const RELEASE: &str = "Release";
+    /// What an approval is for: environment, what moves, and the gates.
+    pub const BINDING: &str = "Binding";
+    /// Groups of who approved, with commas.
+    pub const GROUPS: &str = "Groups";
+    /// Name of a check.
+    pub const CHECK: &str = "Check";
+    /// `passed` or `failed`.
+    pub const RESULT: &str = "Result";
+    /// Until when what was rolled back is not taken by itself.
+    pub const QUARANTINE: &str = "Quarantine-Until";
+    /// The change that a movement belongs to.
+    pub const CHANGE: &str = "Change-Ref";
 }
 
 macro_rules! kinds {
     ($($(#[$meta:meta])* $name:ident = $text:literal),+ $(,)?) => {
         /// The closed vocabulary of the journal.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
         #[serde(rename_all = "camelCase")]
         pub enum EntryKind { $($(#[$meta])* $name),+ }
         impl EntryKind {
@@ -73,8 +95,22 @@ kinds! {
     Repaired = "repaired",
     /// A request or push was refused.
     Refused = "refused",
-    /// A person went back to an earlier state.
+    /// Somebody went back to an earlier state.
     RolledBack = "rolledBack",
+    /// A person agreed to a movement.
+    Approved = "approved",
+    /// A person withdrew a request.
+    Cancelled = "cancelled",
+    /// A person passed shut gates, with a reason.
+    Overridden = "overridden",
+    /// The environment is gone, and with it all that ran there; one of this name begins anew.
+    Removed = "removed",
+    /// A set of pins got a version.
+    Released = "released",
+    /// A check of a build or release in the environment ended.
+    Checked = "checked",
+    /// A release has shown in the environment what was asked of it.
+    Certified = "certified",
 }
 
 impl fmt::Display for EntryKind {
@@ -84,6 +120,29 @@ impl fmt::Display for EntryKind {
 }
 
 impl Entry {
+    /// An entry about nothing in particular yet.
+    pub fn new(kind: EntryKind, id: String, at: Timestamp, actor: &str) -> Self {
+        Self {
+            id,
+            kind,
+            at,
+            actor: actor.to_owned(),
+            environment: None,
+            component: None,
+            build: None,
+            commit: None,
+            promotion: None,
+            summary: String::new(),
+            reason: String::new(),
+            details: BTreeMap::new(),
+        }
+    }
+
+    /// One of the names of [`detail`].
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        self.details.get(name).map(String::as_str)
+    }
+
     /// The commit message: subject, reason, trailers.
     pub fn to_message(&self) -> String {
         let mut text = format!("{}\n", one_line(&self.summary));
@@ -111,6 +170,9 @@ impl Entry {
         trailer("Build", self.build.as_ref().map(ToString::to_string));
         trailer("Commit", self.commit.as_ref().map(ToString::to_string));
         trailer("Promotion", self.promotion.clone());
+        for (name, value) in &self.details {
+            trailer(name, Some(value.clone()));
+        }
         text
     }
 
@@ -119,7 +181,7 @@ impl Entry {
         let mut lines = message.lines();
         let summary = lines.next().unwrap_or_default().to_owned();
         let mut reason = Vec::new();
-        let mut fields = std::collections::BTreeMap::new();
+        let mut fields = BTreeMap::new();
         for line in lines {
             if let Some(text) = line.strip_prefix("  ") {
                 reason.push(text);
@@ -145,9 +207,16 @@ impl Entry {
             promotion: fields.get("Promotion").cloned(),
             summary,
             reason: reason.join("\n"),
+            details: {
+                fields.retain(|key, _| !FIELDS.contains(&key.as_str()));
+                fields
+            },
         })
     }
 }
+
+/// Trailers that are fields of an entry; all others are details.
+const FIELDS: [&str; 9] = ["Id", "Kind", "At", "Actor", "Environment", "Component", "Build", "Commit", "Promotion"];
 
 fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
@@ -171,6 +240,7 @@ mod tests {
             promotion: Some("staging-web-42".into()),
             summary: "staging: web-41 → web-42".into(),
             reason: "because\nTrimtab-Kind: forged".into(),
+            details: BTreeMap::from([(detail::RELEASE.to_owned(), "1.4.0".to_owned())]),
         };
         assert_eq!(Entry::parse(&entry.to_message()).unwrap(), entry);
     }

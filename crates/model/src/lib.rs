@@ -5,22 +5,28 @@
 //! Everything is a value: no clock, disk, network or task. Time is an argument.
 
 pub mod config;
+pub mod edit;
 pub mod flow;
 pub mod journal;
 pub mod names;
 pub mod people;
 pub mod ports;
 pub mod records;
+pub mod release;
 pub mod routes;
+pub mod rules;
 pub mod settings;
 pub mod views;
+pub mod window;
 
 pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
 pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Group, ImageRef, Project, UserName};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use records::{Build, Promotion};
+pub use release::{Release, Version};
 pub use routes::RouteTable;
+pub use window::Window;
 
 /// API group of every kind of ours.
 pub const GROUP: &str = "trimtab.dev";

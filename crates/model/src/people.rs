@@ -4,6 +4,7 @@
 use crate::flow::Repository;
 use crate::names::{Environment, NameError, Project};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -163,6 +164,12 @@ impl Person {
         groups
     }
 
+    /// What they are in a project.
+    pub fn roles(&self, project: &Project) -> BTreeSet<Role> {
+        let reaches = |grant: &&Grant| grant.project.as_ref().is_none_or(|own| own == project);
+        self.grants.iter().filter(reaches).map(|grant| grant.role).collect()
+    }
+
     /// True if they may do everything, everywhere.
     pub fn is_admin(&self) -> bool {
         allowed(self, Right::Administer, &Target::Instance).is_ok()
@@ -184,8 +191,10 @@ pub enum Right {
     Rollback,
     /// Stop all movement in an environment, or lift that.
     Suspend,
-    /// Approve what waits for it.
+    /// Approve what waits for it, and certify releases.
     Approve,
+    /// Pass gates in an emergency.
+    Override,
     /// Users, keys, tokens, images, `down`.
     Administer,
 }
@@ -201,6 +210,7 @@ impl Right {
             Self::Rollback => "rollback",
             Self::Suspend => "suspend",
             Self::Approve => "approve",
+            Self::Override => "override",
             Self::Administer => "administer",
         }
     }
@@ -215,6 +225,7 @@ impl Right {
             Self::Rollback => "roll back",
             Self::Suspend => "suspend or resume",
             Self::Approve => "approve in",
+            Self::Override => "override the gates of",
             Self::Administer => "administer",
         }
     }
@@ -322,7 +333,7 @@ fn roles(right: Right, target: &Target<'_>) -> &'static [Role] {
         Right::Write if config => &[Operator, Admin],
         Right::Promote | Right::Rollback if production => &[Operator, Admin],
         Right::Write | Right::Create | Right::Promote | Right::Rollback => &[Developer, Operator, Admin],
-        Right::Suspend => &[Operator, Admin],
+        Right::Suspend | Right::Override => &[Operator, Admin],
         Right::Approve => &[Approver, Admin],
         Right::Administer => &[Admin],
     }
@@ -368,6 +379,7 @@ mod tests {
             ["write", at, reference] => allowed(person, Right::Write, &Target::Reference(&repository(at), reference)),
             ["promote", at] => environment(Right::Promote, at, at.ends_with("prod")),
             ["rollback", at] => environment(Right::Rollback, at, at.ends_with("prod")),
+            ["override", at] => environment(Right::Override, at, at.ends_with("prod")),
             ["suspend", at] => environment(Right::Suspend, at, at.ends_with("prod")),
             ["approve", project] => allowed(person, Right::Approve, &Target::Project(&project.parse().unwrap())),
             ["administer"] => allowed(person, Right::Administer, &Target::Instance),
@@ -375,7 +387,7 @@ mod tests {
         }
     }
 
-    const QUESTIONS: [&str; 13] = [
+    const QUESTIONS: [&str; 14] = [
         "read shop",
         "create shop",
         "write shop/web",
@@ -386,6 +398,7 @@ mod tests {
         "rollback shop/dev",
         "rollback shop/prod",
         "suspend shop/dev",
+        "override shop/dev",
         "approve shop",
         "administer",
         "read other",
@@ -394,16 +407,16 @@ mod tests {
     #[test]
     fn each_role_may_what_it_says_and_no_more() {
         for (role, project, answers) in [
-            ("viewer", "", "y...........y"),
-            ("viewer", "shop", "y............"),
-            ("developer", "", "yyyy.y.y....y"),
-            ("developer", "shop", "yyyy.y.y....."),
-            ("developer", "other", "............y"),
-            ("operator", "", "yyyyyyyyyy..y"),
-            ("operator", "shop", "yyyyyyyyyy..."),
-            ("approver", "", "y.........y.y"),
-            ("admin", "", "yyyyyyyyyyyyy"),
-            ("admin", "shop", "yyyyyyyyyyy.."),
+            ("viewer", "", "y............y"),
+            ("viewer", "shop", "y............."),
+            ("developer", "", "yyyy.y.y.....y"),
+            ("developer", "shop", "yyyy.y.y......"),
+            ("developer", "other", ".............y"),
+            ("operator", "", "yyyyyyyyyyy..y"),
+            ("operator", "shop", "yyyyyyyyyyy..."),
+            ("approver", "", "y..........y.y"),
+            ("admin", "", "yyyyyyyyyyyyyy"),
+            ("admin", "shop", "yyyyyyyyyyyy.."),
         ] {
             let alice = person(&[(role, project, "")]);
             let given: String =

@@ -86,6 +86,21 @@ pub enum Written {
     Superseded(Option<CommitId>),
 }
 
+/// An annotated, signed tag to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Without `refs/tags/`.
+    pub name: String,
+    /// What it points at.
+    pub commit: CommitId,
+    /// Who asked; Trimtab signs.
+    pub author: String,
+    /// Subject and body.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Repositories: reading, and the one writer.
 #[async_trait]
 pub trait Repositories: Send + Sync {
@@ -107,6 +122,8 @@ pub trait Repositories: Send + Sync {
     async fn is_ancestor(&self, repository: &Repository, ancestor: &CommitId, commit: &CommitId) -> Result<bool>;
     /// One commit on main, by compare and swap.
     async fn write(&self, repository: &Repository, write: &Write) -> Result<Written>;
+    /// Puts a tag on a commit. One that stands there already is left as it is; one elsewhere is an error.
+    async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()>;
     /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()>;
     /// The whole journal of a project, oldest first.

@@ -2,6 +2,8 @@
 
 use crate::flow::{Health, Repository};
 use crate::names::{BuildId, CommitId, Component, Environment, ImageRef, Project};
+use crate::release::Version;
+use crate::rules::Seconds;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,28 @@ pub enum Kind {
     Build,
     /// One movement of a build into an environment.
     Promotion,
+}
+
+impl PromotionSpec {
+    /// A request with nothing but what every request has.
+    pub fn new(project: &Project, environment: &Environment, class: Class, by: &str, created: Timestamp) -> Self {
+        Self {
+            project: project.clone(),
+            environment: environment.clone(),
+            class,
+            component: None,
+            build: None,
+            config: None,
+            release: None,
+            change_ref: None,
+            overriding: None,
+            quarantine: None,
+            commit: None,
+            requested_by: by.to_owned(),
+            reason: String::new(),
+            created,
+        }
+    }
 }
 
 impl Kind {
@@ -158,6 +182,18 @@ pub struct PromotionSpec {
     /// With this commit of the config repository; absent: the one that was healthy in the environment before, else the newest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub config: Option<CommitId>,
+    /// A release instead of a build: promote sets it, rollback goes back to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub release: Option<Version>,
+    /// The change that it belongs to, in the words of whoever manages changes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub change_ref: Option<String>,
+    /// Emergency: gates that could be waited for are passed, for this reason.
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none", default)]
+    pub overriding: Option<String>,
+    /// For a rollback: what is left is not taken by itself for so long; 30 days if absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quarantine: Option<Seconds>,
     /// For a hand edit: the commit of the config repository that asks for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub commit: Option<CommitId>,
@@ -274,6 +310,18 @@ pub enum GateName {
     Configuration,
     /// The environment's data plane answers.
     DataPlane,
+    /// It was healthy for long enough in every environment of `from`.
+    Soak,
+    /// Checks passed in every environment of `from`.
+    Checks,
+    /// It is a release that was certified in every environment of `from`.
+    Certified,
+    /// A window is open, and no freeze is on.
+    Window,
+    /// Enough people agree.
+    Approvals,
+    /// It names the change it belongs to.
+    ChangeRef,
 }
 
 /// Whether a gate lets through.

@@ -1,9 +1,11 @@
 //! How things stand, for people and machines: what `status` and `explain` show, on the command line and in the UI.
 
-use crate::config::Strategy;
-use crate::flow::Health;
+use crate::config::{Pin, Strategy};
+use crate::flow::{Change, Health};
 use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, Project};
 use crate::records::Gate;
+use crate::release::{ReleaseFile, Version};
+use crate::window::Window;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,6 +39,12 @@ pub struct EnvironmentStatus {
     pub strategy: Strategy,
     /// Nothing moves.
     pub suspended: bool,
+    /// `1.4.0 + web-44`, if it has a release.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub release: Option<String>,
+    /// The release is certified here.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub certified: bool,
     /// The commit whose state is the desired one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub admitted: Option<CommitId>,
@@ -187,4 +195,124 @@ pub struct SecretRow {
     pub by: Option<String>,
     /// Components whose pins name the secret.
     pub used_by: BTreeSet<Component>,
+}
+
+/// A window and when it opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowStatus {
+    /// As `windows.yaml` has it.
+    pub window: Window,
+    /// What it means now.
+    pub state: WindowState,
+    /// When that changes, if it does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<Timestamp>,
+    /// Why it never opens, or what is wrong.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub message: String,
+    /// Environments in which it has a say.
+    pub environments: Vec<Environment>,
+}
+
+/// What a window means now. The words are shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WindowState {
+    /// As far as it goes, things may move.
+    Open,
+    /// They may not.
+    Shut,
+    /// They never may.
+    Never,
+}
+
+/// A release and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStatus {
+    /// Which.
+    pub version: Version,
+    /// The commit under its tag.
+    pub commit: CommitId,
+    /// Who made it.
+    pub author: String,
+    /// And when.
+    pub at: Timestamp,
+    /// What is in it.
+    pub file: ReleaseFile,
+    /// Where it is certified.
+    pub certified: Vec<Environment>,
+    /// Where it runs, as a whole or with pins beside.
+    pub environments: Vec<Environment>,
+}
+
+/// What differs between two sets of pins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// The first, for people: `1.3.0`, `staging (1.4.0 + web-44)`.
+    pub from: String,
+    /// The second.
+    pub to: String,
+    /// What differs, by component.
+    pub components: Vec<ComponentDifference>,
+}
+
+/// What differs in one component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentDifference {
+    /// Which.
+    pub component: Component,
+    /// Its pin in the first; absent: it is not there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before: Option<Pin>,
+    /// Its pin in the second; absent: it is not there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<Pin>,
+    /// Commits of the application between the two, newest first: `1234abcd Ada: faster checkout`. With a `-` in front
+    /// if going from the first to the second takes them away.
+    pub commits: Vec<String>,
+    /// Commits of the configuration between the two, the same way.
+    pub configuration: Vec<String>,
+    /// Fields of manifests that differ.
+    pub manifests: Vec<ManifestDifference>,
+}
+
+/// One field of one object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestDifference {
+    /// `Deployment.apps web`.
+    pub object: String,
+    /// Which field; empty for the whole object.
+    pub change: Change,
+}
+
+/// What was admitted in an environment, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployment {
+    /// Where.
+    pub environment: Environment,
+    /// When it was admitted.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub actor: String,
+    /// What moved: `web-1 → web-2`, `1.3.0 → 1.4.0`.
+    pub change: String,
+    /// Why, in their words.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub reason: String,
+    /// The promotion that it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub promotion: Option<String>,
+    /// The admitted commit.
+    pub commit: CommitId,
+    /// What ran from then on: component → build.
+    pub builds: BTreeMap<Component, BuildId>,
+    /// The release, with pins beside.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub release: Option<String>,
 }

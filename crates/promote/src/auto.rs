@@ -1,79 +1,115 @@
-//! The strategy Auto: the newest build that all gates let through, by itself.
+//! The strategy Auto: the newest that all gates let through, by itself.
 
 use crate::configuration;
 use crate::decide::free_name;
-use crate::facts::State;
-use crate::gates::{Judge, all_open};
+use crate::gates::Judge;
+use crate::movement::proven;
+use crate::state::State;
 use model::config::Strategy;
 use model::records::{BuildPhase, Class, PromotionPhase, PromotionSpec, PromotionStatus};
-use model::{Build, BuildId, CommitId, Component, Promotion};
-use std::collections::BTreeSet;
+use model::release::Version;
+use model::{BuildId, CommitId, Component, Promotion};
+use std::collections::BTreeMap;
 
 /// The next promotion that the strategy asks for, one at a time. `open`: requests that have written nothing yet.
 pub(crate) fn auto(judge: &Judge<'_>, head: &State, open: &[&Promotion]) -> Option<Promotion> {
     let rule = judge.rule().filter(|rule| rule.strategy == Strategy::Auto)?;
-    let components: BTreeSet<&Component> = judge.facts.builds.iter().map(|b| &b.spec.build.component).collect();
-    components.into_iter().find_map(|component| {
+    if rule.requires.certified {
+        return release(judge, head, open);
+    }
+    let mut builds: BTreeMap<&Component, Vec<&BuildId>> = BTreeMap::new();
+    for build in judge.facts.builds.iter().filter(|b| b.status.phase == BuildPhase::Succeeded) {
+        builds.entry(&build.spec.build.component).or_default().push(&build.spec.build);
+    }
+    builds.into_iter().find_map(|(component, mut builds)| {
         let admitted = judge.history.pin(component);
         // A hand edit that is held, or a request of a person, comes first.
         if head.pins.get(component) != admitted || open.iter().any(|p| theirs(p, component)) {
             return None;
         }
-        let passes = |b: &&Build| {
-            b.spec.build.component == *component
-                && b.spec.build.number > admitted.map_or(0, |pin| pin.build.number)
-                && b.status.phase == BuildPhase::Succeeded
-                && !judge.history.quarantined.contains(&b.spec.build)
-                && all_open(&[judge.healthy(rule, &b.spec.build, None)])
+        builds.retain(|id| id.number > admitted.map_or(0, |pin| pin.build.number));
+        builds.sort();
+        let build = builds.into_iter().rev().find(|id| !quarantined(judge, id) && proven(judge, id));
+        let (build, config, reason) = match build.filter(|build| !tried_build(judge, build, None)) {
+            Some(build) => (build.clone(), None, judge.case.build(build).map(|b| b.spec.message.as_str())),
+            // A build that is on its way gets the newest configuration anyway.
+            None if open.iter().any(|p| p.spec.component.as_ref() == Some(component) && p.spec.config.is_none()) => {
+                return None;
+            }
+            None => {
+                let (build, config) = configuration::next(judge, component)?;
+                if tried_build(judge, &build, Some(&config)) {
+                    return None;
+                }
+                let subject = judge.facts.log.iter().find(|c| c.id == config).map(|c| c.subject.as_str());
+                (build, Some(config), subject)
+            }
         };
-        let build = judge.facts.builds.iter().filter(passes).max_by_key(|b| b.spec.build.number);
-        if let Some(build) = build.filter(|build| !tried(judge, &build.spec.build, None)) {
-            return Some(promotion(judge, &build.spec.build, None, &build.spec.message));
-        }
-        if open.iter().any(|p| p.spec.component.as_ref() == Some(component)) {
-            return None;
-        }
-        let (build, config) = configuration::next(judge, component)?;
-        if tried(judge, &build, Some(&config)) {
-            return None;
-        }
-        let subject = judge.facts.log.iter().find(|c| c.id == config).map(|c| c.subject.as_str());
-        Some(promotion(judge, &build, Some(config.clone()), subject.unwrap_or_default()))
+        let what = match &config {
+            None => build.to_string(),
+            Some(config) => format!("{build}-config-{}", config.short()),
+        };
+        let spec = PromotionSpec {
+            component: Some(component.clone()),
+            build: Some(build),
+            config,
+            reason: reason.unwrap_or_default().to_owned(),
+            ..spec(judge)
+        };
+        Some(promotion(judge, &what, spec))
     })
+}
+
+/// The newest release that is certified wherever the rule says.
+fn release(judge: &Judge<'_>, head: &State, open: &[&Promotion]) -> Option<Promotion> {
+    let rule = judge.rule()?;
+    let present = judge.history.state().and_then(|state| state.file.release.as_ref());
+    let same = judge.history.state().is_some_and(|state| state.pins == head.pins);
+    if !same || !open.is_empty() {
+        return None;
+    }
+    let passes = |version: &&Version| {
+        let release = &judge.facts.releases[*version];
+        present.is_none_or(|present| present < version)
+            && release.file.pins.values().all(|pin| !quarantined(judge, &pin.build))
+            && release.file.pins.values().all(|pin| !configuration::barred(judge, &pin.build, &pin.config))
+            && rule.from.iter().all(|e| judge.is_certified(version, e))
+    };
+    let version = judge.facts.releases.keys().rev().find(passes)?;
+    let spec = PromotionSpec { release: Some(version.clone()), ..spec(judge) };
+    (!tried(judge, |p| p.spec.release.as_ref() == Some(version))).then(|| promotion(judge, &version.to_string(), spec))
 }
 
 fn theirs(promotion: &Promotion, component: &Component) -> bool {
     promotion.spec.class != Class::Auto && promotion.spec.component.as_ref().is_none_or(|c| c == component)
 }
 
-/// It is on its way, or was refused: asking again changes nothing.
-fn tried(judge: &Judge<'_>, build: &BuildId, config: Option<&CommitId>) -> bool {
+/// Whether somebody went back from it, and until when that counts.
+fn quarantined(judge: &Judge<'_>, build: &BuildId) -> bool {
+    let quarantine = judge.history.quarantined.get(build);
+    quarantine.inspect(|q| judge.case.look_again(q.until)).is_some()
+}
+
+fn tried_build(judge: &Judge<'_>, build: &BuildId, config: Option<&CommitId>) -> bool {
+    tried(judge, |p| p.spec.build.as_ref() == Some(build) && p.spec.config.as_ref() == config)
+}
+
+/// It is on its way, was refused, or a person took it back: asking again changes nothing.
+fn tried(judge: &Judge<'_>, of_it: impl Fn(&Promotion) -> bool) -> bool {
     judge.facts.promotions.iter().any(|p| {
+        let given_up = matches!(p.status.phase, PromotionPhase::Failed | PromotionPhase::Cancelled);
         p.spec.class == Class::Auto
             && p.spec.environment == *judge.environment
-            && p.spec.build.as_ref() == Some(build)
-            && p.spec.config.as_ref() == config
-            && (!p.status.phase.is_final() || (p.status.phase == PromotionPhase::Failed && p.status.commit.is_none()))
+            && of_it(p)
+            && (!p.status.phase.is_final() || (given_up && p.status.commit.is_none()))
     })
 }
 
-fn promotion(judge: &Judge<'_>, id: &BuildId, config: Option<CommitId>, reason: &str) -> Promotion {
-    let stem = match &config {
-        None => format!("{}-{id}", judge.environment),
-        Some(config) => format!("{}-{id}-config-{}", judge.environment, config.short()),
-    };
-    let spec = PromotionSpec {
-        project: judge.facts.project.clone(),
-        environment: judge.environment.clone(),
-        class: Class::Auto,
-        component: Some(id.component.clone()),
-        build: Some(id.clone()),
-        config,
-        commit: None,
-        requested_by: crate::ACTOR.to_owned(),
-        reason: reason.to_owned(),
-        created: judge.facts.now,
-    };
-    let name = free_name(judge.facts, &stem);
+fn spec(judge: &Judge<'_>) -> PromotionSpec {
+    PromotionSpec::new(&judge.facts.project, judge.environment, Class::Auto, crate::ACTOR, judge.facts.now)
+}
+
+fn promotion(judge: &Judge<'_>, what: &str, spec: PromotionSpec) -> Promotion {
+    let name = free_name(judge.facts, &format!("{}-{what}", judge.environment));
     Promotion { name, spec, status: PromotionStatus::default() }
 }

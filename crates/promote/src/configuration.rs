@@ -4,12 +4,15 @@
 //! What a build is given by a commit of the config repository is an [`Input`]: digests that the caller worked out. Two
 //! commits with equal inputs are the same configuration for that build, and nothing moves between them.
 
-use crate::facts::{Facts, State};
+use crate::case::Case;
+use crate::facts::Facts;
 use crate::gates::Judge;
-use crate::history::{History, Step};
+use crate::history::Step;
+use crate::state::{Delta, State};
 use model::journal::EntryKind;
+use model::ports::Commit;
 use model::records::{Class, Gate, GateName, GateState};
-use model::{BuildId, CommitId, Component, Digest, Environment, Group, Pin, Promotion};
+use model::{BuildId, CommitId, Component, Digest, Environment, Group, Pin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -39,29 +42,49 @@ impl Inputs {
 
 /// The newest commit on main that may have changed the configuration of a component. Merges name no paths.
 pub fn newest_configuration(facts: &Facts) -> Option<CommitId> {
+    facts.log.iter().find(|commit| configures(commit)).map(|c| c.id.clone())
+}
+
+fn configures(commit: &Commit) -> bool {
     let touches = |path: &String| path.starts_with("config/") || path.starts_with("components/");
-    facts.log.iter().find(|c| c.paths.is_empty() || c.paths.iter().any(touches)).map(|c| c.id.clone())
+    commit.paths.is_empty() || commit.paths.iter().any(touches)
+}
+
+/// Who wrote the configuration that comes new with a pin.
+pub(crate) fn authors<'a>(
+    judge: &Judge<'a>,
+    before: Option<&Pin>,
+    after: &Pin,
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    let log = &judge.facts.log;
+    let (new, old) = (judge.case.age(&after.config), before.map_or(0, |before| judge.case.age(&before.config)));
+    let between = log.get(new..old.min(log.len())).unwrap_or_default();
+    between.iter().filter(|commit| configures(commit)).map(|commit| commit.author.as_str())
 }
 
 /// The states whose pins a decision compares: at head, and admitted.
 pub fn standing(facts: &Facts) -> Vec<(Environment, CommitId)> {
+    let case = Case::of(facts);
     let mut standing = Vec::new();
     for environment in &facts.environments {
         standing.push((environment.clone(), facts.head.clone()));
-        standing.extend(History::of(facts, environment).last().map(|step| (environment.clone(), step.commit.clone())));
+        let admitted = case.history(environment).and_then(|history| history.last());
+        standing.extend(admitted.map(|step| (environment.clone(), step.commit.clone())));
     }
     standing
 }
 
 /// What somebody went back from: decisions ask whether something newer is the same.
 pub fn retracted(facts: &Facts) -> BTreeSet<(BuildId, CommitId)> {
-    let histories = facts.environments.iter().map(|environment| History::of(facts, environment));
-    histories.flat_map(|h| h.undone.into_iter().map(|(_, pin)| (pin.build.clone(), pin.config.clone()))).collect()
+    let case = Case::of(facts);
+    let histories = facts.environments.iter().filter_map(|environment| case.history(environment));
+    let pins = histories.flat_map(|history| history.undone.iter().map(|undone| undone.after));
+    pins.map(|pin| (pin.build.clone(), pin.config.clone())).collect()
 }
 
 impl Facts {
     /// True if a build gets the same in every environment.
-    fn same_input(&self, build: &BuildId, a: &CommitId, b: &CommitId) -> bool {
+    pub(crate) fn same_input(&self, build: &BuildId, a: &CommitId, b: &CommitId) -> bool {
         let input = |config| self.inputs.get(build, config).map(|input| &input.environments);
         a == b || input(a).is_some_and(|a| Some(a) == input(b))
     }
@@ -75,8 +98,8 @@ pub(crate) fn same(facts: &Facts, a: &Pin, b: &Pin) -> bool {
 
 /// The commit that a pin of this build would carry: the one that was asked for, the one with which it was healthy in the
 /// environment before, the one that it had here; else the newest that nobody went back from.
-pub(crate) fn chosen(judge: &Judge<'_>, promotion: &Promotion, id: &BuildId) -> CommitId {
-    if let Some(asked) = &promotion.spec.config {
+pub(crate) fn chosen(judge: &Judge<'_>, id: &BuildId, class: Class, asked: Option<&CommitId>) -> CommitId {
+    if let Some(asked) = asked {
         return asked.clone();
     }
     if let Some(pin) = carried(judge, id) {
@@ -84,7 +107,7 @@ pub(crate) fn chosen(judge: &Judge<'_>, promotion: &Promotion, id: &BuildId) -> 
     }
     let stood =
         || judge.history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
-    if let Some(pin) = stood().filter(|_| promotion.spec.class != Class::Auto) {
+    if let Some(pin) = stood().filter(|_| class != Class::Auto) {
         return pin.config.clone();
     }
     let newest = newest_configuration(judge.facts).unwrap_or_else(|| judge.facts.head.clone());
@@ -98,19 +121,21 @@ pub(crate) fn chosen(judge: &Judge<'_>, promotion: &Promotion, id: &BuildId) -> 
 fn carried<'a>(judge: &Judge<'a>, id: &BuildId) -> Option<&'a Pin> {
     let from = &judge.rule()?.from;
     from.iter().find_map(|environment| {
-        let of_it = |e: &&model::journal::Entry| {
-            e.kind == EntryKind::Healthy && e.environment.as_ref() == Some(environment) && e.build.as_ref() == Some(id)
-        };
-        let told = judge.facts.journal.iter().rev().filter(of_it);
+        let told = judge.case.health(EntryKind::Healthy, environment, id).iter().rev();
         let pin = |commit: &CommitId| judge.facts.state(commit, environment)?.as_ref().ok()?.pins.get(&id.component);
-        told.filter_map(|entry| pin(entry.commit.as_ref()?)).find(|pin| pin.build == *id)
+        told.filter_map(|(_, entry)| pin(entry.commit.as_ref()?)).find(|pin| pin.build == *id)
     })
 }
 
 /// The build that is there, if there is other configuration for it than what it has.
-pub(crate) fn ahead(judge: &Judge<'_>, promotion: &Promotion, component: &Component) -> Option<BuildId> {
+pub(crate) fn ahead(
+    judge: &Judge<'_>,
+    component: &Component,
+    class: Class,
+    asked: Option<&CommitId>,
+) -> Option<BuildId> {
     let present = judge.history.pin(component)?;
-    let chosen = chosen(judge, promotion, &present.build);
+    let chosen = chosen(judge, &present.build, class, asked);
     (!judge.facts.same_input(&present.build, &present.config, &chosen)).then(|| present.build.clone())
 }
 
@@ -123,19 +148,19 @@ pub(crate) fn next(judge: &Judge<'_>, component: &Component) -> Option<(BuildId,
         true => newest_configuration(judge.facts)?,
         false => carried(judge, &present.build)?.config.clone(),
     };
-    let newer = judge.facts.age(&newest) < judge.facts.age(&present.config);
+    let newer = judge.case.age(&newest) < judge.case.age(&present.config);
     let differs = !judge.facts.same_input(&present.build, &present.config, &newest);
     (newer && differs && !barred(judge, &present.build, &newest)).then(|| (present.build.clone(), newest))
 }
 
 /// True if somebody went back from this configuration of the component: from it alone, or from this build with it.
-fn barred(judge: &Judge<'_>, build: &BuildId, config: &CommitId) -> bool {
-    judge.history.undone.iter().any(|(before, after)| {
-        let moved_alone = before.is_some_and(|before| before.build == after.build);
-        after.build.component == build.component
-            && (moved_alone || after.build == *build)
-            && judge.facts.same_input(&after.build, &after.config, config)
-    })
+pub(crate) fn barred(judge: &Judge<'_>, build: &BuildId, config: &CommitId) -> bool {
+    let undone = judge.history.undone.iter().find(|undone| {
+        undone.after.build.component == build.component
+            && (undone.moved_alone() || undone.after.build == *build)
+            && judge.facts.same_input(&undone.after.build, &undone.after.config, config)
+    });
+    undone.inspect(|undone| judge.case.look_again(undone.quarantine.until)).is_some()
 }
 
 /// Whether a pin can be given what its component asks for.
@@ -157,12 +182,14 @@ pub(crate) fn rotated<'s>(before: Option<&'s State>, after: &'s State) -> BTreeS
     names.filter(|name| before.secrets.get(*name) != after.secrets.get(*name)).collect()
 }
 
-/// What is left of a pin after a change of secrets: the gate that its component still has all it needs.
-pub(crate) fn lacking(judge: &Judge<'_>, candidate: &State) -> Vec<Gate> {
-    if rotated(judge.history.last().map(|s| s.state), candidate).is_empty() {
+/// What a change of secrets takes from components that stay as they are: the gates that they still have all they need.
+pub(crate) fn lacking(judge: &Judge<'_>, delta: &Delta<'_>, candidate: &State) -> Vec<Gate> {
+    if delta.secrets.is_empty() {
         return Vec::new();
     }
-    candidate.pins.values().map(|pin| gate(judge, pin)).filter(|gate| gate.state != GateState::Open).collect()
+    let stays = |pin: &&Pin| delta.components().all(|component| *component != pin.build.component);
+    let gates = candidate.pins.values().filter(stays).map(|pin| gate(judge, pin));
+    gates.filter(|gate| gate.state != GateState::Open).collect()
 }
 
 /// `secret common`, for people.
@@ -185,11 +212,8 @@ fn uses<'a>(facts: &'a Facts, pin: &Pin) -> Option<&'a BTreeSet<Group>> {
 }
 
 /// The step since which a component runs as it does now: with its pin, and with the values of its secrets.
-pub(crate) fn since<'s, 'a>(
-    judge: &Judge<'a>,
-    history: &'s History<'a>,
-    component: &Component,
-) -> Option<&'s Step<'a>> {
+pub(crate) fn since<'a>(judge: &Judge<'a>, component: &Component) -> Option<&'a Step<'a>> {
+    let history = judge.history;
     let (last, pin) = (history.last()?, history.pin(component)?);
     let unchanged = |step: &&Step<'_>| {
         let rotated = || rotated(Some(step.state), last.state);

@@ -1,32 +1,16 @@
 //! Everything that a decision depends on.
 
 use crate::configuration::Inputs;
+use crate::state::{Reading, State};
 use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
-use model::{
-    Build, CommitId, Component, DataPlaneName, Digest, Environment, EnvironmentFile, Group, Pin, Project, Promotion,
-};
+use model::release::{Release, Version};
+use model::{Build, CommitId, DataPlaneName, Environment, EnvironmentFile, Project, Promotion, Window};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many movements of an environment are remembered for going back. Each costs one reading of a commit, cached.
 const HISTORY_MAX: usize = 50;
-
-/// What stands in the config repository about one environment at one commit.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
-    /// `environments/<env>.yaml`.
-    pub file: EnvironmentFile,
-    /// `environments/<env>/<component>.yaml`.
-    pub pins: BTreeMap<Component, Pin>,
-    /// Per secret a digest of the sealed values that hold here.
-    pub secrets: BTreeMap<Group, Digest>,
-    /// Groups of `project.yaml` that hold it.
-    pub groups: BTreeSet<Group>,
-}
-
-/// A state, or what is wrong with its files: lines such as `environments/dev.yaml:3:1: …`.
-pub type Reading = Result<State, Vec<String>>;
 
 /// Everything that a decision depends on. All of it was read, nothing is remembered.
 #[derive(Debug, Clone)]
@@ -42,8 +26,16 @@ pub struct Facts {
     /// First-parent history of main from `head` on, newest first. May be cut off; not before the commits of
     /// promotions that are still open.
     pub log: Vec<Commit>,
-    /// What stands at each commit of [`needs`].
+    /// What stands at each commit of [`needs`], releases resolved.
     pub states: BTreeMap<CommitId, BTreeMap<Environment, Reading>>,
+    /// `environments/<env>.yaml` at head, as people wrote them.
+    pub texts: BTreeMap<Environment, String>,
+    /// `windows.yaml` at head, or what is wrong with it.
+    pub windows: Result<Vec<Window>, Vec<String>>,
+    /// What has a tag.
+    pub releases: BTreeMap<Version, Release>,
+    /// Files in `releases/` at head that have none.
+    pub untagged: BTreeSet<Version>,
     /// All builds.
     pub builds: Vec<Build>,
     /// All promotions.
@@ -59,26 +51,27 @@ pub struct Facts {
 /// The commits whose states a decision reads: head, what was admitted lately, and what stands on main beyond that.
 pub fn needs(head: &CommitId, log: &[Commit], journal: &[Entry], environments: &[Environment]) -> BTreeSet<CommitId> {
     let mut needed = BTreeSet::from([head.clone()]);
+    let mut admitted: BTreeMap<&Environment, Vec<&CommitId>> = BTreeMap::new();
+    for entry in journal {
+        match (entry.kind, &entry.environment, &entry.commit) {
+            (EntryKind::Admitted, Some(environment), Some(commit)) => {
+                admitted.entry(environment).or_default().push(commit);
+            }
+            (EntryKind::Removed, Some(environment), _) => drop(admitted.remove(environment)),
+            _ => {}
+        }
+    }
     for environment in environments {
-        let admitted: Vec<&CommitId> = admitted(journal, environment).filter_map(|(_, e)| e.commit.as_ref()).collect();
+        let admitted = admitted.get(environment).map(Vec::as_slice).unwrap_or_default();
         needed.extend(admitted.iter().rev().take(HISTORY_MAX).map(|c| (*c).clone()));
         needed.extend(beyond(log, admitted.last().copied(), environment).map(|c| c.id.clone()));
     }
     needed
 }
 
-/// The environment's `admitted` entries with their places in the journal.
-pub(crate) fn admitted<'a>(
-    journal: &'a [Entry],
-    environment: &'a Environment,
-) -> impl DoubleEndedIterator<Item = (usize, &'a Entry)> {
-    let of_it = move |e: &Entry| e.kind == EntryKind::Admitted && e.environment.as_ref() == Some(environment);
-    journal.iter().enumerate().filter(move |(_, e)| of_it(e))
-}
-
 /// Commits on main after the admitted one that touch what is read of an environment at the admitted commit, newest first:
 /// its own files, the groups of environments, secrets.
-fn beyond<'a>(
+pub(crate) fn beyond<'a>(
     log: &'a [Commit],
     admitted: Option<&'a CommitId>,
     environment: &'a Environment,
@@ -95,6 +88,11 @@ impl Facts {
     /// What stands about an environment at a commit; `None` if that was not read or there is no such environment.
     pub fn state(&self, commit: &CommitId, environment: &Environment) -> Option<&Reading> {
         self.states.get(commit)?.get(environment)
+    }
+
+    /// What stands about an environment on main, if it can be read.
+    pub(crate) fn at_head(&self, environment: &Environment) -> Option<&State> {
+        self.state(&self.head, environment)?.as_ref().ok()
     }
 
     /// The build of this name.
@@ -115,31 +113,5 @@ impl Facts {
     /// Why the data plane of an environment does not answer, if it does not.
     pub(crate) fn unreachable(&self, file: &EnvironmentFile) -> Option<&str> {
         file.remote().and_then(|plane| self.unreachable.get(plane)).map(String::as_str)
-    }
-
-    /// True if the journal holds an entry of this id.
-    pub fn told(&self, id: &str) -> bool {
-        self.journal.iter().any(|e| e.id == id)
-    }
-
-    /// What stands on main beyond the admitted commit, newest first.
-    pub(crate) fn candidates<'a>(
-        &'a self,
-        environment: &'a Environment,
-        admitted: Option<&'a CommitId>,
-    ) -> impl Iterator<Item = (&'a Commit, &'a Reading)> {
-        beyond(&self.log, admitted, environment).filter_map(|c| Some((c, self.state(&c.id, environment)?)))
-    }
-
-    /// The commit on main that is the effect of this promotion.
-    pub(crate) fn effect<'a>(&'a self, promotion: &'a Promotion) -> Option<&'a CommitId> {
-        let known = promotion.status.commit.as_ref().or(promotion.spec.commit.as_ref());
-        let written = || self.log.iter().find(|c| c.trailer(crate::TRAILER_ID) == Some(&promotion.name));
-        known.or_else(|| written().map(|c| &c.id))
-    }
-
-    /// Place of a commit in the log: smaller is newer. What is not in the log is older than everything in it.
-    pub(crate) fn age(&self, commit: &CommitId) -> usize {
-        self.log.iter().position(|c| c.id == *commit).unwrap_or(usize::MAX)
     }
 }

@@ -1,17 +1,18 @@
 //! What a request would change: from a Promotion to the state that it asks for.
 
 use crate::configuration;
-use crate::facts::State;
-use crate::gates::{Judge, all_open, gate};
+use crate::gates::{Ask, Judge, all_open, gate};
+use crate::state::{Delta, State};
 use model::records::{BuildPhase, Class, Gate, GateName, GateState};
-use model::{BuildId, Component, Pin, Promotion};
-use std::collections::BTreeMap;
+use model::release::Version;
+use model::{BuildId, CommitId, Component, EnvironmentFile, Pin, Promotion};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a request comes down to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Movement {
-    /// The pins that would stand, and the gates between.
-    Pins { pins: BTreeMap<Component, Pin>, gates: Vec<Gate> },
+    /// What would stand, which components of it were asked for, and the gates between.
+    To { target: State, own: BTreeSet<Component>, gates: Vec<Gate> },
     /// There is no pin to write yet.
     Wait(Vec<Gate>),
     /// It is there already.
@@ -22,23 +23,24 @@ pub(crate) enum Movement {
 
 /// What a promotion of class Auto, Promote or Rollback asks for. `head` is what stands on main.
 pub(crate) fn movement(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
-    match promotion.spec.class {
-        Class::Rollback => back(judge, promotion, head),
-        _ => forward(judge, promotion, head),
+    match (promotion.spec.class, &promotion.spec.release) {
+        (Class::Rollback, _) => back(judge, promotion, head),
+        (_, Some(version)) => release(judge, promotion, version, head),
+        (_, None) => build(judge, promotion, head),
     }
 }
 
-fn forward(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
+fn build(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     let class = promotion.spec.class;
     let Some(component) = &promotion.spec.component else {
-        return Movement::Impossible("a promotion names a component".to_owned());
+        return Movement::Impossible("a promotion names a component or a release".to_owned());
     };
     let Some(id) = promotion
         .spec
         .build
         .clone()
         .or_else(|| newest(judge, component))
-        .or_else(|| configuration::ahead(judge, promotion, component))
+        .or_else(|| configuration::ahead(judge, component, class, promotion.spec.config.as_ref()))
     else {
         return match judge.history.pin(component) {
             Some(pin) => {
@@ -51,100 +53,175 @@ fn forward(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
             )]),
         };
     };
-    let mut gates = judge.build(&id, class);
-    let Some(pin) = pin(judge, promotion, &id) else { return Movement::Wait(gates) };
-    gates.push(configuration::gate(judge, &pin));
+    let Some(pin) = pin(judge, &id, class, promotion.spec.config.as_ref()) else {
+        return Movement::Wait(judge.build(&id, class));
+    };
     if judge.history.pin(component).is_some_and(|there| configuration::same(judge.facts, there, &pin)) {
         return Movement::Already(format!("{id} is in {} already", judge.environment));
     }
-    let mut pins = head.pins.clone();
-    pins.insert(component.clone(), pin);
-    Movement::Pins { gates: with_others(judge, gates, head, &pins, class), pins }
+    let own = BTreeSet::from([component.clone()]);
+    let target = head.pinned(component, Some(&pin));
+    let mut gates = own_gates(judge, promotion, &target, &own, false);
+    gates.push(judge.quarantine(&id, class));
+    with_others(judge, &mut gates, head, &own, false);
+    Movement::To { target, own, gates }
+}
+
+fn release(judge: &Judge<'_>, promotion: &Promotion, version: &Version, head: &State) -> Movement {
+    let environment = judge.environment;
+    let Some(release) = judge.facts.releases.get(version) else {
+        let known: Vec<String> = judge.facts.releases.keys().rev().take(5).map(ToString::to_string).collect();
+        let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+        return Movement::Impossible(format!("there is no release {version}; there is: {known}"));
+    };
+    let target = head.released(version, release);
+    // Components that the release does not know may stand beside it, before as after.
+    let runs = |state: &State| (state.pins.clone(), state.file.release.clone());
+    if judge.history.state().is_some_and(|admitted| runs(admitted) == runs(&target)) {
+        let label = target.label().unwrap_or_default();
+        let beside = if target.release().is_some() { String::new() } else { format!(", as {label}") };
+        return Movement::Already(format!("{version} is in {environment} already{beside}"));
+    }
+    let own: BTreeSet<Component> = target.pins.keys().chain(head.pins.keys()).cloned().collect();
+    // A pin of a component that the release does not know stays, and may be held for its own reasons.
+    let own: BTreeSet<Component> = own.into_iter().filter(|c| !target.beside.contains(c)).collect();
+    let mut gates = own_gates(judge, promotion, &target, &own, true);
+    with_others(judge, &mut gates, head, &own, true);
+    Movement::To { target, own, gates }
+}
+
+/// The gates of what was asked for.
+fn own_gates(
+    judge: &Judge<'_>,
+    promotion: &Promotion,
+    target: &State,
+    own: &BTreeSet<Component>,
+    release: bool,
+) -> Vec<Gate> {
+    let delta = Delta::between(judge.history.state(), target).part(|c| own.contains(c), release);
+    judge.gates(&delta, target, &Ask::of(promotion))
 }
 
 /// The newest build that may move by all it takes; else the newest that is on its way, to wait for.
 fn newest(judge: &Judge<'_>, component: &Component) -> Option<BuildId> {
     let present = judge.history.pin(component).map_or(0, |pin| pin.build.number);
-    let rule = judge.rule()?;
     let mut builds: Vec<&model::Build> =
         judge.facts.builds.iter().filter(|b| b.spec.build.component == *component).collect();
-    builds.retain(|b| b.spec.build.number > present && !judge.history.quarantined.contains(&b.spec.build));
+    builds.retain(|b| b.spec.build.number > present && !judge.history.quarantined.contains_key(&b.spec.build));
     builds.retain(|b| !matches!(b.status.phase, BuildPhase::Failed | BuildPhase::Superseded));
     builds.sort_by_key(|b| std::cmp::Reverse(b.spec.build.number));
-    let passes = |b: &&&model::Build| {
-        b.status.phase == BuildPhase::Succeeded && all_open(&[judge.healthy(rule, &b.spec.build, None)])
-    };
+    let passes = |b: &&&model::Build| b.status.phase == BuildPhase::Succeeded && proven(judge, &b.spec.build);
     builds.iter().find(passes).or(builds.first()).map(|b| b.spec.build.clone())
 }
 
-/// The pin for a build, with its configuration.
-fn pin(judge: &Judge<'_>, promotion: &Promotion, id: &BuildId) -> Option<Pin> {
-    let build = judge.facts.build(id)?;
+/// Whether a build has shown what can be shown before anybody asks for it.
+pub(crate) fn proven(judge: &Judge<'_>, id: &BuildId) -> bool {
+    let Some(rule) = judge.rule() else { return false };
+    let mut gates = vec![judge.healthy(rule, id, None)];
+    if all_open(&gates) {
+        gates.extend(judge.soak(rule, id, None));
+    }
+    gates.iter().filter_map(|g| g.until).for_each(|at| judge.case.look_again(at));
+    all_open(&gates)
+}
+
+/// The pin for a build, with the configuration that was asked for, or else chosen for it.
+pub(crate) fn pin(judge: &Judge<'_>, id: &BuildId, class: Class, config: Option<&CommitId>) -> Option<Pin> {
+    let build = judge.case.build(id)?;
     let (source, image) = (build.spec.commit.clone(), build.status.image.clone()?);
-    Some(Pin { build: id.clone(), source, image, config: configuration::chosen(judge, promotion, id) })
+    Some(Pin { build: id.clone(), source, image, config: configuration::chosen(judge, id, class, config) })
 }
 
 fn back(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     let Some(last) = judge.history.last() else {
         return Movement::Impossible(format!("nothing was ever admitted in {}", judge.environment));
     };
-    let targets = match targets(judge, promotion) {
-        Ok(targets) => targets,
+    let target = match goal(judge, promotion, last.state) {
+        Ok(goal) => goal,
         Err(why) => return Movement::Impossible(why),
     };
-    let mut pins = last.state.pins.clone();
-    pins.extend(targets);
-    if pins == last.state.pins && pins == head.pins {
+    // Rules are those of main: only what runs goes back.
+    let file = EnvironmentFile { release: target.file.release.clone(), ..head.file.clone() };
+    // And secrets are those of main: no rollback brings their old values back.
+    let (secrets, groups) = (head.secrets.clone(), head.groups.clone());
+    let target = State { file, secrets, groups, ..target };
+    let runs = |state: &State| (state.pins.clone(), state.file.release.clone());
+    if runs(&target) == runs(last.state) && runs(&target) == runs(head) {
         return Movement::Already(format!("{} runs that already", judge.environment));
     }
-    let rule = &last.state.file.promotion;
-    let mut gates = vec![judge.suspend(), judge.strategy(rule.strategy, Class::Rollback)];
-    gates.extend(judge.data_plane(&head.file));
-    for pin in pins.iter().filter(|(c, p)| last.state.pins.get(*c) != Some(*p)).map(|(_, p)| p) {
-        gates.push(judge.built(pin));
-        gates.push(judge.healthy(rule, &pin.build, Some(pin)));
+    let own: BTreeSet<Component> = target.pins.keys().chain(last.state.pins.keys()).cloned().collect();
+    let mut gates = own_gates(judge, promotion, &target, &own, true);
+    if gates.is_empty() {
+        // Only what is held on main is taken back: nothing that runs moves.
+        gates.push(judge.suspend());
     }
-    Movement::Pins { pins, gates }
+    Movement::To { target, own, gates }
 }
 
-/// Where a rollback goes: the pins to put back.
-fn targets(judge: &Judge<'_>, promotion: &Promotion) -> Result<Vec<(Component, Pin)>, String> {
-    let environment = judge.environment;
+/// Where a rollback goes: the admitted state with something of it put back.
+fn goal(judge: &Judge<'_>, promotion: &Promotion, last: &State) -> Result<State, String> {
+    let (environment, history) = (judge.environment, judge.history);
+    if let Some(version) = &promotion.spec.release {
+        let stood = history.steps.iter().rev().find(|s| s.state.release() == Some(version));
+        let stood = stood
+            .ok_or_else(|| format!("{version} never was in {environment}: a rollback goes back to what was there"))?;
+        return Ok(stood.state.clone());
+    }
     if let Some(id) = &promotion.spec.build {
-        let stood =
-            judge.history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
+        let stood = history.steps.iter().rev().find_map(|s| s.state.pins.get(&id.component).filter(|p| p.build == *id));
         let pin =
             stood.ok_or_else(|| format!("{id} never was in {environment}: a rollback goes back to what was there"))?;
-        return Ok(vec![(id.component.clone(), pin.clone())]);
+        return Ok(last.pinned(&id.component, Some(pin)));
     }
-    let tops = judge.history.moves.iter().filter_map(|(component, moves)| Some((*component, moves.last()?)));
-    let tops: Vec<_> =
+    let nothing = || format!("there is nothing in {environment} to go back to: what is there is the first");
+    let tops = history.moves.iter().filter_map(|(component, moves)| Some((*component, moves.last()?)));
+    let tops: BTreeMap<&Component, _> =
         tops.filter(|(c, _)| promotion.spec.component.as_ref().is_none_or(|wanted| wanted == *c)).collect();
-    let latest = tops.iter().map(|(_, top)| top.step).max();
-    let undone = tops.into_iter().filter(|(_, top)| Some(top.step) == latest);
-    let back: Vec<_> = undone.filter_map(|(c, top)| Some((c.clone(), top.before?.clone()))).collect();
-    match back.is_empty() {
-        true => Err(format!("there is nothing in {environment} to go back to: what is there is the first")),
-        false => Ok(back),
+    let latest = tops.values().map(|top| top.step).max().ok_or_else(nothing)?;
+    let release = history.changes(latest).release.filter(|_| promotion.spec.component.is_none());
+    let whole = release.and_then(|(before, _)| before);
+    let mut state = last.clone();
+    let mut moved = false;
+    for (component, top) in tops.into_iter().filter(|(_, top)| top.step == latest) {
+        // What came new stays, unless a release brought it.
+        if top.before.is_some() || whole.is_some() {
+            state = state.pinned(component, top.before);
+            moved = true;
+        }
     }
+    if release.is_some() && moved {
+        let before = latest.checked_sub(1).map(|index| history.steps[index].state).ok_or_else(nothing)?;
+        state = onto(&state, before);
+    }
+    if moved { Ok(state) } else { Err(nothing()) }
 }
 
-/// The gates of a movement, and those of hand edits on main that it would carry along: it waits for these, whatever
-/// keeps them, since somebody may take them back.
-fn with_others(
-    judge: &Judge<'_>,
-    mut gates: Vec<Gate>,
-    head: &State,
-    pins: &BTreeMap<Component, Pin>,
-    class: Class,
-) -> Vec<Gate> {
-    let candidate = State { pins: pins.clone(), ..head.clone() };
-    for mut more in judge.state(&candidate, class) {
+/// The same pins over the release of another state.
+fn onto(state: &State, other: &State) -> State {
+    let beside = |(component, pin): &(&Component, &Pin)| other.base.get(*component) != Some(*pin);
+    let beside: BTreeSet<Component> = match other.file.release {
+        Some(_) => state.pins.iter().filter(beside).map(|(component, _)| component.clone()).collect(),
+        None => BTreeSet::new(),
+    };
+    let file = EnvironmentFile { release: other.file.release.clone(), ..state.file.clone() };
+    State { file, base: other.base.clone(), beside, ..state.clone() }
+}
+
+/// The gates of hand edits on main that a movement would carry along: it waits for these, whatever keeps them, since
+/// somebody may take them back.
+fn with_others(judge: &Judge<'_>, gates: &mut Vec<Gate>, head: &State, own: &BTreeSet<Component>, release: bool) {
+    let mut delta = Delta::between(judge.history.state(), head).part(|c| !own.contains(c), !release);
+    if delta.is_empty() {
+        return;
+    }
+    // What secrets take from the rest was asked of what would stand.
+    delta.secrets.clear();
+    let ask = judge.candidates().into_iter().next().map(|(_, _, ask)| ask).unwrap_or_default();
+    for mut more in judge.gates(&delta, head, &ask) {
         if more.state != GateState::Open && !gates.iter().any(|g| g.message == more.message) {
             more.state = GateState::Waiting;
             more.message = format!("held on main: {}", more.message);
             gates.push(more);
         }
     }
-    gates
 }

@@ -1,38 +1,38 @@
 //! What became of an admitted promotion.
 
 use crate::configuration;
-use crate::facts::Facts;
-use crate::gates::Judge;
-use crate::history::{History, Step};
-use crate::text::changes_text;
+use crate::gates::{Ask, Judge};
+use crate::history::Step;
 use model::journal::EntryKind;
 use model::records::{Class, PromotionPhase, PromotionStatus};
 use model::{BuildId, Component, Promotion};
 
 /// The admission that carries a promotion's commit: the one of that commit, or of a later one.
-pub(crate) fn covering(judge: &Judge<'_>, promotion: &Promotion) -> Option<usize> {
-    let commit = judge.facts.effect(promotion)?;
-    let age = judge.facts.age(commit);
+pub(crate) fn covering<'a>(judge: &Judge<'a>, promotion: &'a Promotion) -> Option<usize> {
+    let commit = judge.case.effect(promotion)?;
+    let age = judge.case.age(commit);
     let covers = |step: &Step<'_>| {
         let named = step.entry.promotion.as_ref() == Some(&promotion.name);
-        named || step.commit == commit || (age != usize::MAX && judge.facts.age(step.commit) < age)
+        named || step.commit == commit || (age != usize::MAX && judge.case.age(step.commit) < age)
     };
     judge.history.steps.iter().position(covers)
 }
 
 /// Its status, given the admission that carries it.
-pub(crate) fn outcome(judge: &Judge<'_>, promotion: &Promotion, step: usize) -> PromotionStatus {
+pub(crate) fn outcome<'a>(judge: &Judge<'a>, promotion: &'a Promotion, step: usize) -> PromotionStatus {
     let mut status = PromotionStatus { phase: PromotionPhase::Admitted, ..promotion.status.clone() };
     if promotion.status.phase != PromotionPhase::Admitted {
         // What the gates said: judged against what was admitted before.
-        let before = History::upto(judge.facts, judge.environment, step);
-        let passed = Judge { history: &before, suspended: false, ..*judge };
-        status.gates = passed.state(judge.history.steps[step].state, promotion.spec.class);
+        let before = judge.history.upto(step, judge.facts.now);
+        let (case, facts, environment) = (judge.case, judge.facts, judge.environment);
+        let passed = Judge { case, facts, environment, history: &before, suspended: false };
+        status.gates = passed.state(judge.history.steps[step].state, &Ask::of(promotion));
+        let delta = judge.history.changes(step);
         status.change = match promotion.spec.class {
-            Class::Secret => configuration::rotation_text(&rotated_by(judge, step)),
-            _ => changes_text(&judge.history.changes(step)),
+            Class::Secret => delta.part(|_| false, false).text(),
+            _ => delta.text(),
         };
-        status.commit = judge.facts.effect(promotion).cloned();
+        status.commit = judge.case.effect(promotion).cloned();
         status.message.clear();
     }
     let fates: Vec<Fate> = moved(judge, promotion, step).into_iter().map(|(c, b)| fate(judge, step, c, b)).collect();
@@ -54,11 +54,6 @@ pub(crate) fn outcome(judge: &Judge<'_>, promotion: &Promotion, step: usize) -> 
     status
 }
 
-fn rotated_by<'a>(judge: &Judge<'a>, step: usize) -> std::collections::BTreeSet<&'a model::Group> {
-    let steps = &judge.history.steps;
-    configuration::rotated(step.checked_sub(1).map(|previous| steps[previous].state), steps[step].state)
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Underway,
@@ -73,7 +68,7 @@ fn moved<'a>(judge: &Judge<'a>, promotion: &Promotion, step: usize) -> Vec<(&'a 
         return configuration::consumers(judge, step);
     }
     let of_it = |component: &Component| promotion.spec.component.as_ref().is_none_or(|c| c == component);
-    let changes = judge.history.changes(step).into_iter().filter(|(c, _, _)| of_it(c));
+    let changes = judge.history.changes(step).pins.into_iter().filter(|(c, _, _)| of_it(c));
     changes.map(|(component, _, after)| (component, after.map(|pin| &pin.build))).collect()
 }
 
@@ -83,7 +78,7 @@ fn fate(judge: &Judge<'_>, step: usize, component: &Component, build: Option<&Bu
     let next =
         (step + 1..steps.len()).find(|s| steps[*s].state.pins.get(component) != steps[step].state.pins.get(component));
     let until = next.map_or(usize::MAX, |s| steps[s].place);
-    let told = |kind| tells(judge.facts, judge, kind, build, steps[step].place..until);
+    let told = |kind| tells(judge, kind, build, steps[step].place..until);
     if told(EntryKind::Healthy).is_some() {
         return Fate::Healthy;
     }
@@ -95,16 +90,8 @@ fn fate(judge: &Judge<'_>, step: usize, component: &Component, build: Option<&Bu
 }
 
 /// What the journal tells about a build in an environment, in a stretch of it.
-fn tells(
-    facts: &Facts,
-    judge: &Judge<'_>,
-    kind: EntryKind,
-    build: &BuildId,
-    stretch: std::ops::Range<usize>,
-) -> Option<String> {
-    let entries = facts.journal.iter().enumerate().filter(|(place, _)| stretch.contains(place)).map(|(_, e)| e);
-    let mut about = entries.filter(|e| {
-        e.kind == kind && e.environment.as_ref() == Some(judge.environment) && e.build.as_ref() == Some(build)
-    });
-    about.next().map(|e| if e.reason.is_empty() { e.summary.clone() } else { e.reason.clone() })
+fn tells(judge: &Judge<'_>, kind: EntryKind, build: &BuildId, stretch: std::ops::Range<usize>) -> Option<String> {
+    let mut entries = judge.case.health(kind, judge.environment, build).iter();
+    let (_, entry) = entries.find(|(place, _)| stretch.contains(place))?;
+    Some(if entry.reason.is_empty() { entry.summary.clone() } else { entry.reason.clone() })
 }

@@ -1,6 +1,8 @@
 //! What is written into the config repository: pin files and commit messages.
 
-use crate::{TRAILER_ID, TRAILER_QUARANTINE};
+use crate::state::Delta;
+use crate::{TRAILER_CHANGE, TRAILER_ID, TRAILER_OVERRIDE, TRAILER_QUARANTINE};
+use jiff::Timestamp;
 use model::records::Class;
 use model::{BuildId, Component, Environment, Pin, Promotion};
 
@@ -30,57 +32,58 @@ fn plain(id: &str) -> String {
 pub fn change_text(before: Option<&BuildId>, after: Option<&BuildId>) -> String {
     match (before, after) {
         (None, Some(after)) => after.to_string(),
+        (Some(before), Some(after)) if before == after => format!("{after} (configuration)"),
         (Some(before), Some(after)) => format!("{before} → {after}"),
         (Some(before), None) => format!("{before} → none"),
         (None, None) => "nothing".to_owned(),
     }
 }
 
-/// `web config 3f2a5c01 → 91bc77aa`: the same build with other configuration.
-fn configured(component: &Component, before: &Pin, after: &Pin) -> String {
-    format!("{component} config {} → {}", before.config.short(), after.config.short())
+/// `web config 3f2a5c01 → 91bc77aa`, if it is the same build with other configuration.
+pub(crate) fn configured(component: &Component, before: Option<&Pin>, after: Option<&Pin>) -> Option<String> {
+    let (before, after) = (before?, after?);
+    let alone = before.build == after.build && before.config != after.config;
+    alone.then(|| format!("{component} config {} → {}", before.config.short(), after.config.short()))
 }
 
-/// The same for several components.
-pub(crate) fn changes_text(changes: &[(&Component, Option<&Pin>, Option<&Pin>)]) -> String {
-    let one = |(component, before, after): &(&Component, Option<&Pin>, Option<&Pin>)| match (before, after) {
-        (Some(before), Some(after)) if before.build == after.build => configured(component, before, after),
-        _ => change_text(before.map(|p| &p.build), after.map(|p| &p.build)),
+/// Subject, what a release changes, reason and trailers of the commit that is the effect of a promotion.
+/// `quarantine`: until when what a rollback leaves is not taken by itself.
+pub(crate) fn message(promotion: &Promotion, delta: &Delta<'_>, quarantine: Option<Timestamp>) -> String {
+    let spec = &promotion.spec;
+    let back = spec.class == Class::Rollback;
+    let verb = if back { "rollback " } else { "" };
+    let mut text = format!("{}: {verb}{}\n", spec.environment, delta.subject());
+    // Indented, so that no line of it can be read as a trailer.
+    let mut paragraph = |lines: &mut dyn Iterator<Item = String>| {
+        lines.enumerate().for_each(|(index, line)| {
+            let gap = if index == 0 { "\n" } else { "" };
+            text.push_str(&format!("{gap}  {line}\n"));
+        });
     };
-    changes.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// Subject, reason and trailers of the commit that is the effect of a promotion.
-pub(crate) fn message(promotion: &Promotion, changes: &[(&Component, Option<&Pin>, Option<&Pin>)]) -> String {
-    let environment = &promotion.spec.environment;
-    let what = changes
-        .iter()
-        .map(|(component, before, after)| {
-            if let (Some(before), Some(after)) = (before, after)
-                && before.build == after.build
-            {
-                return configured(component, before, after);
-            }
-            let change = change_text(before.map(|p| &p.build), after.map(|p| &p.build));
-            if before.is_some() { format!("{component} {change}") } else { change }
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
-    let verb = if promotion.spec.class == Class::Rollback { "rollback " } else { "" };
-    let mut text = format!("{environment}: {verb}{what}\n");
-    if !promotion.spec.reason.is_empty() {
-        text.push('\n');
-        // Indented, so that no line of it can be read as a trailer.
-        promotion.spec.reason.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+    if delta.release.is_some() {
+        paragraph(&mut delta.lines().into_iter());
     }
+    paragraph(&mut spec.reason.lines().map(str::to_owned));
     text.push_str(&format!("\n{TRAILER_ID}: {}\n", promotion.name));
-    if promotion.spec.class == Class::Rollback {
-        for (_, before, after) in changes {
+    if let Some(change) = &spec.change_ref {
+        text.push_str(&format!("{TRAILER_CHANGE}: {}\n", one_line(change)));
+    }
+    if let Some(reason) = &spec.overriding {
+        text.push_str(&format!("{TRAILER_OVERRIDE}: {}\n", one_line(reason)));
+    }
+    if back {
+        let until = quarantine.map_or(String::new(), |until| format!(" until {until}"));
+        for (_, before, after) in &delta.pins {
             let Some(pin) = before else { continue };
+            // Where only the configuration goes back, the build is not to blame.
             let alone = after.is_some_and(|after| after.build == pin.build);
             let config = if alone { format!("@{}", pin.config) } else { String::new() };
-            text.push_str(&format!("{TRAILER_QUARANTINE}: {}={}{config}\n", pin.build.component, pin.build));
+            text.push_str(&format!("{TRAILER_QUARANTINE}: {}={}{config}{until}\n", pin.build.component, pin.build));
         }
     }
     text
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

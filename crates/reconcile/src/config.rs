@@ -1,13 +1,17 @@
 //! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
 
+mod graph;
+mod settings;
+
 use crate::inputs::Known;
 use model::config::{ComponentFile, EnvironmentFile, Pin, ProjectFile};
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
-use model::settings::{Chain, DEFAULT};
-use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Digest, Environment, Group};
+use model::release::{Release, ReleaseFile, Version};
+use model::settings::Chain;
+use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Group, Window};
 use promote::{Reading, State};
-use render::settings::{ConfigGroup, SecretFile, read_groups, read_secrets};
+use render::settings::{ConfigGroup, SecretFile};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +23,7 @@ const REMEMBERED_MAX: usize = 4096;
 pub struct Config {
     /// `project.yaml`, or what is wrong with it.
     pub project: Result<ProjectFile, Vec<String>>,
-    /// Per environment that has a file or a pin.
+    /// Per environment that has a file or a pin; releases are not resolved.
     pub environments: BTreeMap<Environment, Reading>,
     /// `components/<name>.yaml`.
     pub components: BTreeMap<Component, Result<ComponentFile, String>>,
@@ -33,6 +37,14 @@ pub struct Config {
     stray: Vec<String>,
     /// `dataplanes/<name>.yaml`, or what is wrong with it.
     pub data_planes: BTreeMap<DataPlaneName, Result<DataPlaneFile, String>>,
+    /// `environments/<env>.yaml` as people wrote them.
+    pub texts: BTreeMap<Environment, String>,
+    /// `windows.yaml`, or what is wrong with it.
+    pub windows: Result<Vec<Window>, Vec<String>>,
+    /// What is wrong with the files in `releases/`.
+    pub releases: Vec<String>,
+    /// Versions that have a file there.
+    pub versions: Vec<Version>,
 }
 
 impl Config {
@@ -49,6 +61,8 @@ impl Config {
         let mut told = BTreeSet::new();
         problems.retain(|problem| told.insert(problem.clone()));
         problems.extend(self.data_planes.values().filter_map(|read| read.as_ref().err().cloned()));
+        problems.extend(self.windows.as_ref().err().into_iter().flatten().cloned());
+        problems.extend(self.releases.iter().cloned());
         problems
     }
 
@@ -79,10 +93,16 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         None => Err(vec!["project.yaml is missing".to_owned()]),
     };
     let mut environments: BTreeMap<Environment, Reading> = BTreeMap::new();
+    let mut texts = BTreeMap::new();
     for path in snapshot.files.keys().filter(|path| path.starts_with("environments/") && path.ends_with(".yaml")) {
         let inner = path.trim_start_matches("environments/").trim_end_matches(".yaml");
         let (name, component) = inner.split_once('/').map_or((inner, None), |(e, c)| (e, Some(c)));
         let Ok(environment) = name.parse::<Environment>() else { continue };
+        if component.is_none()
+            && let Some(Ok(text)) = snapshot.text(path)
+        {
+            texts.insert(environment.clone(), text.to_owned());
+        }
         let reading = environments.entry(environment).or_insert_with(|| Ok(State::default()));
         let problem = match component {
             None => match parse::<EnvironmentFile>(snapshot, path) {
@@ -119,18 +139,30 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
             environments.insert(environment.clone(), Err(vec![missing]));
         }
     }
-    for (environment, problem) in wrong_order(&environments) {
+    let windows = parse_windows(snapshot);
+    for (environment, problem) in graph::problems(&environments, windows.as_deref().ok()) {
         environments.insert(environment, Err(vec![problem]));
     }
+    let (mut versions, mut releases) = (Vec::new(), Vec::new());
+    for (path, version) in snapshot.files.keys().filter_map(|path| Some((path, Version::of_path(path)?))) {
+        match version {
+            Ok(version) => versions.push(version),
+            Err(error) => releases.push(format!("{path}: {error}")),
+        }
+    }
     let mut config = Config {
-        components: components(snapshot, project.as_ref().ok()),
-        project: project.and_then(|file| wrong_groups(&file).map_or(Ok(file), Err)),
+        components: settings::components(snapshot, project.as_ref().ok()),
+        project: project.and_then(|file| settings::wrong_groups(&file).map_or(Ok(file), Err)),
         environments,
         groups: BTreeMap::new(),
         secrets: BTreeMap::new(),
         chains: BTreeMap::new(),
         stray: Vec::new(),
         data_planes: data_planes(snapshot),
+        texts,
+        windows,
+        releases,
+        versions,
     };
     for (environment, reading) in &mut config.environments {
         let wanted = reading.as_ref().ok().and_then(|state| state.file.remote()).cloned();
@@ -140,116 +172,6 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     }
     config.settings(snapshot);
     config
-}
-
-/// Groups of environments that hold what is none, or are named as something else is.
-fn wrong_groups(file: &ProjectFile) -> Option<Vec<String>> {
-    let known: Vec<&str> = file.environments.iter().map(Environment::as_str).collect();
-    let mut problems = Vec::new();
-    for (group, members) in &file.groups {
-        if group.as_str() == DEFAULT || known.contains(&group.as_str()) {
-            problems.push(format!(
-                "project.yaml: groups.{group}: the name is taken: it is that of an environment, or `{DEFAULT}`"
-            ));
-        }
-        for member in members.iter().filter(|member| !file.environments.contains(member)) {
-            let known = known.join(", ");
-            problems.push(format!("project.yaml: groups.{group}: there is no environment {member}; there is: {known}"));
-        }
-    }
-    (!problems.is_empty()).then_some(problems)
-}
-
-/// `components/<name>.yaml`.
-fn components(
-    snapshot: &Snapshot,
-    project: Option<&ProjectFile>,
-) -> BTreeMap<Component, Result<ComponentFile, String>> {
-    let mut found = BTreeMap::new();
-    for path in snapshot.files.keys() {
-        let Some(name) = path.strip_prefix("components/").and_then(|rest| rest.strip_suffix(".yaml")) else { continue };
-        let Ok(name) = name.parse::<Component>() else { continue };
-        let parsed = parse::<ComponentFile>(snapshot, path).unwrap_or_else(|| Err(format!("{path} is missing")));
-        let checked = parsed.and_then(|file| match project.map(|p| &p.project) {
-            _ if file.component != name => {
-                Err(format!("{path}: component: {} stands in the file of {name}", file.component))
-            }
-            Some(project) if file.project != *project => {
-                Err(format!("{path}: project: {} is not {project}, to which this repository belongs", file.project))
-            }
-            _ => Ok(file),
-        });
-        found.insert(name, checked);
-    }
-    found
-}
-
-impl Config {
-    /// Reads `config/` and `secrets/`, and notes in each environment's state what secrets it would get.
-    fn settings(&mut self, snapshot: &Snapshot) {
-        let like: BTreeMap<Environment, Environment> = self
-            .environments
-            .iter()
-            .filter_map(|(name, reading)| Some((name.clone(), reading.as_ref().ok()?.file.like.clone()?)))
-            .collect();
-        let project = self.project.as_ref().ok();
-        let groups = project.map(|file| file.groups.clone()).unwrap_or_default();
-        let names: BTreeSet<Environment> =
-            self.environments.keys().chain(project.iter().flat_map(|p| &p.environments)).cloned().collect();
-        self.chains = names.iter().map(|name| (name.clone(), Chain::of(name, &like, &groups))).collect();
-        let places: BTreeSet<String> = names
-            .iter()
-            .map(ToString::to_string)
-            .chain(groups.keys().map(ToString::to_string))
-            .chain([DEFAULT.to_owned()])
-            .collect();
-        let listed: Vec<Chain> = project.iter().flat_map(|p| &p.environments).map(|name| self.chain(name)).collect();
-        let (read, mut stray) = read_groups(snapshot);
-        for (name, reading) in read {
-            let checked = reading.and_then(|group| match group.check(&places, &listed) {
-                problems if problems.is_empty() => Ok(group),
-                problems => Err(problems),
-            });
-            self.groups.insert(name, checked.map_err(texts));
-        }
-        let (read, more) = read_secrets(snapshot);
-        stray.extend(more);
-        for (name, reading) in read {
-            let checked = reading.and_then(|secret| match secret.check(&places) {
-                problems if problems.is_empty() => Ok(secret),
-                problems => Err(problems),
-            });
-            self.secrets.insert(name, checked.map_err(texts));
-        }
-        self.stray = texts(stray);
-        let broken: Vec<String> =
-            self.secrets.values().filter_map(|secret| secret.as_ref().err()).flatten().cloned().collect();
-        for (name, chain) in &self.chains {
-            let Some(Ok(state)) = self.environments.get_mut(name) else { continue };
-            let holds = |(_, members): &(&Group, &Vec<Environment>)| members.contains(name);
-            state.groups = groups.iter().filter(holds).map(|(group, _)| group.clone()).collect();
-            state.secrets =
-                self.secrets.values().flatten().map(|secret| (secret.name.clone(), sealed(secret, chain))).collect();
-            if !broken.is_empty() {
-                self.environments.insert(name.clone(), Err(broken.clone()));
-            }
-        }
-    }
-}
-
-/// Digest of the sealed values that hold in an environment.
-fn sealed(secret: &SecretFile, chain: &Chain) -> Digest {
-    let mut text = String::new();
-    for (key, values) in &secret.keys {
-        if let Ok(Some((_, value))) = chain.find(values) {
-            text.push_str(&format!("{key} {}\n", value.sealed));
-        }
-    }
-    Digest::of(text.as_bytes())
-}
-
-fn texts(problems: Vec<yaml::Error>) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
 }
 
 fn data_planes(snapshot: &Snapshot) -> BTreeMap<DataPlaneName, Result<DataPlaneFile, String>> {
@@ -282,35 +204,39 @@ fn unknown_data_plane<T>(
     )
 }
 
-/// Environments whose `promotion.from` leads nowhere, or in a circle.
-fn wrong_order(environments: &BTreeMap<Environment, Reading>) -> Vec<(Environment, String)> {
-    let before = |name: &Environment| match environments.get(name) {
-        Some(Ok(state)) => state.file.promotion.from.as_slice(),
-        _ => &[],
+/// Parses `windows.yaml`; none if there is none.
+fn parse_windows(snapshot: &Snapshot) -> Result<Vec<Window>, Vec<String>> {
+    let empty = |text: &str| text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    if let Some(Ok(text)) = snapshot.text(promote::WINDOWS)
+        && empty(text)
+    {
+        return Ok(Vec::new());
+    }
+    let windows = match parse::<Vec<Window>>(snapshot, promote::WINDOWS) {
+        None => return Ok(Vec::new()),
+        Some(parsed) => parsed.map_err(|problem| vec![problem])?,
     };
-    let mut wrong = Vec::new();
-    for name in environments.keys() {
-        let file = format!("environments/{name}.yaml: promotion.from");
-        if let Some(unknown) = before(name).iter().find(|other| !environments.contains_key(*other)) {
-            let known: Vec<&str> = environments.keys().map(Environment::as_str).collect();
-            wrong.push((
-                name.clone(),
-                format!("{file}: there is no environment {unknown}; there is: {}", known.join(", ")),
-            ));
-            continue;
-        }
-        let (mut seen, mut next) = (BTreeSet::new(), before(name).to_vec());
-        while let Some(other) = next.pop() {
-            if other == *name {
-                wrong.push((name.clone(), format!("{file}: {name} would have to come before itself")));
-                break;
-            }
-            if seen.insert(other.clone()) {
-                next.extend_from_slice(before(&other));
-            }
+    let mut problems: Vec<String> = windows.iter().filter_map(|window| promote::windows::check(window).err()).collect();
+    for (index, window) in windows.iter().enumerate() {
+        if windows[..index].iter().any(|earlier| earlier.name == window.name) {
+            problems.push(format!("window {} stands there twice", window.name));
         }
     }
-    wrong
+    match problems.is_empty() {
+        true => Ok(windows),
+        false => Err(problems.into_iter().map(|problem| format!("{}: {problem}", promote::WINDOWS)).collect()),
+    }
+}
+
+/// Parses the file of a release; `None` if there is none.
+pub fn parse_release(snapshot: &Snapshot, version: &Version) -> Option<Result<ReleaseFile, String>> {
+    let path = version.path();
+    let parsed = parse::<ReleaseFile>(snapshot, &path)?;
+    let foreign = |file: &ReleaseFile| {
+        let wrong = file.pins.iter().find(|(component, pin)| pin.build.component != **component);
+        wrong.map(|(component, pin)| format!("{path}: pins: {} is no build of {component}", pin.build))
+    };
+    Some(parsed.and_then(|file| foreign(&file).map_or(Ok(file), Err)))
 }
 
 /// Name of the file that describes a component.
@@ -332,6 +258,8 @@ fn parse<T: serde::de::DeserializeOwned>(snapshot: &Snapshot, path: &str) -> Opt
 pub struct Reader {
     repositories: Arc<dyn Repositories>,
     configs: Mutex<HashMap<CommitId, Arc<Config>>>,
+    /// What has a tag: a tag never moves.
+    releases: Mutex<BTreeMap<Version, Release>>,
     components: Mutex<HashMap<Revision, Arc<Option<Result<ComponentFile, String>>>>>,
     /// What components are given, see [`crate::inputs`].
     pub inputs: Mutex<Known>,
@@ -339,7 +267,13 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(repositories: Arc<dyn Repositories>) -> Self {
-        Self { repositories, configs: Mutex::default(), components: Mutex::default(), inputs: Mutex::default() }
+        Self {
+            repositories,
+            configs: Mutex::default(),
+            releases: Mutex::default(),
+            components: Mutex::default(),
+            inputs: Mutex::default(),
+        }
     }
 
     /// A config repository at a commit.
@@ -355,6 +289,47 @@ impl Reader {
         }
         known.insert(commit.clone(), config.clone());
         Ok(config)
+    }
+
+    /// The releases that have a tag, of those whose files stand at head, and those files that have none.
+    pub async fn releases(
+        &self,
+        repository: &Repository,
+        versions: &[Version],
+    ) -> Result<(BTreeMap<Version, Release>, Vec<Version>), PortError> {
+        let (mut found, mut untagged) = (BTreeMap::new(), Vec::new());
+        for version in versions {
+            let known = self.releases.lock().unwrap_or_else(PoisonError::into_inner).get(version).cloned();
+            let release = match known {
+                Some(release) => Some(release),
+                None => self.release(repository, version).await?,
+            };
+            match release {
+                Some(release) => drop(found.insert(version.clone(), release)),
+                None => untagged.push(version.clone()),
+            }
+        }
+        Ok((found, untagged))
+    }
+
+    async fn release(&self, repository: &Repository, version: &Version) -> Result<Option<Release>, PortError> {
+        let tag = format!("refs/tags/{}", version.tag());
+        let Some(commit) = self.repositories.head(repository, &tag).await? else { return Ok(None) };
+        let revision = Revision { repository: repository.clone(), commit: commit.clone() };
+        let snapshot = self.repositories.snapshot(&revision, ".").await?;
+        let file = match parse_release(&snapshot, version) {
+            Some(Ok(file)) => file,
+            Some(Err(problem)) => {
+                tracing::warn!(%version, problem, "a release cannot be read");
+                return Ok(None);
+            }
+            None => return Ok(None),
+        };
+        let log = self.repositories.log(repository, &commit, None, 1).await?;
+        let Some(made) = log.first() else { return Ok(None) };
+        let release = Release { commit, author: made.author.clone(), at: made.at, file };
+        self.releases.lock().unwrap_or_else(PoisonError::into_inner).insert(version.clone(), release.clone());
+        Ok(Some(release))
     }
 
     /// What an application repository says of its component at a commit; `None` if it says nothing.
@@ -464,11 +439,53 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "environments/prod.yaml: promotion.from: prod would have to come before itself",
+                "environments/prod.yaml: promotion.from: prod would have to come before itself (prod → staging → prod)",
                 "environments/qa.yaml: promotion.from: there is no environment nowhere; there is: dev, prod, qa, staging",
-                "environments/staging.yaml: promotion.from: staging would have to come before itself",
+                "environments/staging.yaml: promotion.from: staging would have to come before itself (staging → prod → staging)",
             ]
         );
+    }
+
+    #[test]
+    fn windows_and_releases_are_checked_where_they_stand() {
+        let pin = format!(
+            "{{build: api-1, source: a{0}, image: x@sha256:{1}, config: a{0}}}",
+            "1".repeat(39),
+            "1".repeat(64)
+        );
+        let config = parse_config(&snapshot(&[
+            ("project.yaml", "project: shop\nenvironments: [dev, qa]\n"),
+            ("environments/dev.yaml", "promotion: {windows: [nights]}\n"),
+            ("environments/qa.yaml", "like: qa\n"),
+            ("windows.yaml", "- {name: days, schedule: 0 8 * * *, duration: 9h}\n"),
+            ("releases/latest.yaml", "pins: {}\n"),
+        ]));
+        let problems = config.problems();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert_eq!(
+            problems[0],
+            "environments/dev.yaml: promotion.windows: windows.yaml has no window nights; it has: days"
+        );
+        assert_eq!(problems[1], "environments/qa.yaml: like: qa would have to be like itself (qa → qa)");
+        assert!(problems[2].starts_with("releases/latest.yaml: \"latest\" is not a release version"), "{problems:?}");
+        for (windows, problem) in [
+            (
+                "- {name: w, schedule: 0 8 * * *, duration: 9h, timeZone: Mars/Base}\n",
+                "windows.yaml: window w: there is no time zone \"Mars/Base\"",
+            ),
+            (
+                "- {name: w, from: 2026-12-24, to: 2026-12-26}\n- {name: w, from: 2026-12-24, to: 2026-12-26}\n",
+                "windows.yaml: window w stands there twice",
+            ),
+            ("- {name: w, kind: sometimes}\n", "windows.yaml:1:"),
+        ] {
+            let problems = parse_config(&snapshot(&[("windows.yaml", windows)])).windows.unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
+        assert_eq!(parse_config(&snapshot(&[("windows.yaml", "# none yet\n")])).windows, Ok(Vec::new()));
+        let text = format!("pins: {{web: {pin}}}\n");
+        let release = parse_release(&snapshot(&[("releases/1.0.0.yaml", &text)]), &"1.0.0".parse().unwrap());
+        assert_eq!(release, Some(Err("releases/1.0.0.yaml: pins: api-1 is no build of web".to_owned())));
     }
 
     #[test]

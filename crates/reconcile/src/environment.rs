@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::lacks::{self, Lack};
 use crate::moving::Leftover;
 use crate::planes::{self, Plane, Stop};
-use crate::{Inner, inputs, project, projections, sealing, wake_of};
+use crate::{Inner, inputs, order, project, projections, sealing, wake_of};
 use model::config::{ComponentFile, EnvironmentFile};
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Repository, Revision, Verdict};
 use model::journal::{Entry, EntryKind};
@@ -28,9 +28,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The wait doubles with every failure in a row, up to this.
 const RETRY_MAX: Duration = Duration::from_secs(8);
 /// What stands on a data plane that was left, and that does not answer, is looked for again.
-const LEFT: Duration = Duration::from_secs(30);
+pub(crate) const LEFT: Duration = Duration::from_secs(30);
 /// An object on which a step ran and that has not changed in the observation since is not looked at again before this.
-const IN_FLIGHT: Duration = Duration::from_secs(3);
+pub(crate) const IN_FLIGHT: Duration = Duration::from_secs(3);
 /// Lines of a container's log that explain a failure.
 const LOG_LINES: u32 = 20;
 
@@ -48,13 +48,16 @@ pub struct Target {
     pub plane: Option<Plane>,
     /// Tells the project from others of its name.
     pub claim: String,
+    /// The project has it no more: nothing of it shall stand.
+    pub removed: bool,
 }
 
 impl Target {
     /// `None` while nothing is admitted.
     pub fn of(facts: &Facts, config: &Config, name: &Environment, report: &Report) -> Option<Self> {
         let commit = report.admitted.clone()?;
-        let state = facts.state(&commit, name)?.as_ref().ok()?.clone();
+        let mut state = facts.state(&commit, name)?.as_ref().ok()?.clone();
+        crate::removal::inherit(facts, &commit, &mut state.file);
         let source = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.repository.clone()));
         let sources = state.pins.values().filter_map(source).collect();
         let plane = state.file.remote().map(|plane| Plane {
@@ -64,7 +67,21 @@ impl Target {
                 None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
             },
         });
-        Some(Self { commit, state, report: report.clone(), sources, plane, claim: planes::claim(facts) })
+        let (report, claim) = (report.clone(), planes::claim(facts));
+        Some(Self { commit, state, report, sources, plane, claim, removed: false })
+    }
+
+    /// Of an environment that the project has no more at head.
+    pub fn removed(facts: &Facts) -> Self {
+        Self {
+            commit: facts.head.clone(),
+            state: State::default(),
+            report: Report::default(),
+            sources: BTreeMap::new(),
+            plane: None,
+            claim: planes::claim(facts),
+            removed: true,
+        }
     }
 }
 
@@ -199,9 +216,9 @@ pub struct Work {
     pub(crate) inner: Arc<Inner>,
     pub(crate) project: Arc<project::Handle>,
     pub(crate) handle: Arc<Handle>,
-    applied: Option<Digest>,
+    pub(crate) applied: Option<Digest>,
     /// Where that was.
-    on: Option<DataPlaneName>,
+    pub(crate) on: Option<DataPlaneName>,
     /// Where something may stand that belongs there no more.
     pub(crate) left: BTreeSet<DataPlaneName>,
     /// It has moved, and was not healthy yet where it is now.
@@ -209,11 +226,11 @@ pub struct Work {
     /// In a row.
     failures: u32,
     /// Object → what it looked like when a step ran on it, and when that was.
-    in_flight: BTreeMap<ObjectId, (Option<String>, Instant)>,
+    pub(crate) in_flight: BTreeMap<ObjectId, (Option<String>, Instant)>,
     /// Objects of which the server knows a newer state than the observation, and since when.
     behind: BTreeMap<ObjectId, Instant>,
-    told: BTreeSet<String>,
-    shown: BTreeMap<String, Value>,
+    pub(crate) told: BTreeSet<String>,
+    pub(crate) shown: BTreeMap<String, Value>,
     digests: sealing::Digests,
     /// What components describe themselves, by what it was made of.
     described: BTreeMap<Component, (Ingredients, Manifests)>,
@@ -250,6 +267,9 @@ impl Work {
     /// One look. Answers when to look again at the latest.
     async fn pass(&mut self) -> Result<Option<Duration>, Stop> {
         let Some(target) = self.handle.target() else { return Ok(None) };
+        if target.removed {
+            return self.remove(&target).await;
+        }
         self.arrive(&target);
         let mut rendering = match self.render(&target).await? {
             Ok(rendering) => rendering,
@@ -283,12 +303,22 @@ impl Work {
                 return Ok(None);
             }
         };
-        let due = self.due(&plan, &observation);
+        let waiting = match self.waiting(rendered, &plan, &observation) {
+            Ok(waiting) => waiting,
+            Err(problem) => {
+                self.fail(problem, None).await;
+                return Ok(None);
+            }
+        };
+        let mut due = self.due(&plan, &observation);
+        due.steps.retain(|step| step.component.as_ref().is_none_or(|component| !waiting.contains(component)));
         let repair = !drift || target.state.file.sync.self_heal || due.steps.iter().all(is_left_over);
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
             match self.execute(&placement, &target, rendered, &open, due, drift, &observation).await? {
-                None => self.applied = Some(digest.clone()),
+                // What waits for its turn was not applied yet: that it differs is no drift.
+                None if waiting.is_empty() => self.applied = Some(digest.clone()),
+                None => {}
                 Some(error) => {
                     self.fail(error, None).await;
                     return Ok(Some(RETRY));
@@ -458,6 +488,25 @@ impl Work {
         let mut plan = plan::plan(&input).map_err(|refusal| refusal.to_string())?;
         sealing::tell(&mut plan);
         Ok(plan)
+    }
+
+    /// Components whose turn has not come: what they need is not what was admitted, or not healthy yet.
+    fn waiting(
+        &self,
+        rendered: &[Rendered],
+        plan: &Plan,
+        observation: &Observation,
+    ) -> Result<BTreeSet<Component>, String> {
+        let needs = order::needs(&self.handle.scope.project, rendered.iter().map(|one| &one.file));
+        let ready = |component: &Component| {
+            let of_it = |step: &&model::flow::Step| step.component.as_ref() == Some(component);
+            let applied = plan.steps.iter().filter(of_it).all(|step| step.action == Action::Unchanged);
+            let one = rendered.iter().find(|one| one.pin.build.component == *component);
+            let healthy =
+                |one: &Rendered| health::component(&one.manifests.objects, observation).health == Health::Healthy;
+            applied && one.is_none_or(healthy)
+        };
+        Ok(order::waiting(&needs, ready)?.into_iter().cloned().collect())
     }
 
     /// The plan without the steps whose effect is still on its way to the observation.
@@ -661,20 +710,10 @@ impl Work {
         Ok(())
     }
 
-    fn entry(&self, kind: EntryKind, id: String) -> Entry {
-        Entry {
-            id,
-            kind,
-            at: self.inner.now(),
-            actor: promote::ACTOR.to_owned(),
-            environment: Some(self.handle.name.clone()),
-            component: None,
-            build: None,
-            commit: None,
-            promotion: None,
-            summary: String::new(),
-            reason: String::new(),
-        }
+    pub(crate) fn entry(&self, kind: EntryKind, id: String) -> Entry {
+        let mut entry = Entry::new(kind, id, self.inner.now(), promote::ACTOR);
+        entry.environment = Some(self.handle.name.clone());
+        entry
     }
 
     /// A look ended early: why, and whether the data plane is to blame.
@@ -706,7 +745,7 @@ impl Work {
         self.publish(outcome);
     }
 
-    fn publish(&self, outcome: Outcome) {
+    pub(crate) fn publish(&self, outcome: Outcome) {
         let mut answers = true;
         let changed = self.handle.outcome.send_if_modified(|current| {
             let changed = *current != outcome;

@@ -5,6 +5,7 @@ use crate::config::{Config, Described, Reader};
 use model::config::ComponentFile;
 use model::flow::{Repository, Revision};
 use model::ports::PortError;
+use model::release::Version;
 use model::settings::Chain;
 use model::{BuildId, CommitId, Component, Digest, Environment, Project};
 use promote::{Facts, Input, Inputs};
@@ -15,6 +16,10 @@ use std::sync::{Arc, PoisonError};
 
 /// So many are remembered, each some hundred bytes.
 const REMEMBERED_MAX: usize = 20_000;
+
+/// So many of the newest releases are looked at before anybody asks for them: the strategy Auto takes the newest that is
+/// certified.
+const RELEASES_MAX: usize = 3;
 
 /// (build, config commit, what stands at head) → what it comes to.
 pub type Known = HashMap<(Revision, BuildId, CommitId, Digest), Arc<Input>>;
@@ -153,7 +158,22 @@ fn wanted(facts: &Facts, newest: Option<&CommitId>) -> BTreeSet<(BuildId, Commit
             wanted.extend(of_it.into_iter().map(|build| (build, config.clone())));
         }
     }
+    for version in releases(facts) {
+        let Some(release) = facts.releases.get(version) else { continue };
+        for pin in release.file.pins.values() {
+            // What somebody went back from may be in it.
+            let gone: Vec<_> = builds.iter().filter(|build| build.component == pin.build.component).cloned().collect();
+            wanted.extend(gone.into_iter().chain([pin.build.clone()]).map(|build| (build, pin.config.clone())));
+        }
+    }
     let newest = newest.unwrap_or(&facts.head);
     wanted.extend(builds.into_iter().map(|build| (build, newest.clone())));
     wanted
+}
+
+/// Releases that may move: those that are asked for, and the newest.
+fn releases(facts: &Facts) -> BTreeSet<&Version> {
+    let asked = facts.promotions.iter().filter(|p| !p.status.phase.is_final()).filter_map(|p| p.spec.release.as_ref());
+    let newest = facts.releases.keys().rev().take(RELEASES_MAX);
+    asked.chain(newest).collect()
 }

@@ -81,6 +81,7 @@ fn spec(kind: Kind) -> Value {
             "required": ["project", "environment", "class", "requestedBy", "created"],
             "properties": {
                 "project": text, "environment": text, "component": text, "build": text, "config": text, "commit": text, "requestedBy": text, "reason": text,
+                "release": text, "changeRef": text, "override": text, "quarantine": text,
                 "class": { "type": "string", "enum": ["Auto", "Promote", "Rollback", "Commit", "Secret"] },
                 "created": { "type": "string", "format": "date-time" },
             },

@@ -6,18 +6,24 @@
 
 mod builds;
 mod config;
+mod consent;
 mod data_planes;
+mod deployments;
 mod edit;
 mod environment;
+mod environments;
 mod inputs;
 mod kinds;
 mod lacks;
 mod moving;
+mod order;
 mod planes;
 mod progress;
 mod project;
 mod projections;
 mod receive;
+mod releases;
+mod removal;
 mod requests;
 mod routes;
 mod sealing;
@@ -25,9 +31,13 @@ mod settings;
 mod settle;
 mod suspend;
 mod watching;
+mod windows;
+mod write;
 
+pub use consent::Checked;
+pub use environments::{NewEnvironment, Removal};
 pub use kinds::kinds;
-pub use requests::Refusal;
+pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;
 use model::Project;
@@ -38,6 +48,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+/// A clock that was set is noticed within this, while something waits for a time.
+const CLOCK: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The places, as reconcile knows them.
 #[derive(Clone)]
@@ -153,6 +166,19 @@ impl Inner {
 
     pub(crate) fn now(&self) -> Timestamp {
         (self.ports.clock)()
+    }
+
+    /// Returns when the clock shows this time, however it came to; never if there is none.
+    pub(crate) async fn until(&self, at: Option<Timestamp>) {
+        let Some(at) = at else { return std::future::pending().await };
+        loop {
+            let left = at.duration_since(self.now());
+            let Ok(left) = std::time::Duration::try_from(left) else { return };
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(CLOCK)).await;
+        }
     }
 }
 

@@ -52,9 +52,14 @@ impl Work {
             prune: true,
         };
         let all = plan::plan(&input).map_err(|refusal| PortError::Terminal(refusal.to_string()))?;
-        plan.steps = all.steps.into_iter().filter(|step| step.object.namespace == namespace).collect();
+        plan.steps = all.steps;
+        // On the embedded one there are no others: objects of the whole cluster are ours as well.
+        plan.steps.retain(|step| step.object.namespace == namespace || name.is_embedded());
         for step in &mut plan.steps {
-            step.reason = format!("stands on data plane {name}, which {} has left", scope.environment);
+            step.reason = match target.removed {
+                true => format!("{} is no environment of {} any more", scope.environment, scope.project),
+                false => format!("stands on data plane {name}, which {} has left", scope.environment),
+            };
         }
         Ok(plan)
     }

@@ -1,10 +1,12 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
 use crate::config::{Config, Reader};
+use crate::environment::Target;
 use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::{Inner, builds, environment, projections, wake_of};
+use crate::{Inner, builds, environment, projections, removal, wake_of};
+use jiff::Timestamp;
 use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
@@ -173,21 +175,21 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         if !watching {
             watching = open(&inner, &handle, &wake).await.is_ok();
         }
-        let again = match work.pass().await {
-            Ok(()) => {
+        let (again, wake_at) = match work.pass().await {
+            Ok(wake_at) => {
                 handle.set_trouble((!work.damaged.is_empty()).then(|| work.damaged.join("\n")));
-                !watching || !work.damaged.is_empty()
+                (!watching || !work.damaged.is_empty(), wake_at)
             }
             Err(error) => {
                 handle.set_trouble(Some(error.to_string()));
-                true
+                (true, None)
             }
         };
         let woken = async {
-            if again {
-                let _ = tokio::time::timeout(RETRY, handle.notify.notified()).await;
-            } else {
-                handle.notify.notified().await;
+            tokio::select! {
+                () = handle.notify.notified() => {}
+                () = tokio::time::sleep(RETRY), if again => {}
+                () = inner.until(wake_at) => {}
             }
         };
         if shutdown.run_until_cancelled(woken).await.is_none() {
@@ -218,9 +220,10 @@ struct Work {
 }
 
 impl Work {
-    async fn pass(&mut self) -> Result<(), PortError> {
+    /// Answers when something may be different though nothing happens.
+    async fn pass(&mut self) -> Result<Option<Timestamp>, PortError> {
         for _ in 0..ROUNDS_MAX {
-            let Some((facts, config)) = self.facts().await? else { return Ok(()) };
+            let Some((facts, config)) = self.facts().await? else { return Ok(None) };
             if self.inner.adopt_builds(&self.handle, &facts).await? {
                 continue;
             }
@@ -236,14 +239,15 @@ impl Work {
             self.aim(&view);
             self.handle.tick();
             if settled {
-                return self.project(&view).await;
+                self.project(&view).await?;
+                return Ok(decision.wake_at);
             }
             for action in &decision.actions {
                 self.act(&facts, action).await?;
             }
         }
         tracing::error!(project = %self.handle.name, "the decisions go in circles: this is a defect of Trimtab");
-        Ok(())
+        Ok(None)
     }
 
     /// Everything that a decision depends on; `None` while the config repository is empty.
@@ -261,10 +265,16 @@ impl Work {
             Ok(file) => file.environments.clone(),
             Err(_) => known_environments(&journal),
         };
+        let reader = self.handle.reader(&self.inner);
+        let (releases, untagged) = reader.releases(repository, &config.versions).await?;
         let mut states = BTreeMap::new();
         for commit in promote::needs(&head, &log, &journal, &environments) {
-            let config = self.handle.reader(&self.inner).config(repository, &commit).await?;
-            states.insert(commit, config.environments.clone());
+            let config = reader.config(repository, &commit).await?;
+            let resolved = config.environments.iter().map(|(name, reading)| {
+                let state = reading.as_ref().map_err(Clone::clone).and_then(|state| state.resolve(name, &releases));
+                (name.clone(), state)
+            });
+            states.insert(commit, resolved.collect());
         }
         let builds = ports.records.list(Kind::Build, name).await?;
         let promotions = ports.records.list(Kind::Promotion, name).await?;
@@ -275,6 +285,10 @@ impl Work {
             environments,
             log,
             states,
+            texts: config.texts.clone(),
+            windows: config.windows.clone(),
+            releases,
+            untagged: untagged.into_iter().collect(),
             builds: builds.iter().filter_map(|value| readable(value, read_build(value))).collect(),
             promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
             journal,
@@ -393,6 +407,7 @@ impl Work {
                     tracing::info!(project = %self.handle.name, ?by, "main has moved: deciding again");
                 }
             }
+            Action::Tag(tag) => ports.repositories.tag(&self.handle.config, tag).await?,
             Action::Journal(entry) => ports.repositories.append(&facts.project, entry).await?,
             Action::Update { name, status } => {
                 if let Some(promotion) = facts.promotions.iter().find(|p| p.name == *name) {
@@ -407,9 +422,12 @@ impl Work {
     /// Tells every environment what it should be.
     fn aim(&self, view: &View) {
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, report) in &view.decision.environments {
+        let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
+        let present = view.decision.environments.iter();
+        let present = present.map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, name, report)));
+        for (name, target) in present.chain(gone) {
             let environment = environments.entry(name.clone()).or_insert_with(|| {
-                let handle = Arc::new(environment::Handle::new(&self.handle.name, name));
+                let handle = Arc::new(environment::Handle::new(&self.handle.name, &name));
                 tokio::spawn(environment::run(
                     self.inner.clone(),
                     self.handle.clone(),
@@ -418,7 +436,7 @@ impl Work {
                 ));
                 handle
             });
-            environment.aim(environment::Target::of(&view.facts, &view.config, name, report));
+            environment.aim(target);
         }
     }
 
@@ -466,9 +484,10 @@ fn touches(commit: &Commit, path: &str) -> bool {
 
 /// The highest number that a build of the component ever had: in the records, or in a pin that was admitted.
 fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
+    let released = facts.releases.values().flat_map(|release| release.file.pins.values());
     let built = facts.builds.iter().map(|b| &b.spec.build);
     let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted);
     let states = admitted.filter_map(|e| facts.state(e.commit.as_ref()?, e.environment.as_ref()?)?.as_ref().ok());
-    let pins = states.flat_map(|state| state.pins.values()).map(|pin| &pin.build);
+    let pins = states.flat_map(|state| state.pins.values()).chain(released).map(|pin| &pin.build);
     built.chain(pins).filter(|id| id.component == file.component).map(|id| id.number).max().unwrap_or(0)
 }

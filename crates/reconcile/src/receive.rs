@@ -1,14 +1,15 @@
 //! What a pusher is told: refusals before refs move, and what comes of the push after.
 
-use crate::config::{Config, parse_component, parse_config, twice};
+use crate::config::{Config, parse_component, parse_config, parse_release, twice};
 use crate::project::{Handle, Seen, View};
 use crate::settle::until;
 use crate::{Inner, Reconciler};
 use async_trait::async_trait;
 use model::config::{ComponentFile, Strategy};
-use model::flow::{Health, Repository, Revision};
-use model::ports::{Lines, Push, Pushed, Receiver};
+use model::flow::{Health, Repository, Revision, Snapshot};
+use model::ports::{Lines, Push, Pushed, Receiver, RefUpdate};
 use model::records::BuildPhase;
+use model::release::Version;
 use model::{Build, BuildId, CommitId, Environment};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ impl Receiver for Reconciler {
                     ));
                 }
                 problems.extend(self.unusable(&push.repository, &config).await);
+                problems.extend(self.released(push, &snapshot));
                 problems
             } else {
                 match parse_component(&snapshot) {
@@ -56,6 +58,11 @@ impl Receiver for Reconciler {
             };
             if !problems.is_empty() {
                 return Err([problems, vec!["nothing was changed".to_owned()]].concat());
+            }
+        }
+        if push.repository.is_config() {
+            for update in &push.updates {
+                self.check_tag(push, update, pushed).await?;
             }
         }
         Ok(())
@@ -103,7 +110,9 @@ impl Reconciler {
         }
         let Some((view, handle)) = &view else { return problems };
         for (environment, state) in &config.environments {
-            let Ok(state) = state else { continue };
+            let Ok(state) = state.clone().and_then(|state| state.resolve(environment, &view.facts.releases)) else {
+                continue;
+            };
             for pin in state.pins.values() {
                 let Some(build) = view.facts.build(&pin.build) else { continue };
                 let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
@@ -145,6 +154,43 @@ impl Reconciler {
             .then(|| twice(&file.component, repository, &format!("components/{}.yaml", file.component)))
             .into_iter()
             .collect()
+    }
+
+    /// What a push would change of releases: they never change.
+    fn released(&self, push: &Push, snapshot: &Snapshot) -> Vec<String> {
+        let Some(view) = self.project(&push.repository.project).and_then(|handle| handle.view()) else {
+            return Vec::new();
+        };
+        let changed = view.facts.releases.iter().filter(
+            |(version, release)| !matches!(parse_release(snapshot, version), Some(Ok(file)) if file == release.file),
+        );
+        changed
+            .map(|(version, _)| {
+                format!("{}: {version} is released, its file stays as it is: make a new release", version.path())
+            })
+            .collect()
+    }
+
+    /// A tag that names a version makes a release: its commit holds the file, and it stays where it is.
+    async fn check_tag(&self, push: &Push, update: &RefUpdate, pushed: &dyn Pushed) -> Result<(), Vec<String>> {
+        let name = update.name.strip_prefix("refs/tags/v").and_then(|name| name.parse::<Version>().ok());
+        let Some(version) = name else { return Ok(()) };
+        let tag = version.tag();
+        let Some(new) = update.new.as_ref().filter(|_| update.old.is_none()) else {
+            return Err(vec![format!(
+                "{tag} of {} is a release: it can be neither moved nor deleted",
+                push.repository
+            )]);
+        };
+        let snapshot = pushed.snapshot(new, ".").await.map_err(|error| vec![error.to_string()])?;
+        match parse_release(&snapshot, &version) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(problem)) => Err(vec![problem]),
+            None => Err(vec![
+                format!("{tag} makes a release, but its commit holds no {}", version.path()),
+                format!("trimtab release create {version} --from ENVIRONMENT writes both"),
+            ]),
+        }
     }
 
     /// The project of a push, which may be its first.

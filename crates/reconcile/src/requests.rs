@@ -10,6 +10,8 @@ use model::flow::{Health, Plan, Repository};
 use model::journal::Entry;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
+use model::release::Version;
+use model::rules::Seconds;
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use model::{BuildId, CommitId, Component, Environment, ImageRef, Project, Promotion};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,49 @@ pub enum Refusal {
     /// A place does not answer, or refuses.
     #[error("{0}")]
     Place(#[from] PortError),
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Promote or Rollback.
+    pub class: Class,
+    /// Where.
+    pub environment: Environment,
+    /// Only this component.
+    pub component: Option<Component>,
+    /// Which build; absent: the newest that may, or the one before.
+    pub build: Option<BuildId>,
+    /// With the configuration of this commit of the config repository: its id, or how that begins.
+    pub config: Option<String>,
+    /// Which release, instead of a component.
+    pub release: Option<Version>,
+    /// The change that it belongs to.
+    pub change_ref: Option<String>,
+    /// Emergency: why gates are passed.
+    pub overriding: Option<String>,
+    /// How long what a rollback leaves is not taken by itself.
+    pub quarantine: Option<Seconds>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Wish {
+    /// With nothing but where it goes.
+    pub fn new(class: Class, environment: &Environment) -> Self {
+        Self {
+            class,
+            environment: environment.clone(),
+            component: None,
+            build: None,
+            config: None,
+            release: None,
+            change_ref: None,
+            overriding: None,
+            quarantine: None,
+            reason: String::new(),
+        }
+    }
 }
 
 /// A project that was just created is looked at within this.
@@ -101,27 +146,64 @@ impl Reconciler {
         self.projects().iter().map(|handle| handle.name.clone()).collect()
     }
 
-    /// Asks for a build of a component in an environment, with the configuration of a commit of the config repository (its
-    /// id, or how that begins) if one is named. Answers with the name of the Promotion.
-    #[allow(clippy::too_many_arguments)] // one per field of the request
+    /// Asks for a movement. Answers with the name of the Promotion.
+    pub async fn request(&self, project: &Project, wish: Wish, actor: &str) -> Result<String, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        let environment = &wish.environment;
+        known_environment(&view, environment)?;
+        let component = wish.component.or_else(|| wish.build.as_ref().map(|build| build.component.clone()));
+        if let Some(component) = &component {
+            known_component(&view, component)?;
+        }
+        if component.is_none() && wish.release.is_none() && wish.class != Class::Rollback {
+            return Err(Refusal::Refused("what moves? Name a component or a release".to_owned()));
+        }
+        let stem = match (wish.class, &component, &wish.release) {
+            (Class::Rollback, _, _) => format!("{environment}-rollback"),
+            (_, Some(component), _) => format!("{environment}-{component}"),
+            (_, None, Some(version)) => format!("{environment}-{version}"),
+            (_, None, None) => environment.to_string(),
+        };
+        if wish.config.is_some() && (component.is_none() || wish.class != Class::Promote) {
+            return Err(Refusal::Refused(
+                "a release has its configuration, and a rollback that of what was there: a commit goes with a component".to_owned(),
+            ));
+        }
+        let config = match &wish.config {
+            Some(start) => Some(self.config_commit(project, start).await?),
+            None => None,
+        };
+        let spec = PromotionSpec {
+            component,
+            build: wish.build,
+            config,
+            release: wish.release,
+            change_ref: wish.change_ref,
+            overriding: wish.overriding,
+            quarantine: wish.quarantine,
+            reason: wish.reason,
+            ..PromotionSpec::new(project, environment, wish.class, actor, self.0.now())
+        };
+        self.ask(&handle, &stem, spec).await
+    }
+
+    /// Asks for a build of a component in an environment. Answers with the name of the Promotion.
     pub async fn promote(
         &self,
         project: &Project,
         component: &Component,
         build: Option<BuildId>,
-        config: Option<&str>,
         to: &Environment,
         actor: &str,
         reason: &str,
     ) -> Result<String, Refusal> {
-        let (handle, view) = self.look(project).await?;
-        known_environment(&view, to)?;
-        known_component(&view, component)?;
-        let mut spec = self.spec(project, to, Class::Promote, Some(component.clone()), build, actor, reason);
-        if let Some(start) = config {
-            spec.config = Some(self.config_commit(project, start).await?);
-        }
-        self.ask(&handle, &format!("{to}-{component}"), spec).await
+        let wish = Wish {
+            component: Some(component.clone()),
+            build,
+            reason: reason.to_owned(),
+            ..Wish::new(Class::Promote, to)
+        };
+        self.request(project, wish, actor).await
     }
 
     /// Asks for what was there before. Answers with the name of the Promotion.
@@ -134,39 +216,8 @@ impl Reconciler {
         actor: &str,
         reason: &str,
     ) -> Result<String, Refusal> {
-        let (handle, view) = self.look(project).await?;
-        known_environment(&view, environment)?;
-        let component = component.or_else(|| to.as_ref().map(|build| build.component.clone()));
-        if let Some(component) = &component {
-            known_component(&view, component)?;
-        }
-        let spec = self.spec(project, environment, Class::Rollback, component, to, actor, reason);
-        self.ask(&handle, &format!("{environment}-rollback"), spec).await
-    }
-
-    #[allow(clippy::too_many_arguments)] // one per field of the object
-    fn spec(
-        &self,
-        project: &Project,
-        environment: &Environment,
-        class: Class,
-        component: Option<Component>,
-        build: Option<BuildId>,
-        actor: &str,
-        reason: &str,
-    ) -> PromotionSpec {
-        PromotionSpec {
-            project: project.clone(),
-            environment: environment.clone(),
-            class,
-            component,
-            build,
-            config: None,
-            commit: None,
-            requested_by: actor.to_owned(),
-            reason: reason.to_owned(),
-            created: self.0.now(),
-        }
+        let wish = Wish { component, build: to, reason: reason.to_owned(), ..Wish::new(Class::Rollback, environment) };
+        self.request(project, wish, actor).await
     }
 
     /// The commit on main of the config repository whose id begins so. Read anew: it may have been pushed just now.
@@ -400,6 +451,8 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         production: file.production,
         strategy: file.promotion.strategy,
         suspended: report.suspended,
+        release: report.release.clone(),
+        certified: report.certified,
         admitted: report.admitted.clone(),
         held: report.held.clone(),
         data_plane: file.remote().cloned(),

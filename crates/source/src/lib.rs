@@ -10,6 +10,7 @@
 //! Git stores and moves everything; what is computed here are ids, trees and signatures, so that a read costs no
 //! process and a commit costs two. References move by compare and swap, ours and the pushers' alike.
 
+mod audit;
 mod batch;
 mod cache;
 mod error;
@@ -28,6 +29,7 @@ mod transfer;
 mod transport;
 mod write;
 
+pub use audit::{Audit, audit, signer};
 pub use error::Error;
 pub use hook::hook_main;
 pub use ssh::{PublicKey, SshLimits, SshServer};
@@ -65,6 +67,8 @@ pub const FAILPOINTS: &[&str] = &[
     "source.journal.after",
     "source.keep.before",
     "source.keep.after",
+    "source.tag.before",
+    "source.tag.after",
 ];
 
 /// Ends the process as a crash would, if a test asks for it here.

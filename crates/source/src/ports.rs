@@ -10,11 +10,12 @@ use model::MAIN;
 use model::flow::{Repository, Revision, Snapshot};
 use model::journal::Entry;
 use model::names::{CommitId, Project};
-use model::ports::{Commit, Repositories, Result, Write, Written};
+use model::ports::{Commit, Repositories, Result, Tag, Write, Written};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
 const WRITE: Failpoints = Failpoints { before: "source.write.before", after: "source.write.after" };
+const TAG: Failpoints = Failpoints { before: "source.tag.before", after: "source.tag.after" };
 const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "source.keep.after" };
 
 #[async_trait]
@@ -70,6 +71,32 @@ impl Repositories for Source {
             self.inner.changed();
         }
         Ok(written)
+    }
+
+    async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
+        let host = self.inner.host(repository)?;
+        let reference = format!("refs/tags/{}", tag.name);
+        let commit = Oid::from(&tag.commit);
+        let _turn = host.writing.lock().await;
+        let stands = || async { host.objects.resolve(valid(&reference)?).await };
+        let elsewhere = |at: Oid| Error::Content(format!("{reference} of {repository} stands on {at} already"));
+        match stands().await? {
+            Some(at) if at == commit => return Ok(()),
+            Some(at) => return Err(elsewhere(at).into()),
+            None => {}
+        }
+        host.objects.one(commit).await?.commit()?;
+        let object = self.inner.committer.tag(tag);
+        let id = object.id;
+        if !store(&self.inner.git, &host.objects, &[object], (&reference, None, id), &TAG).await? {
+            return match stands().await? {
+                Some(at) if at == commit => Ok(()),
+                Some(at) => Err(elsewhere(at).into()),
+                None => Err(Error::Content(format!("{reference} of {repository} cannot be written")).into()),
+            };
+        }
+        self.inner.changed();
+        Ok(())
     }
 
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {

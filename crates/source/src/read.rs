@@ -3,12 +3,14 @@
 use crate::batch::{Place, Pool};
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::object::{Mode, Object, Oid, TreeEntry, trailers};
+use crate::object::{Kind, Mode, Object, Oid, TreeEntry, trailers};
 use model::flow::{File, FileMode, Revision, Snapshot};
 use model::ports::Commit;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// Tags that point at tags are followed so far.
+const TAGS_MAX: usize = 4;
 /// Deeper directories are refused.
 const DEPTH_MAX: usize = 64;
 
@@ -86,8 +88,23 @@ impl Objects {
         Ok(Snapshot { revision: revision.clone(), files })
     }
 
+    /// The commit itself, or what an annotated tag points at: a push names either.
+    async fn commit_under(&self, id: Oid) -> Result<Object, Error> {
+        let mut object = self.one(id).await?;
+        for _ in 0..TAGS_MAX {
+            if object.kind != Kind::Tag {
+                return Ok(object);
+            }
+            let text = String::from_utf8_lossy(&object.bytes).into_owned();
+            let target = text.lines().next().and_then(|line| line.strip_prefix("object ")).and_then(Oid::parse);
+            let damaged = || Error::Content(format!("tag {} is damaged", object.id));
+            object = self.one(target.ok_or_else(damaged)?).await?;
+        }
+        Err(Error::Content(format!("{id} is a tag of tags, deeper than {TAGS_MAX}")))
+    }
+
     async fn directory(&self, revision: &Revision, path: &str) -> Result<Option<Oid>, Error> {
-        let mut tree = self.one((&revision.commit).into()).await?.commit()?.tree;
+        let mut tree = self.commit_under((&revision.commit).into()).await?.commit()?.tree;
         for name in components(path)? {
             let entries = self.one(tree).await?.tree()?;
             match entries.into_iter().find(|entry| entry.name == name.as_bytes()) {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA512, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -81,12 +81,79 @@ impl Signer {
         for part in [self.public_blob().as_slice(), b"git", b"", b"sha512", &signature] {
             string(&mut blob, part);
         }
-        armour("-----BEGIN SSH SIGNATURE-----", &blob, "-----END SSH SIGNATURE-----")
+        armour(SIGNATURE_BEGIN, &blob, SIGNATURE_END)
     }
 
     fn public_blob(&self) -> Vec<u8> {
         public_blob(self.0.public_key().as_ref())
     }
+}
+
+/// The public key of the text of a signing key, as [`Signer::public_key`] has it.
+pub fn public_key_of(text: &str) -> Option<String> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&parse(text)?).ok()?;
+    Some(Signer(pair).public_key())
+}
+
+/// Whether a commit bears a signature of one of these keys (`ssh-ed25519 AAAA…`, comments allowed); if not, why.
+pub fn verified(commit: &[u8], keys: &[String]) -> Result<(), String> {
+    let (signed, armoured) = split_signature(commit).ok_or("it has none")?;
+    let body: String = armoured
+        .trim()
+        .strip_prefix(SIGNATURE_BEGIN)
+        .and_then(|rest| rest.strip_suffix(SIGNATURE_END))
+        .ok_or("it is not one of SSH")?
+        .split_whitespace()
+        .collect();
+    let blob = STANDARD.decode(body).map_err(|_| "it is damaged")?;
+    let parts = || {
+        let mut rest = blob.strip_prefix(b"SSHSIG\0\0\0\x01")?;
+        let (key, space, _, hash) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
+        let mut signature = take(&mut rest)?;
+        let kind = take(&mut signature)?;
+        Some((key, space, hash, kind, take(&mut signature)?))
+    };
+    let (key, space, hash, kind, signature) = parts().ok_or("it is damaged")?;
+    if space != b"git" || hash != b"sha512" || kind != KIND {
+        return Err("it is of another kind".to_owned());
+    }
+    let known = |text: &&String| {
+        let encoded = text.split_whitespace().find(|word| word.starts_with("AAAA"));
+        encoded.and_then(|encoded| STANDARD.decode(encoded).ok()).is_some_and(|blob| blob == key)
+    };
+    keys.iter().find(known).ok_or("it is of a key that is not trusted here")?;
+    let mut rest = key;
+    take(&mut rest);
+    let public = take(&mut rest).ok_or("its key is damaged")?;
+    let mut message = b"SSHSIG".to_vec();
+    for part in [b"git".as_slice(), b"", b"sha512", digest(&SHA512, &signed).as_ref()] {
+        string(&mut message, part);
+    }
+    UnparsedPublicKey::new(&ED25519, public)
+        .verify(&message, signature)
+        .map_err(|_| "what it signs was changed".to_owned())
+}
+
+const SIGNATURE_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
+const SIGNATURE_END: &str = "-----END SSH SIGNATURE-----";
+
+/// A commit without its header `gpgsig`, and that header's value.
+fn split_signature(commit: &[u8]) -> Option<(Vec<u8>, String)> {
+    let (mut signed, mut signature) = (Vec::with_capacity(commit.len()), None::<String>);
+    let (mut inside, mut header) = (false, true);
+    for line in commit.split_inclusive(|b| *b == b'\n') {
+        header = header && line != b"\n";
+        if header && inside && line.starts_with(b" ") {
+            signature.get_or_insert_default().push_str(&String::from_utf8_lossy(&line[1..]));
+            continue;
+        }
+        inside = header && signature.is_none() && line.starts_with(b"gpgsig ");
+        match inside {
+            true => signature = Some(String::from_utf8_lossy(&line[b"gpgsig ".len()..]).into_owned()),
+            false => signed.extend_from_slice(line),
+        }
+    }
+    Some((signed, signature?))
 }
 
 fn public_blob(public: &[u8]) -> Vec<u8> {

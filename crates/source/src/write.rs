@@ -9,6 +9,7 @@ use crate::sign::Signer;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use model::ports::Tag;
 use std::collections::BTreeMap;
 
 /// Who signs, and under which name.
@@ -42,6 +43,21 @@ impl Committer {
         let signature = self.signer.sign(format!("{head}\n{message}").as_bytes());
         let header = signature.trim_end().replace('\n', "\n ");
         Object::new(Kind::Commit, format!("{head}gpgsig {header}\n\n{message}").into_bytes())
+    }
+
+    /// The signed tag object.
+    pub fn tag(&self, tag: &Tag) -> Object {
+        let tagger = self.identity(&tag.author);
+        let message = format!("{}\n", tag.message.trim_end().replace('\0', ""));
+        let text = format!(
+            "object {}\ntype commit\ntag {}\ntagger {tagger} {} +0000\n\n{message}",
+            tag.commit,
+            tag.name,
+            tag.at.as_second()
+        );
+        // Of a tag the signature stands behind the message, and is over all before it.
+        let signature = self.signer.sign(text.as_bytes());
+        Object::new(Kind::Tag, format!("{text}{}\n", signature.trim_end()).into_bytes())
     }
 
     /// `Alice <alice@instance>` of `alice`, or what is already of that form.

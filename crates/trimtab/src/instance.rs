@@ -80,6 +80,10 @@ impl Layout {
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")
     }
+    /// Signs commits, tags and the journal.
+    pub fn signing_key(&self) -> PathBuf {
+        self.keys().join("commits")
+    }
     /// Makes the directory, and those in it that others expect to be there.
     pub fn create(&self) -> Result<()> {
         fs::create_dir_all(self.root()).with_context(|| format!("creating {}", self.root().display()))?;
@@ -98,7 +102,7 @@ impl Layout {
             exe: std::env::current_exe().context("where this program is")?,
             home: self.home(),
             instance: instance.short().to_owned(),
-            signing_key: self.keys().join("commits"),
+            signing_key: self.signing_key(),
             limits: source::Limits::default(),
         })
     }

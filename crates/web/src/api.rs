@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-type App = State<Arc<dyn Delivery>>;
+pub(crate) type App = State<Arc<dyn Delivery>>;
 
 /// All routes, each behind a bearer token.
 pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Arc<Sessions>) -> Router {
@@ -39,6 +39,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/rollbacks", post(rollback))
         .route("/api/v1/projects/{project}/dataplanes", get(data_planes).post(add_data_plane))
         .route("/api/v1/projects/{project}/dataplanes/{name}", delete(remove_data_plane))
+        .merge(crate::course::routes())
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/down", post(down))
@@ -85,7 +86,7 @@ impl IntoResponse for Error {
 }
 
 /// A JSON body whose errors say what was expected.
-pub struct Input<T>(pub T);
+pub(crate) struct Input<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Error;
@@ -100,17 +101,20 @@ pub(crate) fn name<T: std::str::FromStr<Err = model::names::NameError>>(text: &s
 }
 
 #[derive(Deserialize)]
-struct At {
-    component: Option<String>,
-    env: Option<String>,
-    limit: Option<usize>,
+pub(crate) struct At {
+    pub component: Option<String>,
+    pub env: Option<String>,
+    pub limit: Option<usize>,
+    pub time: Option<String>,
+    pub from: Option<String>,
+    pub to: Option<String>,
 }
 
 impl At {
-    fn component(&self) -> Result<Component> {
+    pub fn component(&self) -> Result<Component> {
         name(self.component.as_deref().ok_or_else(|| Error::Invalid("component is missing in the query".into()))?)
     }
-    fn environment(&self) -> Result<Environment> {
+    pub fn environment(&self) -> Result<Environment> {
         name(self.env.as_deref().ok_or_else(|| Error::Invalid("env is missing in the query".into()))?)
     }
 }
@@ -135,7 +139,7 @@ async fn explain(State(app): App, Path(project): Path<String>, Query(at): Query<
 }
 
 /// Entries of the journal that one answer holds at most.
-const HISTORY_MAX: usize = 10_000;
+pub(crate) const HISTORY_MAX: usize = 10_000;
 
 async fn history(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Vec<Entry>>> {
     let environment = at.env.as_deref().map(name::<Environment>).transpose()?;
@@ -164,6 +168,9 @@ async fn promote(
 ) -> Result<Json<Value>> {
     let project = name(&project)?;
     moves(&*app, &person, Right::Promote, &project, &request.to).await?;
+    if request.overriding.is_some() {
+        moves(&*app, &person, Right::Override, &project, &request.to).await?;
+    }
     Ok(Json(json!({ "promotion": app.promote(&project, request, &person.name).await? })))
 }
 

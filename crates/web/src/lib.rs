@@ -6,6 +6,7 @@
 //! People in a browser come by a one-time link and stay by a session ([`Sessions`]).
 
 mod api;
+mod course;
 mod people;
 mod service;
 mod sessions;
@@ -13,8 +14,9 @@ mod settings;
 mod ui;
 
 pub use service::{
-    AddDataPlane, AddKey, AddUser, Backup, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
-    LogRequest, MadeToken, NewToken, People, Promote, Result, Rollback, Text, TokenView, Updates, UserView,
+    AddDataPlane, AddKey, AddUser, Backup, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone,
+    KeyView, LogRequest, MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Reason, Removal,
+    Result, Rollback, Text, TokenView, Updates, UserView,
 };
 pub use sessions::Sessions;
 pub use settings::{RemoveSecret, SetConfig, SetSecret, Settings, settings_router};

@@ -5,6 +5,7 @@ use crate::service::{AddKey, AddUser, Delivery, Error, KeyView, MadeToken, NewTo
 use axum::extract::{Path, Query, State};
 use axum::routing::{delete, get};
 use axum::{Extension, Json, Router};
+use model::flow::Repository;
 use model::people::{Grant, Person, Right, Target, allowed};
 use model::{Environment, Project, Role};
 use serde::Deserialize;
@@ -149,6 +150,12 @@ pub fn reads(person: &Person, path: &str, prefix: &str) -> Result<()> {
         Ok(project) => Ok(allowed(person, Right::Read, &Target::Project(&project))?),
         Err(_) => Ok(()),
     }
+}
+
+/// `403` unless the person may write what stands on main of the config repository.
+pub fn configures(person: &Person, project: &Project) -> Result<()> {
+    let repository = Repository::config(project);
+    Ok(allowed(person, Right::Write, &Target::Reference(&repository, "refs/heads/main"))?)
 }
 
 /// `403` unless the person may do this in this environment. Whether it is production is asked only where that matters.

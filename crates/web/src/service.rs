@@ -4,11 +4,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use model::config::{Seconds, Strategy};
 use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
-use model::views::{DataPlaneStatus, Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Promotion, UserName};
+use model::views::{
+    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+};
+use model::{
+    Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Promotion, UserName, Version,
+    Window,
+};
 use serde::{Deserialize, Serialize};
 
 /// Why a request was not done. The kind decides the HTTP status and the CLI's exit code.
@@ -65,10 +71,11 @@ pub struct InitDone {
 
 /// `POST /api/v1/projects/{project}/promotions`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Promote {
-    /// What moves.
-    pub component: Component,
+    /// What moves: a component ...
+    #[serde(default)]
+    pub component: Option<Component>,
     /// Which build; absent: the newest that may.
     #[serde(default)]
     pub build: Option<BuildId>,
@@ -76,16 +83,25 @@ pub struct Promote {
     /// that was healthy in the environment before, else the newest.
     #[serde(default)]
     pub config: Option<String>,
+    /// ... or a release.
+    #[serde(default)]
+    pub release: Option<Version>,
     /// Into which environment.
     pub to: Environment,
     /// Why.
     #[serde(default)]
     pub reason: String,
+    /// The change that it belongs to.
+    #[serde(default)]
+    pub change_ref: Option<String>,
+    /// Emergency: why gates are passed.
+    #[serde(default, rename = "override")]
+    pub overriding: Option<String>,
 }
 
 /// `POST /api/v1/projects/{project}/rollbacks`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rollback {
     /// Where.
     pub environment: Environment,
@@ -95,6 +111,109 @@ pub struct Rollback {
     /// To this build; absent: the one before the latest movement.
     #[serde(default)]
     pub to: Option<BuildId>,
+    /// To this release, all of it.
+    #[serde(default)]
+    pub release: Option<Version>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// What is left is not taken by itself for so long.
+    #[serde(default)]
+    pub quarantine: Option<Seconds>,
+}
+
+/// Why somebody says what the path says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// In their words.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /api/v1/projects/{project}/environments`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewEnvironment {
+    /// Its name.
+    pub name: Environment,
+    /// Its rules, overlays and configuration are those of that one, until it has its own.
+    #[serde(default)]
+    pub like: Option<Environment>,
+    /// Where its builds come from, and behind which it stands.
+    #[serde(default)]
+    pub after: Vec<Environment>,
+    /// Who moves it.
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
+    /// Shown with care.
+    #[serde(default)]
+    pub production: bool,
+}
+
+/// What goes when an environment goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    /// Files of the config repository.
+    pub files: Vec<String>,
+    /// Objects of the cluster.
+    pub objects: Vec<String>,
+    /// Addresses that nobody answers any more.
+    pub addresses: Vec<String>,
+    /// The commit, once it is done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<CommitId>,
+}
+
+/// `POST /api/v1/projects/{project}/windows`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewWindow {
+    /// The window.
+    pub window: Window,
+    /// Environments whose rules name it from now on.
+    #[serde(default)]
+    pub environments: Vec<Environment>,
+}
+
+/// `POST /api/v1/projects/{project}/releases`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRelease {
+    /// Its version.
+    pub version: Version,
+    /// What is admitted and settled there is what it holds.
+    pub from: Environment,
+}
+
+/// `POST /api/v1/projects/{project}/checks`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Its name, as rules have it.
+    pub check: String,
+    /// Where it ran.
+    pub env: Environment,
+    /// The build that it was of, ...
+    #[serde(default)]
+    pub build: Option<BuildId>,
+    /// ... or the release.
+    #[serde(default)]
+    pub release: Option<Version>,
+    /// What came of it.
+    pub passed: bool,
+    /// What it found, or where that can be read.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /api/v1/projects/{project}/releases/{version}/certificates`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certify {
+    /// Where it runs and is good.
+    pub env: Environment,
     /// Why.
     #[serde(default)]
     pub reason: String,
@@ -186,6 +305,44 @@ pub trait Delivery: Send + Sync {
         suspend: bool,
         actor: &str,
     ) -> Result<Option<CommitId>>;
+    /// Agrees to a promotion as it stands.
+    async fn approve(&self, project: &Project, promotion: &str, reason: &str, person: &Person) -> Result<Entry>;
+    /// Takes a request back.
+    async fn cancel(&self, project: &Project, promotion: &str, reason: &str, actor: &str) -> Result<Entry>;
+    /// A check of a build or a release has ended.
+    async fn check(&self, project: &Project, check: Check, actor: &str) -> Result<Entry>;
+    /// A release is good where it runs, in a person's word.
+    async fn certify(&self, project: &Project, version: &Version, request: Certify, actor: &str) -> Result<Entry>;
+    /// Makes an environment, by one commit.
+    async fn create_environment(&self, project: &Project, wanted: NewEnvironment, actor: &str) -> Result<CommitId>;
+    /// What would go with an environment; with `confirmed`, it goes.
+    async fn delete_environment(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        confirmed: bool,
+        actor: &str,
+    ) -> Result<Removal>;
+    /// All windows and when they open.
+    async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>>;
+    /// Adds a window, by one commit.
+    async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId>;
+    /// All releases, newest first.
+    async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>>;
+    /// Makes a release: a commit and a signed tag.
+    async fn create_release(&self, project: &Project, wanted: NewRelease, actor: &str) -> Result<ReleaseStatus>;
+    /// What differs between two releases, environments or times.
+    async fn difference(&self, project: &Project, from: &str, to: &str) -> Result<Difference>;
+    /// What was admitted, newest first.
+    async fn deployments(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+        component: Option<&Component>,
+        limit: usize,
+    ) -> Result<Vec<Deployment>>;
+    /// What ran in an environment at a time.
+    async fn at(&self, project: &Project, environment: &Environment, time: &str) -> Result<Option<Deployment>>;
     /// All builds, newest first.
     async fn builds(&self, project: &Project) -> Result<Vec<Build>>;
     /// A build's log: what is there and, with `follow`, what comes until it ends.

@@ -1,13 +1,13 @@
 //! Routes of configuration and secrets. Values of secrets come in encrypted and never go out.
 
 use crate::api::{Input, authenticate, name};
+use crate::people::configures;
 use crate::service::{Error, People, Result};
 use async_trait::async_trait;
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, middleware};
-use model::flow::Repository;
-use model::people::{Person, Right, Target, allowed};
+use model::people::Person;
 use model::settings::DEFAULT;
 use model::views::{SecretRow, SettingRow};
 use model::{CommitId, Group, Project};
@@ -105,7 +105,7 @@ async fn set_config(
     Extension(person): Extension<Person>,
     Input(request): Input<SetConfig>,
 ) -> Result<Json<Value>> {
-    configures(&person, &project)?;
+    configures(&person, &name(&project)?)?;
     place(request.place.as_deref())?;
     Ok(Json(json!({ "commit": app.set_config(&name(&project)?, request, &person.name).await? })))
 }
@@ -124,7 +124,7 @@ async fn set_secret(
     Extension(person): Extension<Person>,
     Input(request): Input<SetSecret>,
 ) -> Result<Json<Value>> {
-    configures(&person, &project)?;
+    configures(&person, &name(&project)?)?;
     place(request.place.as_deref())?;
     Ok(Json(json!({ "commit": app.set_secret(&name(&project)?, request, &person.name).await? })))
 }
@@ -135,7 +135,7 @@ async fn remove_secret(
     Query(request): Query<RemoveSecret>,
     Extension(person): Extension<Person>,
 ) -> Result<Json<Value>> {
-    configures(&person, &project)?;
+    configures(&person, &name(&project)?)?;
     place(request.place.as_deref())?;
     let commit = app.remove_secret(&name(&project)?, &name(&secret)?, request, &person.name).await?;
     Ok(Json(json!({ "commit": commit })))
@@ -146,15 +146,9 @@ async fn renew(
     Path(project): Path<String>,
     Extension(person): Extension<Person>,
 ) -> Result<Json<Value>> {
-    configures(&person, &project)?;
+    configures(&person, &name(&project)?)?;
     let (recipient, commit) = app.renew_secrets(&name(&project)?, &person.name).await?;
     Ok(Json(json!({ "recipient": recipient, "commit": commit })))
-}
-
-/// `403` unless the person may write what stands on main of the config repository: each of these requests is a commit there.
-fn configures(person: &Person, project: &str) -> Result<()> {
-    let repository = Repository::config(&name(project)?);
-    Ok(allowed(person, Right::Write, &Target::Reference(&repository, "refs/heads/main"))?)
 }
 
 /// A place has a name of the same shape as an environment or a group, or is `default`.

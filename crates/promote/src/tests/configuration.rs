@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 impl World {
     /// A commit to `config/`, with which a build gets this in every environment.
-    fn configure(&mut self, build: &BuildId, given: &str) -> CommitId {
+    pub fn configure(&mut self, build: &BuildId, given: &str) -> CommitId {
         let commit = self.touch("config/common.yaml");
         self.give(build, &commit, given);
         commit
     }
 
-    fn give(&mut self, build: &BuildId, config: &CommitId, given: &str) {
+    pub fn give(&mut self, build: &BuildId, config: &CommitId, given: &str) {
         let one = |name: &model::Environment| match given.strip_prefix("lacks ") {
             Some(why) => (name.clone(), Err(why.to_owned())),
             None => (name.clone(), Ok(Digest::of(given.as_bytes()))),
@@ -25,7 +25,7 @@ impl World {
         self.inputs.insert(build.clone(), config.clone(), Arc::new(input));
     }
 
-    fn config_in(&self, environment: &str) -> CommitId {
+    pub fn config_in(&self, environment: &str) -> CommitId {
         self.admitted(environment).unwrap().pins[&component("web")].config.clone()
     }
 
@@ -35,7 +35,7 @@ impl World {
 }
 
 /// With web-1 in dev, given "a" by the first commit of `config/`.
-fn world() -> (World, BuildId, CommitId) {
+pub fn world() -> (World, BuildId, CommitId) {
     let mut world = World::new();
     let build = world.build("web", BuildPhase::Succeeded);
     let first = world.configure(&build, "a");

@@ -1,13 +1,14 @@
 //! A project in memory: main as a list of commits, and everything that decisions read and write.
 
-use crate::{Action, Decision, Facts, Inputs, Reading, State, decide, needs};
+use crate::{Action, Approver, Decision, Facts, Inputs, Reading, State, decide, needs};
 use jiff::Timestamp;
 use model::config::{EnvironmentFile, PromotionRule, Strategy};
-use model::journal::{Entry, EntryKind};
+use model::journal::{Entry, EntryKind, detail};
 use model::ports::Commit;
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Class, PromotionPhase, PromotionSpec, PromotionStatus};
+use model::release::{Notes, Release, ReleaseFile, Version};
 use model::{
-    Build, BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Pin, Project, Promotion,
+    Build, BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Pin, Project, Promotion, Window,
 };
 use std::collections::BTreeMap;
 
@@ -16,8 +17,16 @@ pub type Tree = BTreeMap<Environment, Reading>;
 /// Rounds after which something goes in circles. One movement takes five: intent, commit, journal, status, outcome.
 const ROUNDS: usize = 100;
 
+/// Friday, 2027-01-15 08:00 UTC.
+const EPOCH: i64 = 1_800_000_000;
+
 pub struct World {
     pub commits: Vec<(Commit, Tree)>,
+    /// `windows.yaml` at head.
+    pub windows: Vec<Window>,
+    /// Files in `releases/`, and the commits that wrote them.
+    pub drafts: BTreeMap<Version, (CommitId, ReleaseFile)>,
+    pub tags: BTreeMap<Version, CommitId>,
     pub builds: Vec<Build>,
     pub promotions: Vec<Promotion>,
     pub journal: Vec<Entry>,
@@ -41,7 +50,11 @@ impl World {
     /// dev (Auto) → staging (Manual) → prod (Manual).
     pub fn new() -> Self {
         let rule = |from: &[&str], strategy| EnvironmentFile {
-            promotion: PromotionRule { from: from.iter().map(|e| env(e)).collect(), strategy },
+            promotion: PromotionRule {
+                from: from.iter().map(|e| env(e)).collect(),
+                strategy,
+                ..PromotionRule::default()
+            },
             ..EnvironmentFile::default()
         };
         let tree = [
@@ -53,6 +66,9 @@ impl World {
             tree.into_iter().map(|(name, file)| (env(name), Ok(State { file, ..State::default() }))).collect();
         let mut world = Self {
             commits: Vec::new(),
+            windows: Vec::new(),
+            drafts: BTreeMap::new(),
+            tags: BTreeMap::new(),
             builds: Vec::new(),
             promotions: Vec::new(),
             journal: Vec::new(),
@@ -66,7 +82,7 @@ impl World {
     }
 
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + self.ticks).unwrap()
+        Timestamp::from_second(EPOCH + self.ticks).unwrap()
     }
 
     pub fn head(&self) -> &(Commit, Tree) {
@@ -161,19 +177,83 @@ impl World {
         self.ticks += 1;
         let name = format!("ask-{}", self.promotions.len());
         let spec = PromotionSpec {
-            project: project(),
-            environment: env(to),
-            class,
             component: what.map(component),
             build: build.cloned(),
-            config: None,
-            commit: None,
-            requested_by: "ada".into(),
-            reason: String::new(),
-            created: self.now(),
+            ..PromotionSpec::new(&project(), &env(to), class, "ada", self.now())
         };
         self.promotions.push(Promotion { name: name.clone(), spec, status: PromotionStatus::default() });
         name
+    }
+
+    /// The same for a release.
+    pub fn ask_release(&mut self, class: Class, to: &str, version: &str) -> String {
+        let name = self.ask(class, to, None, None);
+        self.spec(&name).release = Some(version.parse().unwrap());
+        name
+    }
+
+    /// Of a request that nobody has looked at yet.
+    pub fn spec(&mut self, name: &str) -> &mut PromotionSpec {
+        &mut self.promotions.iter_mut().find(|p| p.name == name).unwrap().spec
+    }
+
+    /// A rule is changed by a commit and in force.
+    pub fn rule(&mut self, environment: &str, change: impl FnOnce(&mut PromotionRule)) {
+        self.edit(environment, |state| change(&mut state.file.promotion));
+        self.settle();
+    }
+
+    /// What `release create` commits.
+    pub fn draft(&mut self, version: &str, from: &str) {
+        self.ticks += 1;
+        let pins = self.admitted(from).unwrap().pins;
+        let version: Version = version.parse().unwrap();
+        let trailers = vec![(crate::TRAILER_RELEASE.to_owned(), version.to_string())];
+        let tree = self.head().1.clone();
+        let commit = self.push(&format!("release {version}"), tree, trailers);
+        self.drafts.insert(version, (commit, ReleaseFile { pins, notes: Notes::default() }));
+    }
+
+    pub fn releases(&self) -> BTreeMap<Version, Release> {
+        let release = |(version, commit): (&Version, &CommitId)| {
+            let file = self.drafts[version].1.clone();
+            (version.clone(), Release { commit: commit.clone(), author: "ada".into(), at: self.now(), file })
+        };
+        self.tags.iter().map(release).collect()
+    }
+
+    /// What somebody tells the journal, if it may be told.
+    pub fn tell(&mut self, entry: Result<Entry, String>) -> Result<(), String> {
+        self.act(&Action::Journal(entry?));
+        Ok(())
+    }
+
+    pub fn approve(&mut self, promotion: &str, who: &str) -> Result<(), String> {
+        self.ticks += 1;
+        let entry = crate::approve(&self.facts(), promotion, Approver { name: who, groups: &[] }, "");
+        self.tell(entry)
+    }
+
+    /// A check of a build (or release) in an environment ended.
+    pub fn check(&mut self, check: &str, what: &str, environment: &str, result: &str) {
+        self.ticks += 1;
+        let mut entry = Entry::new(EntryKind::Checked, format!("checked-{}", self.ticks), self.now(), "ci");
+        entry.environment = Some(env(environment));
+        match what.parse::<Version>() {
+            Ok(version) => drop(entry.details.insert(detail::RELEASE.into(), version.to_string())),
+            Err(_) => entry.build = Some(what.parse().unwrap()),
+        }
+        entry.details.insert(detail::CHECK.into(), check.into());
+        entry.details.insert(detail::RESULT.into(), result.into());
+        self.act(&Action::Journal(entry));
+    }
+
+    /// Nothing happens until it is time; then what is due happens.
+    pub fn sleep(&mut self) -> Timestamp {
+        let wake = self.decide().wake_at.expect("something is waited for");
+        self.ticks = wake.as_second() - EPOCH;
+        self.settle();
+        wake
     }
 
     pub fn facts(&self) -> Facts {
@@ -186,7 +266,16 @@ impl World {
             now: self.now(),
             head,
             environments: self.environments.clone(),
-            states: states.map(|(c, t)| (c.id.clone(), t.clone())).collect(),
+            states: states.map(|(c, t)| (c.id.clone(), self.resolved(t))).collect(),
+            texts: self
+                .head()
+                .1
+                .iter()
+                .filter_map(|(e, r)| Some((e.clone(), file_text(&r.as_ref().ok()?.file))))
+                .collect(),
+            windows: Ok(self.windows.clone()),
+            releases: self.releases(),
+            untagged: self.drafts.keys().filter(|v| !self.tags.contains_key(*v)).cloned().collect(),
             log,
             builds: self.builds.clone(),
             promotions: self.promotions.clone(),
@@ -194,6 +283,19 @@ impl World {
             inputs: self.inputs.clone(),
             unreachable: self.unreachable.clone(),
         }
+    }
+
+    fn resolved(&self, tree: &Tree) -> Tree {
+        let releases = self.releases();
+        let one = |(e, reading): (&Environment, &Reading)| {
+            (e.clone(), reading.clone().and_then(|state| state.resolve(e, &releases)))
+        };
+        tree.iter().map(one).collect()
+    }
+
+    /// What stands on main.
+    pub fn standing(&self, environment: &str) -> Reading {
+        self.resolved(&self.head().1)[&env(environment)].clone()
     }
 
     pub fn decide(&self) -> Decision {
@@ -217,21 +319,34 @@ impl World {
                 assert!(!found.status.phase.is_final(), "{name} is final already");
                 found.status = status.clone();
             }
+            Action::Tag(tag) => {
+                let version: Version = tag.name.strip_prefix('v').unwrap().parse().unwrap();
+                assert_eq!(self.drafts[&version].0, tag.commit, "the tag is on the commit that holds the file");
+                self.tags.insert(version, tag.commit.clone());
+            }
             Action::Commit(write) => {
                 assert_eq!(write.expect.as_ref(), Some(&self.head().0.id));
                 assert!(!write.files.is_empty(), "an empty commit: {}", write.message);
                 let mut tree = self.head().1.clone();
                 for (path, content) in &write.files {
                     let mut parts = path.trim_end_matches(".yaml").split('/').skip(1);
-                    let (at, what) = (env(parts.next().unwrap()), component(parts.next().unwrap()));
-                    let pins = &mut tree.get_mut(&at).unwrap().as_mut().unwrap().pins;
+                    let at = env(parts.next().unwrap());
+                    let state = tree.get_mut(&at).unwrap().as_mut().unwrap();
+                    let Some(what) = parts.next().map(component) else {
+                        let text = std::str::from_utf8(content.as_ref().unwrap()).unwrap();
+                        state.file = yaml::from_str(text, path).unwrap();
+                        continue;
+                    };
+                    let pins = &mut state.pins;
                     match content {
                         Some(bytes) => pins.insert(what, parse_pin(std::str::from_utf8(bytes).unwrap())),
                         None => pins.remove(&what),
                     };
                 }
                 let lines = write.message.lines().filter_map(|l| l.split_once(": "));
-                let trailers = lines.filter(|(k, _)| k.starts_with("Trimtab-")).map(|(k, v)| (k.into(), v.into()));
+                let trailers = lines
+                    .filter(|(k, _)| k.starts_with("Trimtab-") || *k == "Change-Ref")
+                    .map(|(k, v)| (k.into(), v.into()));
                 self.push(write.message.lines().next().unwrap(), tree, trailers.collect());
             }
         }
@@ -262,19 +377,13 @@ impl World {
             for (component, since) in &report.since {
                 let build = self.admitted(environment.as_str()).unwrap().pins[component].build.clone();
                 let Some(kind) = health(&build) else { continue };
-                let entry = Entry {
-                    id: format!("{kind}-{environment}-{build}-{since}"),
-                    kind,
-                    at: self.now(),
-                    actor: "trimtab".into(),
-                    environment: Some(environment.clone()),
-                    component: Some(component.clone()),
-                    build: Some(build),
-                    commit: Some(since.clone()),
-                    promotion: None,
-                    summary: kind.to_string(),
-                    reason: String::new(),
-                };
+                let id = format!("{kind}-{environment}-{build}-{since}");
+                let mut entry = Entry::new(kind, id, self.now(), "trimtab");
+                entry.environment = Some(environment.clone());
+                entry.component = Some(component.clone());
+                entry.build = Some(build);
+                entry.commit = Some(since.clone());
+                entry.summary = kind.to_string();
                 self.act(&Action::Journal(entry));
             }
         }
@@ -286,7 +395,7 @@ impl World {
         let of_it = |e: &&Entry| e.kind == EntryKind::Admitted && e.environment == Some(env(environment));
         let commit = self.journal.iter().rev().find(of_it)?.commit.clone()?;
         let tree = &self.commits.iter().find(|(c, _)| c.id == commit).unwrap().1;
-        Some(tree[&env(environment)].clone().expect("only what can be read is admitted"))
+        Some(self.resolved(tree)[&env(environment)].clone().expect("only what can be read is admitted"))
     }
 
     /// Builds that run, by environment: `dev web-1 | staging - | prod -`.
@@ -311,6 +420,10 @@ impl World {
     pub fn told(&self, kind: EntryKind, environment: &str) -> Vec<&Entry> {
         self.journal.iter().filter(|e| e.kind == kind && e.environment == Some(env(environment))).collect()
     }
+}
+
+fn file_text(file: &EnvironmentFile) -> String {
+    yaml::to_string(&serde_json::to_value(file).unwrap())
 }
 
 fn parse_pin(text: &str) -> Pin {

@@ -171,7 +171,11 @@ fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId
     }
     let digest = Digest::of(format!("{repository} {} {}", state.commits.len(), write.message).as_bytes());
     let id: CommitId = digest.hex()[..40].parse().unwrap();
-    let trailers = write.message.lines().filter_map(|l| l.split_once(": ")).filter(|(k, _)| k.starts_with("Trimtab-"));
+    let trailers = write
+        .message
+        .lines()
+        .filter_map(|l| l.split_once(": "))
+        .filter(|(k, _)| k.starts_with("Trimtab-") || *k == "Change-Ref");
     let record = Commit {
         id: id.clone(),
         parent: write.expect.clone(),
@@ -251,6 +255,19 @@ impl Repositories for World {
         }
         Self::effect(&mut state)?;
         Ok(Written::Commit(commit(&mut state, repository, write)))
+    }
+    async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), format!("refs/tags/{}", tag.name));
+        match state.refs.get(&place) {
+            Some(at) if *at == tag.commit => Ok(()),
+            Some(at) => Err(PortError::Terminal(format!("{} stands on {at}", tag.name))),
+            None => {
+                Self::effect(&mut state)?;
+                state.refs.insert(place, tag.commit.clone());
+                Ok(())
+            }
+        }
     }
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {
         let mut state = self.state.lock().unwrap();

@@ -115,7 +115,7 @@ impl Shop {
 
     async fn promote(&self) -> String {
         let (web, staging) = ("web".parse().unwrap(), "staging".parse().unwrap());
-        self.reconciler.promote(&self.project(), &web, None, None, &staging, "ada", "").await.unwrap()
+        self.reconciler.promote(&self.project(), &web, None, &staging, "ada", "").await.unwrap()
     }
 
     fn staging_on(&self, plane: &str) {

@@ -105,7 +105,7 @@ impl Shop {
 
     pub async fn promote(&self, to: &str) -> Promotion {
         let asked =
-            self.reconciler.promote(&self.project(), &self.web(), None, None, &name(to), "ada", "").await.unwrap();
+            self.reconciler.promote(&self.project(), &self.web(), None, &name(to), "ada", "").await.unwrap();
         self.ended(&asked).await
     }
 
@@ -307,7 +307,7 @@ async fn a_crashing_container_is_told_with_its_last_words() {
     shop.healthy("dev", "web-2").await;
     let promotion = shop
         .reconciler
-        .promote(&shop.project(), &shop.web(), Some(name("web-1")), None, &name("staging"), "ada", "")
+        .promote(&shop.project(), &shop.web(), Some(name("web-1")), &name("staging"), "ada", "")
         .await
         .unwrap();
     let promotion = shop.ended(&promotion).await;
@@ -445,4 +445,93 @@ async fn who_looks_is_told_of_every_change() {
         tokio::time::timeout(Duration::from_secs(30), changes.next()).await.expect("a change is told");
     }
     assert!(shop.reconciler.changes(Some(&name("moon"))).is_err());
+}
+
+/// The delivery of releases and gates, with all the loops running.
+#[tokio::test]
+async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let wanted = reconcile::NewEnvironment {
+        name: name("qa"),
+        like: Some(name("dev")),
+        after: vec![name("dev")],
+        strategy: None,
+        production: false,
+    };
+    shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
+    shop.healthy("qa", "web-1").await;
+    assert!(shop.world.object("Deployment", "shop-qa", "web").is_some());
+    let refused = shop.reconciler.delete_environment(&shop.project(), &name("dev"), true, "ada").await.unwrap_err();
+    assert!(refused.to_string().contains("dev cannot go: qa, staging names it"), "{refused}");
+    let plan = shop.reconciler.delete_environment(&shop.project(), &name("qa"), false, "ada").await.unwrap();
+    assert!(plan.objects.iter().any(|object| object.contains("Deployment")), "{plan:?}");
+    assert_eq!(plan.commit, None);
+    shop.reconciler.delete_environment(&shop.project(), &name("qa"), true, "ada").await.unwrap();
+    let told = || shop.world.journal_of(&shop.project()).iter().any(|e| e.kind == EntryKind::Removed);
+    shop.eventually("nothing of qa stands", async || told()).await;
+    assert!(shop.world.object("Deployment", "shop-qa", "web").is_none());
+    assert!(shop.world.record(model::records::Kind::Environment, "qa").is_none());
+    assert!(shop.world.file(&shop.config(), "environments/qa.yaml").is_none());
+    // One of the same name begins anew.
+    shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
+    shop.eventually("web-1 stands in qa again", async || shop.world.object("Deployment", "shop-qa", "web").is_some())
+        .await;
+}
+
+#[tokio::test]
+async fn a_release_is_made_certified_and_enters_what_requires_that_after_an_approval() {
+    use reconcile::Wish;
+    let shop = Shop::open().await;
+    shop.edit(
+        "prod is careful",
+        &[(
+            "environments/prod.yaml",
+            Some("promotion:\n  from: [staging]\n  requires: {certified: true, checks: [acceptance]}\n  approvals: {count: 1}\n"),
+        )],
+    );
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    let (project, version) = (shop.project(), name::<model::Version>("1.0.0"));
+    let create = async || shop.reconciler.create_release(&project, &version, &name("dev"), "ada").await;
+    shop.eventually("dev is settled, and 1.0.0 is made", async || create().await.is_ok()).await;
+    let again = create().await.unwrap_err();
+    assert!(again.to_string().contains("1.0.0 exists already"), "{again}");
+    let to = |environment: &str| Wish {
+        release: Some(version.clone()),
+        ..Wish::new(model::records::Class::Promote, &name(environment))
+    };
+    shop.reconciler.request(&project, to("staging"), "ada").await.unwrap();
+    shop.healthy("staging", "web-1").await;
+    let asked = shop.reconciler.request(&project, to("prod"), "ada").await.unwrap();
+    let why = async || {
+        let updates = shop.reconciler.promotion(&project, &asked).await.unwrap();
+        let found = Box::pin(updates).next().await.unwrap();
+        found.status.message
+    };
+    shop.eventually("prod waits for the certificate", async || {
+        why().await.contains("1.0.0 is not certified in staging")
+    })
+    .await;
+    let checked = reconcile::Checked {
+        check: "acceptance".into(),
+        environment: name("staging"),
+        build: None,
+        release: Some(version.clone()),
+        passed: true,
+        reason: String::new(),
+    };
+    shop.reconciler.checked(&project, &checked, "ci").await.unwrap();
+    shop.eventually("only the approval is missing", async || why().await == "0 of 1 approvals").await;
+    let refused = shop.reconciler.approve(&project, &asked, "ada", &[], "").await.unwrap_err();
+    assert!(refused.to_string().contains("somebody else has to approve it"), "{refused}");
+    shop.reconciler.approve(&project, &asked, "eve", &[], "").await.unwrap();
+    shop.healthy("prod", "web-1").await;
+    let list = shop.reconciler.releases(&project).await.unwrap();
+    assert_eq!((list[0].certified.len(), list[0].environments.len()), (1, 2), "{list:?}");
+    let difference = shop.reconciler.difference(&project, "staging", "prod").await.unwrap();
+    assert!(difference.components.is_empty(), "{difference:?}");
+    let told = shop.reconciler.deployments(&project, Some(&name("prod")), None, 10).await.unwrap();
+    assert_eq!((told.len(), told[0].change.as_str(), told[0].release.as_deref()), (1, "1.0.0", Some("1.0.0")));
 }

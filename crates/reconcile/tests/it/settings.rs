@@ -4,7 +4,7 @@ use crate::fakes::sealed;
 use crate::rules::{Shop, name};
 use model::journal::EntryKind;
 use model::records::{Class, GateName, GateState, Kind, PromotionPhase};
-use reconcile::Refusal;
+use reconcile::{Refusal, Wish};
 use std::collections::BTreeMap;
 
 const COMPONENT: &str = "project: shop\ncomponent: web\nendpoints: {http: {port: 8080, visibility: public}}\n";
@@ -118,9 +118,12 @@ async fn configuration_moves_by_promotion_skips_ahead_when_asked_and_comes_back_
     shop.promote("prod").await;
     shop.edit("hot", &[("config/common.yaml", Some("data: {LEVEL: trace, HOT: 1}\n"))]);
     let hot = shop.world.commits(&shop.config(), "config/common.yaml")[0].id.clone();
-    let (project, web, staging) = (shop.project(), shop.web(), name("staging"));
-    let ask =
-        async |build, config| shop.reconciler.promote(&project, &web, build, Some(config), &staging, "ada", "").await;
+    let (project, staging) = (shop.project(), name("staging"));
+    let ask = async |build, config: &str| {
+        let (component, config) = (Some(shop.web()), Some(config.to_owned()));
+        let wish = Wish { component, build, config, ..Wish::new(Class::Promote, &staging) };
+        shop.reconciler.request(&project, wish, "ada").await
+    };
     let ended = shop.ended(&ask(Some(name("web-1")), &hot.as_str()[..8]).await.unwrap()).await;
     assert_eq!(ended.status.phase, PromotionPhase::Succeeded, "{ended:#?}");
     assert_eq!((shop.config_of("staging"), shop.level("staging").as_deref()), (hot.to_string(), Some("trace")));

@@ -1,6 +1,6 @@
 //! A process that dies at each failpoint, and what the next one finds.
 
-use crate::ports::{entry, write};
+use crate::ports::{entry, tag, write};
 use crate::support::{Served, TOKEN, options, repository};
 use model::ports::{Repositories as _, Written};
 use source::Source;
@@ -22,6 +22,9 @@ fn as_victim() {
         let Written::Commit(id) = source.write(&config, &change).await.unwrap() else { panic!("superseded") };
         source.append(&config.project, &entry("e1")).await.unwrap();
         source.keep(&config, "web-1", &id).await.unwrap();
+        // Written again after a crash, main has a later commit: the tag stays where it was first.
+        let tagged = source.head(&config, "refs/tags/v1.0.0").await.unwrap();
+        source.tag(&config, &tag("v1.0.0", &tagged.unwrap_or(id))).await.unwrap();
     });
     std::process::exit(0);
 }
@@ -37,16 +40,18 @@ async fn run_victim(data: &Path, failpoint: &str) -> std::process::ExitStatus {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_is_whole_or_absent_after_a_crash() {
-    // Failpoint, and what must stand afterwards: repository, main, journal, kept.
+    // Failpoint, and what must stand afterwards: repository, main, journal, kept, tag.
     for (failpoint, stands) in [
-        ("source.create.before", [false, false, false, false]),
-        ("source.create.after", [true, false, false, false]),
-        ("source.write.before", [true, false, false, false]),
-        ("source.write.after", [true, true, false, false]),
-        ("source.journal.before", [true, true, false, false]),
-        ("source.journal.after", [true, true, true, false]),
-        ("source.keep.before", [true, true, true, false]),
-        ("source.keep.after", [true, true, true, true]),
+        ("source.create.before", [false, false, false, false, false]),
+        ("source.create.after", [true, false, false, false, false]),
+        ("source.write.before", [true, false, false, false, false]),
+        ("source.write.after", [true, true, false, false, false]),
+        ("source.journal.before", [true, true, false, false, false]),
+        ("source.journal.after", [true, true, true, false, false]),
+        ("source.keep.before", [true, true, true, false, false]),
+        ("source.keep.after", [true, true, true, true, false]),
+        ("source.tag.before", [true, true, true, true, false]),
+        ("source.tag.after", [true, true, true, true, true]),
     ] {
         let data = tempfile::tempdir().unwrap();
         let status = run_victim(data.path(), failpoint).await;
@@ -59,7 +64,8 @@ async fn every_write_is_whole_or_absent_after_a_crash() {
             let main = source.head(&config, model::MAIN).await.unwrap().is_some();
             let journal = source.journal(&config.project).await.unwrap() == [entry("e1")];
             let kept = source.head(&config, "refs/trimtab/keep/web-1").await.unwrap().is_some();
-            assert_eq!([hosted, main, journal, kept], stands, "{failpoint}");
+            let tagged = source.head(&config, "refs/tags/v1.0.0").await.unwrap().is_some();
+            assert_eq!([hosted, main, journal, kept, tagged], stands, "{failpoint}");
         }
         drop(source);
         // Doing it all again ends the same.

@@ -3,7 +3,7 @@
 use crate::support::{Served, options, repository};
 use model::flow::{FileMode, Repository, Revision};
 use model::journal::{Entry, EntryKind};
-use model::ports::{Repositories as _, Write, Written};
+use model::ports::{Repositories as _, Tag, Write, Written};
 use source::Source;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -22,17 +22,21 @@ pub fn write(expect: Option<&model::CommitId>, files: &[(&str, Option<&str>)], m
 
 pub fn entry(id: &str) -> Entry {
     Entry {
-        id: id.into(),
-        kind: EntryKind::Admitted,
-        at: "2026-11-21T09:00:00Z".parse().unwrap(),
-        actor: "alice".into(),
         environment: Some("staging".parse().unwrap()),
-        component: None,
         build: Some("web-42".parse().unwrap()),
-        commit: None,
-        promotion: None,
         summary: format!("staging moves: {id}"),
         reason: "first\nTrimtab-Id: forged".into(),
+        ..Entry::new(EntryKind::Admitted, id.into(), "2026-11-21T09:00:00Z".parse().unwrap(), "alice")
+    }
+}
+
+pub fn tag(name: &str, commit: &model::CommitId) -> Tag {
+    Tag {
+        name: name.into(),
+        commit: commit.clone(),
+        author: "alice".into(),
+        message: "Release 1.0.0 of shop\n".into(),
+        at: "2026-11-21T09:00:00Z".parse().unwrap(),
     }
 }
 
@@ -256,4 +260,112 @@ async fn what_a_crash_left_is_cleared() {
     assert!(source.delete(&config).await.unwrap());
     assert!(!source.delete(&config).await.unwrap());
     assert_eq!(source.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_release_has_an_annotated_signed_tag_that_never_moves() {
+    let (data, source, config) = open().await;
+    let first = committed(source.write(&config, &write(None, &[("a", Some("1"))], "first")).await.unwrap());
+    let second = committed(source.write(&config, &write(Some(&first), &[("a", Some("2"))], "second")).await.unwrap());
+    source.tag(&config, &tag("v1.0.0", &first)).await.unwrap();
+    source.tag(&config, &tag("v1.0.0", &first)).await.unwrap();
+    let error = source.tag(&config, &tag("v1.0.0", &second)).await.unwrap_err();
+    assert!(error.to_string().contains("stands on"), "{error}");
+    assert_eq!(git(&data, &["cat-file", "-t", "v1.0.0"]), "tag");
+    assert_eq!(git(&data, &["rev-parse", "v1.0.0^{commit}"]), first.as_str());
+    assert_eq!(source.head(&config, "refs/tags/v1.0.0").await.unwrap(), Some(first.clone()));
+    // What git says of the object, and whose signature it is.
+    git(&data, &["fsck", "--strict"]);
+    let signers = data.path().join("signers");
+    std::fs::write(&signers, format!("* {}\n", source.public_key())).unwrap();
+    let setting = format!("gpg.ssh.allowedSignersFile={}", signers.display());
+    if Command::new("ssh-keygen").arg("-?").output().is_ok() {
+        git(&data, &["-c", "gpg.format=ssh", "-c", &setting, "verify-tag", "v1.0.0"]);
+    }
+    // A push names the tag's object: its files are those of the commit under it.
+    let object = git(&data, &["rev-parse", "v1.0.0"]).parse().unwrap();
+    let revision = Revision { repository: config.clone(), commit: object };
+    assert_eq!(source.snapshot(&revision, ".").await.unwrap().text("a").unwrap().unwrap(), "1");
+}
+
+#[tokio::test]
+async fn an_audit_finds_what_was_changed_cut_off_or_slipped_in() {
+    let (data, source, config) = open().await;
+    for number in 1..=4 {
+        source.append(&config.project, &entry(&format!("e{number}"))).await.unwrap();
+    }
+    let repository = data.path().join("git/shop/config.git");
+    let keys = [source.public_key()];
+    let journal = |revision: &str| git(&data, &["rev-parse", &format!("refs/trimtab/journal{revision}")]);
+    let tip = journal("");
+    let found = source::audit(&repository, &keys, Some(&tip)).unwrap();
+    assert_eq!((found.entries, found.tip.as_deref(), found.problems.as_slice()), (4, Some(tip.as_str()), &[][..]));
+    let point = |at: &str| drop(git(&data, &["update-ref", "refs/trimtab/journal", at]));
+    let says = |why: &str| {
+        let found = source::audit(&repository, &keys, Some(&tip)).unwrap();
+        assert!(found.problems.iter().any(|p| p.contains(why)), "{why}: {:?}", found.problems);
+    };
+    // Cut off at its end.
+    point(&journal("~1"));
+    says("was in the journal once and is not any more");
+    // An entry of somebody else behind it, and one that was changed and signed by nobody.
+    let forged = git(
+        &data,
+        &[
+            "-c",
+            "user.name=eve",
+            "-c",
+            "user.email=e@x",
+            "commit-tree",
+            &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]),
+            "-p",
+            &tip,
+            "-m",
+            "hello",
+        ],
+    );
+    point(&forged);
+    says("its signature does not hold: it has none");
+    let text = git(&data, &["cat-file", "commit", &tip]).replace("staging moves: e4", "staging moves: e5");
+    let file = data.path().join("changed");
+    std::fs::write(&file, format!("{text}\n")).unwrap();
+    let changed = git(&data, &["hash-object", "-t", "commit", "-w", &file.display().to_string()]);
+    point(&changed);
+    says("what it signs was changed");
+    // Another key.
+    point(&tip);
+    let other = source::audit(
+        &repository,
+        &["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()],
+        None,
+    )
+    .unwrap();
+    assert!(other.problems[0].contains("a key that is not trusted here"), "{:?}", other.problems);
+    // Joined from two ends.
+    let joined = git(
+        &data,
+        &[
+            "-c",
+            "user.name=eve",
+            "-c",
+            "user.email=e@x",
+            "commit-tree",
+            &git(&data, &["rev-parse", &format!("{tip}^{{tree}}")]),
+            "-p",
+            &journal("~2"),
+            "-p",
+            &tip,
+            "-m",
+            "joined",
+        ],
+    );
+    point(&joined);
+    says("the chain was joined or cut");
+    // What Trimtab did on main and nobody tells of.
+    point(&tip);
+    let first = committed(
+        source.write(&config, &write(None, &[("a", Some("1"))], "x\n\nTrimtab-Id: staging-web-9\n")).await.unwrap(),
+    );
+    committed(source.write(&config, &write(Some(&first), &[("a", Some("2"))], "y")).await.unwrap());
+    says("the journal does not tell what became of staging-web-9");
 }

@@ -94,6 +94,7 @@ fn describe(common: &Common, args: &InitArgs, root: &Path) -> Result<ComponentFi
         manifests: None,
         workload: Workload::default(),
         endpoints: BTreeMap::from([("http".to_owned(), endpoint)]),
+        depends_on: Vec::new(),
     })
 }
 
@@ -232,6 +233,7 @@ mod tests {
             manifests: None,
             workload: Workload::default(),
             endpoints: BTreeMap::from([("http".to_owned(), Endpoint { port: 3000, visibility: Visibility::Public })]),
+            depends_on: Vec::new(),
         };
         assert_eq!(yaml::from_str::<ComponentFile>(&to_text(&file).unwrap(), "trimtab.yaml").unwrap(), file);
     }

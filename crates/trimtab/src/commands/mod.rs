@@ -1,5 +1,9 @@
 //! The command line: one file per command; the doc comment is the help.
 
+mod approve;
+mod at;
+mod audit;
+mod check;
 mod backup;
 mod config;
 mod chart;
@@ -7,6 +11,7 @@ mod credential;
 mod dataplane;
 mod diff;
 mod down;
+mod env;
 mod explain;
 mod history;
 mod image;
@@ -15,6 +20,7 @@ mod key;
 mod kubeconfig;
 mod logs;
 mod promote;
+mod release;
 mod render;
 mod restore;
 mod rollback;
@@ -25,6 +31,7 @@ mod ui;
 mod up;
 mod url;
 mod user;
+mod window;
 
 use crate::client::{Api, Failure};
 use crate::instance::Layout;
@@ -71,8 +78,17 @@ enum Command {
     Rollback(rollback::RollbackArgs),
     Config(config::ConfigArgs),
     Secret(secret::SecretArgs),
+    Approve(approve::ApproveArgs),
+    Cancel(approve::CancelArgs),
+    Release(release::ReleaseArgs),
+    Certify(release::CertifyArgs),
+    Check(check::CheckArgs),
+    Window(window::WindowArgs),
+    Env(env::EnvArgs),
     Explain(explain::ExplainArgs),
     History(history::HistoryArgs),
+    At(at::AtArgs),
+    Audit(audit::AuditArgs),
     Diff(diff::DiffArgs),
     Logs(logs::LogsArgs),
     Url(url::UrlArgs),
@@ -124,6 +140,15 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Rollback(args) => rollback::run(common, args).await,
         Command::Config(args) => config::run(common, args).await,
         Command::Secret(args) => secret::run(common, args).await,
+        Command::Approve(args) => approve::approve(common, args).await,
+        Command::Cancel(args) => approve::cancel(common, args).await,
+        Command::Release(args) => release::run(common, args).await,
+        Command::Certify(args) => release::certify(common, args).await,
+        Command::Check(args) => check::run(common, args).await,
+        Command::Window(args) => window::run(common, args).await,
+        Command::Env(args) => env::run(common, args).await,
+        Command::At(args) => at::run(common, args).await,
+        Command::Audit(args) => audit::run(common, args).await,
         Command::Explain(args) => explain::run(common, args).await,
         Command::History(args) => history::run(common, args).await,
         Command::Diff(args) => diff::run(common, args).await,

@@ -4,19 +4,20 @@ use crate::client::{Api, Failure, for_each_line};
 use crate::output::Output;
 use anyhow::Result;
 use model::records::{Promotion, PromotionPhase};
-use model::{BuildId, Component, Environment, Project};
+use model::{BuildId, Component, Environment, Project, Version};
 use serde_json::json;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// Move a build into an environment
+/// Move a build or a release into an environment
 ///
 /// Prints the gates as they pass and returns when what moved is healthy. Ctrl-C only detaches.
 /// Exit code 4: it failed or was refused. Without a terminal it returns as soon as a gate holds it, with exit code 4.
 #[derive(Debug, clap::Args)]
 pub struct PromoteArgs {
-    /// What moves
-    component: Component,
+    /// What moves: a component (web), or a release (1.4.0)
+    #[arg(value_name = "COMPONENT|RELEASE")]
+    what: String,
     /// Into which environment
     #[arg(long)]
     to: Environment,
@@ -29,6 +30,12 @@ pub struct PromoteArgs {
     /// Why; stands in the commit and the history
     #[arg(long, default_value = "")]
     reason: String,
+    /// The change that it belongs to, where the environment asks for one
+    #[arg(long, value_name = "REFERENCE")]
+    change_ref: Option<String>,
+    /// Emergency: pass gates that could be waited for, and say why; needs the right to, and leaves a record
+    #[arg(long = "override", value_name = "REASON")]
+    overriding: Option<String>,
     /// Ask, and do not wait
     #[arg(long)]
     detach: bool,
@@ -37,8 +44,12 @@ pub struct PromoteArgs {
 pub async fn run(common: &Common, args: PromoteArgs) -> Result<ExitCode> {
     let api = common.api()?;
     let project = common.project(&api).await?;
+    // A component's name holds no dot, a version always does.
+    let release = args.what.contains('.').then(|| args.what.parse::<Version>()).transpose()?;
+    let component = if release.is_none() { Some(args.what.parse::<Component>()?) } else { None };
     let wish = json!({
-        "component": args.component, "build": args.build, "config": args.config, "to": args.to, "reason": args.reason,
+        "component": component, "release": release, "build": args.build, "config": args.config, "to": args.to,
+        "reason": args.reason, "changeRef": args.change_ref, "override": args.overriding,
     });
     let answer = api.post(&format!("/projects/{project}/promotions"), &wish).await?;
     let name = answer["promotion"].as_str().unwrap_or_default();

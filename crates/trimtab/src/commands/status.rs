@@ -35,6 +35,12 @@ fn text(status: &Value) -> String {
     for environment in status["environments"].as_array().into_iter().flatten() {
         let name = word(&environment["name"]);
         let strategy = word(&environment["strategy"]);
+        let release = match (environment["release"].as_str(), environment["certified"] == true) {
+            (Some(release), true) => format!(", {release} certified"),
+            (Some(release), false) => format!(", {release}"),
+            (None, _) => String::new(),
+        };
+        let strategy = format!("{strategy}{release}");
         let strategy = if environment["suspended"] == true { format!("{strategy}, suspended") } else { strategy };
         let strategy = match environment["dataPlane"].as_str() {
             Some(plane) => format!("{strategy}, on {plane}"),

@@ -12,9 +12,14 @@ use kube::api::{Api, ListParams, LogParams};
 use model::flow::Repository;
 use model::journal::Entry;
 use model::names::workload_namespace;
-use model::views::{DataPlaneStatus, Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Plan, Project};
-use reconcile::{Reconciler, Refusal};
+use model::records::Class;
+use model::views::{
+    self, DataPlaneStatus, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+};
+use model::{
+    Build, BuildId, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Person, Plan, Project, Version,
+};
+use reconcile::{Reconciler, Refusal, Wish};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,14 +146,25 @@ impl web::Delivery for Delivery {
     }
 
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> web::Result<String> {
-        let Promote { component, build, config, to, reason } = request;
-        let asked = self.reconciler.promote(project, &component, build, config.as_deref(), &to, actor, &reason);
-        asked.await.map_err(refusal)
+        let Promote { component, build, config, release, to, reason, change_ref, overriding } = request;
+        let wish = Wish {
+            component,
+            build,
+            config,
+            release,
+            change_ref,
+            overriding,
+            reason,
+            ..Wish::new(Class::Promote, &to)
+        };
+        self.reconciler.request(project, wish, actor).await.map_err(refusal)
     }
 
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> web::Result<String> {
-        let Rollback { environment, component, to, reason } = request;
-        self.reconciler.rollback(project, &environment, component, to, actor, &reason).await.map_err(refusal)
+        let Rollback { environment, component, to, release, reason, quarantine } = request;
+        let wish =
+            Wish { component, build: to, release, quarantine, reason, ..Wish::new(Class::Rollback, &environment) };
+        self.reconciler.request(project, wish, actor).await.map_err(refusal)
     }
 
     async fn promotion(&self, project: &Project, name: &str) -> web::Result<Updates> {
@@ -164,6 +180,99 @@ impl web::Delivery for Delivery {
         actor: &str,
     ) -> web::Result<Option<CommitId>> {
         self.reconciler.suspend(project, environment, suspend, actor).await.map_err(refusal)
+    }
+
+    async fn approve(&self, project: &Project, promotion: &str, reason: &str, person: &Person) -> web::Result<Entry> {
+        // Rules name people or what they are: `from: [olga, approver]`.
+        let roles: Vec<String> = person.roles(project).iter().map(ToString::to_string).collect();
+        self.reconciler.approve(project, promotion, &person.name, &roles, reason).await.map_err(refusal)
+    }
+
+    async fn cancel(&self, project: &Project, promotion: &str, reason: &str, actor: &str) -> web::Result<Entry> {
+        self.reconciler.cancel(project, promotion, actor, reason).await.map_err(refusal)
+    }
+
+    async fn check(&self, project: &Project, check: web::Check, actor: &str) -> web::Result<Entry> {
+        let web::Check { check, env, build, release, passed, reason } = check;
+        let checked = reconcile::Checked { check, environment: env, build, release, passed, reason };
+        self.reconciler.checked(project, &checked, actor).await.map_err(refusal)
+    }
+
+    async fn certify(
+        &self,
+        project: &Project,
+        version: &Version,
+        request: web::Certify,
+        actor: &str,
+    ) -> web::Result<Entry> {
+        self.reconciler.certify(project, version, &request.env, actor, &request.reason).await.map_err(refusal)
+    }
+
+    async fn create_environment(
+        &self,
+        project: &Project,
+        wanted: web::NewEnvironment,
+        actor: &str,
+    ) -> web::Result<CommitId> {
+        let web::NewEnvironment { name, like, after, strategy, production } = wanted;
+        let wanted = reconcile::NewEnvironment { name, like, after, strategy, production };
+        self.reconciler.create_environment(project, &wanted, actor).await.map_err(refusal)
+    }
+
+    async fn delete_environment(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        confirmed: bool,
+        actor: &str,
+    ) -> web::Result<web::Removal> {
+        let removal = self.reconciler.delete_environment(project, environment, confirmed, actor).await;
+        let reconcile::Removal { files, objects, addresses, commit } = removal.map_err(refusal)?;
+        Ok(web::Removal { files, objects, addresses, commit })
+    }
+
+    async fn windows(&self, project: &Project) -> web::Result<Vec<WindowStatus>> {
+        self.reconciler.windows(project).await.map_err(refusal)
+    }
+
+    async fn add_window(&self, project: &Project, wanted: web::NewWindow, actor: &str) -> web::Result<CommitId> {
+        self.reconciler.add_window(project, &wanted.window, &wanted.environments, actor).await.map_err(refusal)
+    }
+
+    async fn releases(&self, project: &Project) -> web::Result<Vec<ReleaseStatus>> {
+        self.reconciler.releases(project).await.map_err(refusal)
+    }
+
+    async fn create_release(
+        &self,
+        project: &Project,
+        wanted: web::NewRelease,
+        actor: &str,
+    ) -> web::Result<ReleaseStatus> {
+        self.reconciler.create_release(project, &wanted.version, &wanted.from, actor).await.map_err(refusal)
+    }
+
+    async fn difference(&self, project: &Project, from: &str, to: &str) -> web::Result<Difference> {
+        self.reconciler.difference(project, from, to).await.map_err(refusal)
+    }
+
+    async fn deployments(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+        component: Option<&Component>,
+        limit: usize,
+    ) -> web::Result<Vec<views::Deployment>> {
+        self.reconciler.deployments(project, environment, component, limit).await.map_err(refusal)
+    }
+
+    async fn at(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        time: &str,
+    ) -> web::Result<Option<views::Deployment>> {
+        self.reconciler.at(project, environment, time).await.map_err(refusal)
     }
 
     async fn builds(&self, project: &Project) -> web::Result<Vec<Build>> {

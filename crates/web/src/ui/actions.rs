@@ -54,11 +54,14 @@ fn optional<T: FromStr<Err = NameError>>(text: &str) -> Result<Option<T>> {
 pub async fn promote(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
     let (project, fields): (Project, _) = (name(&project)?, asked.fields);
     let request = Promote {
+        component: Some(name(&fields.component)?),
         config: None,
-        component: name(&fields.component)?,
         build: optional(&fields.build)?,
+        release: None,
         to: name(&fields.environment)?,
         reason: fields.reason.trim().to_owned(),
+        change_ref: None,
+        overriding: None,
     };
     let person = ui.person(&asked.session)?;
     moves(&*ui.delivery, &person, Right::Promote, &project, &request.to).await?;
@@ -73,7 +76,9 @@ pub async fn rollback(State(ui): State<Ui>, Path(project): Path<String>, asked: 
         environment: name(&fields.environment)?,
         component: optional(&fields.component)?,
         to: optional(&fields.build)?,
+        release: None,
         reason: fields.reason.trim().to_owned(),
+        quarantine: None,
     };
     let person = ui.person(&asked.session)?;
     moves(&*ui.delivery, &person, Right::Rollback, &project, &request.environment).await?;

@@ -101,6 +101,13 @@ impl State for EntryKind {
             Self::Repaired => ("Repaired", Tone::Busy),
             Self::Refused => ("Refused", Tone::Bad),
             Self::RolledBack => ("Rolled back", Tone::Warn),
+            Self::Approved => ("Approved", Tone::Good),
+            Self::Cancelled => ("Cancelled", Tone::Quiet),
+            Self::Overridden => ("Overridden", Tone::Bad),
+            Self::Removed => ("Removed", Tone::Warn),
+            Self::Released => ("Released", Tone::Moved),
+            Self::Checked => ("Checked", Tone::Busy),
+            Self::Certified => ("Certified", Tone::Good),
         }
     }
 }
@@ -161,6 +168,12 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Quarantine => "Not rolled back",
         GateName::Configuration => "Configured",
         GateName::DataPlane => "Data plane answers",
+        GateName::Soak => "Soaked",
+        GateName::Checks => "Checks",
+        GateName::Certified => "Certified",
+        GateName::Window => "Window",
+        GateName::Approvals => "Approvals",
+        GateName::ChangeRef => "Change reference",
     }
 }
 

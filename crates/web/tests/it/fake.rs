@@ -9,16 +9,19 @@ use http_body_util::BodyExt;
 use model::flow::Health;
 use model::journal::Entry;
 use model::people::{Grant, Person, Role};
-use model::views::{DataPlaneStatus, Explanation, ProjectStatus, Resources};
-use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project};
+use model::views::{
+    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+};
+use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Version};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    AddDataPlane, AddUser, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest, MadeToken,
-    NewToken, People, Promote, Result, Rollback, Sessions, Text, Updates, UserView,
+    AddDataPlane, AddUser, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
+    MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Removal, Result, Rollback, Sessions,
+    Text, Updates, UserView,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
@@ -249,6 +252,65 @@ impl Delivery for World {
         self.ask(format!("{actor} sets suspend of {environment} to {suspend}"));
         only(project, Some(of(json!(COMMIT))))
     }
+    async fn approve(&self, project: &Project, promotion: &str, reason: &str, person: &Person) -> Result<Entry> {
+        let (actor, roles) = (&person.name, person.roles(project));
+        self.ask(format!("{actor} ({roles:?}) approves {promotion}: {reason}"));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn cancel(&self, project: &Project, promotion: &str, reason: &str, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} cancels {promotion}: {reason}"));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn check(&self, project: &Project, check: Check, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} says that {} passed: {}", check.check, check.passed));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn certify(&self, project: &Project, version: &Version, request: Certify, actor: &str) -> Result<Entry> {
+        self.ask(format!("{actor} certifies {version} in {}", request.env));
+        only(project, of(journal()[0].clone()))
+    }
+    async fn create_environment(&self, project: &Project, wanted: NewEnvironment, actor: &str) -> Result<CommitId> {
+        self.ask(format!("{actor} makes {}", wanted.name));
+        only(project, of(json!(COMMIT)))
+    }
+    async fn delete_environment(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        confirmed: bool,
+        actor: &str,
+    ) -> Result<Removal> {
+        self.ask(format!("{actor} deletes {environment}: {confirmed}"));
+        only(project, of(json!({ "files": [], "objects": [], "addresses": [] })))
+    }
+    async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>> {
+        only(project, Vec::new())
+    }
+    async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId> {
+        self.ask(format!("{actor} adds window {}", wanted.window.name));
+        only(project, of(json!(COMMIT)))
+    }
+    async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>> {
+        only(project, Vec::new())
+    }
+    async fn create_release(&self, _: &Project, wanted: NewRelease, _: &str) -> Result<ReleaseStatus> {
+        Err(Error::Refused(format!("{} exists already", wanted.version)))
+    }
+    async fn difference(&self, project: &Project, from: &str, to: &str) -> Result<Difference> {
+        only(project, of(json!({ "from": from, "to": to, "components": [] })))
+    }
+    async fn deployments(
+        &self,
+        project: &Project,
+        _: Option<&Environment>,
+        _: Option<&Component>,
+        _: usize,
+    ) -> Result<Vec<Deployment>> {
+        only(project, Vec::new())
+    }
+    async fn at(&self, project: &Project, _: &Environment, _: &str) -> Result<Option<Deployment>> {
+        only(project, None)
+    }
     async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
         let builds = json!([
             build(3, "Succeeded", "Third & last"),
@@ -312,7 +374,7 @@ impl People for Anybody {
         match token {
             TOKEN => Some(Person::admin("admin")),
             "reading" => Some(Person { read_only: true, ..self.person("olga")? }),
-            name => ["vera", "dora", "olga", "stranger"].contains(&name).then(|| self.person(name)).flatten(),
+            name => ["vera", "dora", "olga", "abel", "stranger"].contains(&name).then(|| self.person(name)).flatten(),
         }
     }
     fn person(&self, name: &str) -> Option<Person> {
@@ -321,6 +383,7 @@ impl People for Anybody {
             "vera" => Role::Viewer,
             "dora" => Role::Developer,
             "olga" => Role::Operator,
+            "abel" => Role::Approver,
             "stranger" => return Some(Person { name: name.into(), grants: Vec::new(), read_only: false }),
             _ => return Some(Person::admin(name)),
         };

@@ -4,29 +4,44 @@ use crate::fake::{Site, TOKEN, origin};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 
+const WINDOW: &str = r#"{"window":{"name":"days","schedule":"0 8 * * *","duration":"9h"}}"#;
+
 /// Method, path and body, and who of vera (viewer), dora (developer), olga (operator), olga with a token that only
-/// reads, a stranger, and the administrator may ask for that.
-const REQUESTS: [(&str, &str, &str, &str); 20] = [
-    ("GET", "/projects/demo/status", "", "yyyy.y"),
-    ("GET", "/projects/demo/history", "", "yyyy.y"),
-    ("GET", "/projects/demo/logs?component=shop&env=dev", "", "yyyy.y"),
-    ("GET", "/projects/other/status", "", ".....y"),
-    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"staging"}"#, ".yy..y"),
-    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"prod"}"#, "..y..y"),
-    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"nowhere"}"#, ".yy..y"),
-    ("POST", "/projects/other/promotions", r#"{"component":"shop","to":"dev"}"#, ".....y"),
-    ("POST", "/projects/demo/rollbacks", r#"{"environment":"dev"}"#, ".yy..y"),
-    ("POST", "/projects/demo/rollbacks", r#"{"environment":"prod"}"#, "..y..y"),
-    ("POST", "/projects", r#"{"project":"demo","component":"api"}"#, ".yy..y"),
-    ("POST", "/projects", r#"{"project":"fresh","component":"api"}"#, ".....y"),
-    ("POST", "/images", "", ".....y"),
-    ("GET", "/users", "", ".....y"),
-    ("POST", "/users", r#"{"name":"eve"}"#, ".....y"),
-    ("DELETE", "/users/vera", "", ".....y"),
-    ("GET", "/users/olga/keys", "", "..y..y"),
-    ("POST", "/users/vera/keys", r#"{"key":"x"}"#, "y....y"),
-    ("POST", "/users/me/tokens", r#"{"expiresInSeconds":60}"#, "yyy.yy"),
-    ("POST", "/sign-in-links", r#"{"user":"olga"}"#, "..y..y"),
+/// reads, a stranger, abel (approver), and the administrator may ask for that.
+const REQUESTS: [(&str, &str, &str, &str); 33] = [
+    ("GET", "/projects/demo/status", "", "yyyy.yy"),
+    ("GET", "/projects/demo/history", "", "yyyy.yy"),
+    ("GET", "/projects/demo/logs?component=shop&env=dev", "", "yyyy.yy"),
+    ("GET", "/projects/other/status", "", "......y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"staging"}"#, ".yy...y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"prod"}"#, "..y...y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"nowhere"}"#, ".yy...y"),
+    ("POST", "/projects/other/promotions", r#"{"component":"shop","to":"dev"}"#, "......y"),
+    ("POST", "/projects/demo/rollbacks", r#"{"environment":"dev"}"#, ".yy...y"),
+    ("POST", "/projects/demo/rollbacks", r#"{"environment":"prod"}"#, "..y...y"),
+    ("POST", "/projects/demo/promotions", r#"{"component":"shop","to":"dev","override":"fire"}"#, "..y...y"),
+    ("POST", "/projects/demo/promotions/staging-shop-1/approvals", "{}", ".....yy"),
+    ("POST", "/projects/demo/promotions/staging-shop-1/cancel", "{}", ".yy...y"),
+    ("POST", "/projects/demo/checks", r#"{"check":"e2e","env":"staging","passed":true}"#, ".yy...y"),
+    ("POST", "/projects/demo/checks", r#"{"check":"e2e","env":"prod","passed":true}"#, "..y...y"),
+    ("POST", "/projects/demo/releases", r#"{"version":"1.0.0","from":"dev"}"#, "..y...y"),
+    ("POST", "/projects/demo/releases/1.0.0/certificates", r#"{"env":"dev"}"#, ".....yy"),
+    ("POST", "/projects/demo/environments", r#"{"name":"qa"}"#, "..y...y"),
+    ("POST", "/projects/demo/environments/dev/suspend", r#"{"suspend":true}"#, "..y...y"),
+    ("POST", "/projects/demo/environments/dev/removal", "{}", "..y...y"),
+    ("GET", "/projects/demo/releases", "", "yyyy.yy"),
+    ("GET", "/projects/demo/windows", "", "yyyy.yy"),
+    ("POST", "/projects/demo/windows", WINDOW, "..y...y"),
+    ("POST", "/projects", r#"{"project":"demo","component":"api"}"#, ".yy...y"),
+    ("POST", "/projects", r#"{"project":"fresh","component":"api"}"#, "......y"),
+    ("POST", "/images", "", "......y"),
+    ("GET", "/users", "", "......y"),
+    ("POST", "/users", r#"{"name":"eve"}"#, "......y"),
+    ("DELETE", "/users/vera", "", "......y"),
+    ("GET", "/users/olga/keys", "", "..y...y"),
+    ("POST", "/users/vera/keys", r#"{"key":"x"}"#, "y.....y"),
+    ("POST", "/users/me/tokens", r#"{"expiresInSeconds":60}"#, "yyy.yyy"),
+    ("POST", "/sign-in-links", r#"{"user":"olga"}"#, "..y...y"),
 ];
 
 #[tokio::test]
@@ -34,7 +49,7 @@ async fn each_request_is_for_those_who_have_the_right() {
     let site = Site::new();
     for (method, path, body, answers) in REQUESTS {
         let mut given = String::new();
-        for token in ["vera", "dora", "olga", "reading", "stranger", TOKEN] {
+        for token in ["vera", "dora", "olga", "reading", "stranger", "abel", TOKEN] {
             let request = Request::builder().method(method).uri(format!("/api/v1{path}"));
             let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             let answer = site.send(request.body(Body::from(body)).unwrap()).await;

@@ -4,7 +4,7 @@ use super::fuse::Fuse;
 use async_trait::async_trait;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
 use model::journal::Entry;
-use model::ports::{Commit, PortError, Pushed, Repositories, Result, Write, Written};
+use model::ports::{Commit, PortError, Pushed, Repositories, Result, Tag, Write, Written};
 use model::{CommitId, Digest, MAIN, Project};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 #[derive(Default)]
 struct Repo {
     main: Option<CommitId>,
+    tags: BTreeMap<String, CommitId>,
     commits: BTreeMap<CommitId, (Commit, Files)>,
 }
 
@@ -130,8 +131,15 @@ impl Repositories for FakeRepositories {
     }
 
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
-        assert_eq!(reference, MAIN);
-        Ok(self.state.lock().unwrap().repos.get(repository).and_then(|repo| repo.main.clone()))
+        let state = self.state.lock().unwrap();
+        let Some(repo) = state.repos.get(repository) else { return Ok(None) };
+        Ok(match reference.strip_prefix("refs/tags/") {
+            Some(tag) => repo.tags.get(tag).cloned(),
+            None => {
+                assert_eq!(reference, MAIN);
+                repo.main.clone()
+            }
+        })
     }
 
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
@@ -167,6 +175,17 @@ impl Repositories for FakeRepositories {
             Ok(Written::Commit(id))
         };
         self.fuse.effect("write", write).await
+    }
+
+    async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
+        let tag = || {
+            let mut state = self.state.lock().unwrap();
+            let repo = state.repos.get_mut(repository).expect("it is there");
+            let at = repo.tags.entry(tag.name.clone()).or_insert_with(|| tag.commit.clone());
+            assert_eq!(*at, tag.commit, "a tag never moves");
+            Ok(())
+        };
+        self.fuse.effect("tag", tag).await
     }
 
     async fn keep(&self, _: &Repository, _: &str, _: &CommitId) -> Result<()> {

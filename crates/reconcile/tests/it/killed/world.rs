@@ -227,7 +227,7 @@ impl World {
 
     pub fn promote(&self, to: &str, which: Option<&str>) -> String {
         let which = which.map(build);
-        self.ask(async |r, p| r.promote(p, &hello(), which, None, &env(to), "ada", "").await)
+        self.ask(async |r, p| r.promote(p, &hello(), which, &env(to), "ada", "").await)
             .expect("the request is taken")
     }
 
@@ -238,16 +238,8 @@ impl World {
     /// A request as an object of the control API, which is there whatever becomes of the process.
     pub fn request(&self, class: Class, to: &str) {
         let spec = PromotionSpec {
-            project: self.project.clone(),
-            environment: env(to),
-            class,
             component: Some(hello()),
-            build: None,
-            config: None,
-            commit: None,
-            requested_by: "ada".into(),
-            reason: String::new(),
-            created: jiff::Timestamp::now(),
+            ..PromotionSpec::new(&self.project, &env(to), class, "ada", jiff::Timestamp::now())
         };
         let metadata = json!({"name": format!("{to}-asked"), "namespace": self.project});
         self.records.put(Kind::Promotion, json!({"kind": "Promotion", "metadata": metadata, "spec": spec}));

@@ -1,0 +1,328 @@
+//! Releases, for people: making one, listing them, and what differs between any two sets of pins.
+
+use crate::Reconciler;
+use crate::config::{Config, Described, parse_release};
+use crate::project::{Handle, View};
+use crate::requests::{Refusal, known_environment};
+use crate::settle::until;
+use crate::write::{Edit, after};
+use jiff::Timestamp;
+use model::config::ComponentFile;
+use model::flow::{Change, ObjectId, Repository, Revision};
+use model::journal::{EntryKind, detail};
+use model::release::{Notes, ReleaseFile, Version};
+use model::settings::{Chain, Use};
+use model::views::{ComponentDifference, Difference, ManifestDifference, ReleaseStatus};
+use model::{Component, Environment, EnvironmentFile, Pin, Project};
+use render::settings::{Resolved, SealedSecret, Settings};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A release has its tag within this.
+const TAGGED: Duration = Duration::from_secs(10);
+/// Commits of one component that are listed.
+const COMMITS_MAX: usize = 200;
+
+impl Reconciler {
+    /// Makes a release of what is admitted and settled in an environment: a commit, and a tag on it.
+    pub async fn create_release(
+        &self,
+        project: &Project,
+        version: &Version,
+        from: &Environment,
+        actor: &str,
+    ) -> Result<ReleaseStatus, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        let settled = until(&handle, TAGGED, || handle.view().filter(|view| view.settled)).await;
+        let view = settled.unwrap_or(view);
+        let pins = promote::draft(&view.facts, version, from).map_err(Refusal::Refused)?;
+        let notes = self.notes(&view, version, &pins).await?;
+        let file = ReleaseFile { pins, notes };
+        let path = version.path();
+        let body = yaml::to_string_in_order(&serde_json::to_value(&file).expect("releases serialise"));
+        let decide = |snapshot: &_| {
+            if parse_release(snapshot, version).is_some() {
+                return Err(Refusal::Refused(format!("{path} exists already, and a release never changes")));
+            }
+            let files = BTreeMap::from([(path.clone(), Some(body.clone().into_bytes()))]);
+            match parse_release(&after(snapshot, &files), version) {
+                Some(Ok(read)) if read == file => {
+                    let message = format!("release {version} from {from}\n\n{}: {version}\n", promote::TRAILER_RELEASE);
+                    Ok(Some(Edit { files, message }))
+                }
+                _ => Err(Refusal::Refused(format!("{path} would not read as it was meant"))),
+            }
+        };
+        self.edit(project, actor, decide).await?;
+        handle.wake();
+        let stands = || status(&handle.view()?, version);
+        let made = until(&handle, TAGGED, stands).await;
+        made.ok_or_else(|| {
+            Refusal::Refused(format!("{path} stands, its tag is on its way: trimtab release show {version}"))
+        })
+    }
+
+    /// All releases, newest first.
+    pub async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        Ok(view.facts.releases.keys().rev().filter_map(|version| status(&view, version)).collect())
+    }
+
+    /// What differs between two releases, environments or times: `1.4.0`, `staging`, `staging@2026-11-01T14:00`.
+    pub async fn difference(&self, project: &Project, from: &str, to: &str) -> Result<Difference, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        let before = self.side(&handle, &view, from).await?;
+        let after = self.side(&handle, &view, to).await?;
+        let names: BTreeSet<&Component> = before.pins.keys().chain(after.pins.keys()).collect();
+        let mut components = Vec::new();
+        for name in names {
+            let (old, new) = (before.pins.get(name), after.pins.get(name));
+            let commits = match (old, new) {
+                (Some(old), Some(new)) => self.commits(&view, old, new).await?,
+                _ => Vec::new(),
+            };
+            let configuration = match (old, new) {
+                (Some(old), Some(new)) => self.between(&handle.config, &old.config, &new.config).await?,
+                _ => Vec::new(),
+            };
+            let manifests = manifests(
+                &self.rendered(&handle, &view, &before, old).await?,
+                &self.rendered(&handle, &view, &after, new).await?,
+            );
+            if old != new || !manifests.is_empty() {
+                components.push(ComponentDifference {
+                    component: name.clone(),
+                    before: old.cloned(),
+                    after: new.cloned(),
+                    commits,
+                    configuration,
+                    manifests,
+                });
+            }
+        }
+        Ok(Difference { from: before.label, to: after.label, components })
+    }
+
+    /// One side of a comparison.
+    async fn side(&self, handle: &Handle, view: &View, text: &str) -> Result<Side, Refusal> {
+        if let Ok(version) = text.parse::<Version>() {
+            let release = view.facts.releases.get(&version);
+            let release = release.ok_or_else(|| Refusal::NotFound(format!("there is no release {version}")))?;
+            // Seen without an environment: what is in common.
+            return Ok(Side { label: text.to_owned(), pins: release.file.pins.clone(), place: None });
+        }
+        let (name, at) = text.split_once('@').map_or((text, None), |(name, at)| (name, Some(at)));
+        let unknown = |_| {
+            Refusal::Refused(format!(
+                "{text:?} is neither a release (1.4.0) nor an environment (staging, staging@2026-11-01T14:00)"
+            ))
+        };
+        let environment: Environment = name.parse().map_err(unknown)?;
+        known_environment(view, &environment)?;
+        let time = at.map(crate::deployments::instant).transpose()?;
+        let state = match time {
+            None => admitted(view, &environment, None),
+            Some(time) => self.state_at(handle, view, &environment, time).await?.map(|(state, _)| state),
+        };
+        let state = state.unwrap_or_default();
+        let label = state.label().map_or_else(|| text.to_owned(), |label| format!("{text} ({label})"));
+        Ok(Side { label, pins: state.pins, place: Some((environment, state.file)) })
+    }
+
+    /// Commits of the application between two pins.
+    async fn commits(&self, view: &View, old: &Pin, new: &Pin) -> Result<Vec<String>, Refusal> {
+        let repository = |pin: &Pin| view.facts.build(&pin.build).map(|build| build.spec.repository.clone());
+        match (repository(old), repository(new)) {
+            (Some(before), Some(after)) if before == after => self.between(&after, &old.source, &new.source).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Commits between two of a repository, newest first; with `-` those that going there takes away.
+    async fn between(
+        &self,
+        repository: &Repository,
+        old: &model::CommitId,
+        new: &model::CommitId,
+    ) -> Result<Vec<String>, Refusal> {
+        if old == new {
+            return Ok(Vec::new());
+        }
+        let repositories = &self.0.ports.repositories;
+        let (sign, tip, until) = match repositories.is_ancestor(repository, new, old).await? {
+            true => ("- ", old, new),
+            false => ("", new, old),
+        };
+        let log = repositories.log(repository, tip, Some(until), COMMITS_MAX).await?;
+        Ok(log.iter().map(|c| format!("{sign}{} {}: {}", c.id.short(), c.author, c.subject)).collect())
+    }
+
+    /// The objects of a pin; none if it is not there or cannot be rendered.
+    async fn rendered(
+        &self,
+        handle: &Handle,
+        view: &View,
+        side: &Side,
+        pin: Option<&Pin>,
+    ) -> Result<Vec<Value>, Refusal> {
+        let Some((pin, build)) = pin.and_then(|pin| Some((pin, view.facts.build(&pin.build)?))) else {
+            return Ok(Vec::new());
+        };
+        let revision = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
+        let reader = handle.reader(&self.0);
+        let described = reader.described(&revision, &pin.config, Some(&pin.build.component)).await?;
+        let Some(Ok(Described { file: component, .. })) = &described else { return Ok(Vec::new()) };
+        let any: Environment = "any".parse().expect("a label is a name");
+        let none = EnvironmentFile::default();
+        let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
+        let config = reader.config(&handle.config, &pin.config).await?;
+        let settings = settings(component, &config, &view.config.chain(environment));
+        let input = render::Input { component, pin, environment, file, settings: &settings };
+        Ok(render::render(&input).map(|manifests| manifests.objects).unwrap_or_default())
+    }
+
+    /// What is new since the release before.
+    async fn notes(&self, view: &View, version: &Version, pins: &BTreeMap<Component, Pin>) -> Result<Notes, Refusal> {
+        let Some((since, last)) = view.facts.releases.range(..version.clone()).next_back() else {
+            return Ok(Notes::default());
+        };
+        let mut notes = Notes { since: Some(since.clone()), ..Notes::default() };
+        for (component, pin) in pins {
+            let Some(before) = last.file.pins.get(component) else { continue };
+            let commits = self.commits(view, before, pin).await?;
+            notes.commits.extend(commits.into_iter().map(|commit| format!("{component} {commit}")));
+        }
+        let issues: BTreeSet<u64> = notes.commits.iter().flat_map(|commit| issues(commit)).collect();
+        notes.issues = issues.into_iter().map(|number| format!("#{number}")).collect();
+        Ok(notes)
+    }
+}
+
+/// What a pin's configuration gives: groups that hold nothing here are shown empty. Values of secrets are those of the
+/// environment and not of the pin, so none are shown.
+fn settings(component: &ComponentFile, config: &Config, chain: &Chain) -> Settings {
+    let workload = &component.workload;
+    let group = |used: &Use| {
+        let read = config.groups.get(&used.name).and_then(|group| group.as_ref().ok());
+        let nothing = || Resolved {
+            name: used.name.clone(),
+            data: BTreeMap::new(),
+            files: BTreeMap::new(),
+            mount_path: None,
+        };
+        read.and_then(|group| group.resolve(chain, used.mount_path.clone()).ok()).unwrap_or_else(nothing)
+    };
+    let secret = |used: &Use| SealedSecret {
+        name: used.name.clone(),
+        values: BTreeMap::new(),
+        mount_path: used.mount_path.clone(),
+    };
+    Settings {
+        groups: workload.config_groups.iter().map(group).collect(),
+        secrets: workload.secrets.iter().map(secret).collect(),
+    }
+}
+
+/// Pins, and where they are looked at.
+struct Side {
+    label: String,
+    pins: BTreeMap<Component, Pin>,
+    place: Option<(Environment, EnvironmentFile)>,
+}
+
+/// What is admitted in an environment, or was at a time.
+pub(crate) fn admitted(view: &View, environment: &Environment, at: Option<Timestamp>) -> Option<promote::State> {
+    let of_it = |e: &&model::journal::Entry| {
+        e.kind == EntryKind::Admitted && e.environment.as_ref() == Some(environment) && at.is_none_or(|at| e.at <= at)
+    };
+    let commit = view.facts.journal.iter().rev().find(of_it)?.commit.as_ref()?;
+    view.facts.state(commit, environment)?.as_ref().ok().cloned()
+}
+
+fn status(view: &View, version: &Version) -> Option<ReleaseStatus> {
+    let (facts, release) = (&view.facts, view.facts.releases.get(version)?);
+    let named = version.to_string();
+    let certified = facts.journal.iter().filter(|e| e.kind == EntryKind::Certified);
+    let certified = certified.filter(|e| e.detail(detail::RELEASE) == Some(&named));
+    let runs = |name: &&Environment| {
+        admitted(view, name, None).is_some_and(|state| state.file.release.as_ref() == Some(version))
+    };
+    Some(ReleaseStatus {
+        version: version.clone(),
+        commit: release.commit.clone(),
+        author: release.author.clone(),
+        at: release.at,
+        file: release.file.clone(),
+        certified: certified.filter_map(|e| e.environment.clone()).collect(),
+        environments: facts.environments.iter().filter(runs).cloned().collect(),
+    })
+}
+
+/// Numbers of issues that a text names: `#12`.
+fn issues(text: &str) -> impl Iterator<Item = u64> {
+    text.split('#').skip(1).filter_map(|rest| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    })
+}
+
+/// Field by field, objects matched by kind and name.
+fn manifests(before: &[Value], after: &[Value]) -> Vec<ManifestDifference> {
+    let key = |object: &Value| {
+        let id = ObjectId::of(object);
+        format!("{}{} {}", id.kind, if id.group.is_empty() { String::new() } else { format!(".{}", id.group) }, id.name)
+    };
+    let by_key = |objects: &[Value]| objects.iter().map(|o| (key(o), o.clone())).collect::<BTreeMap<_, _>>();
+    let (old, new) = (by_key(before), by_key(after));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let change = |path: String, before, after| ManifestDifference {
+            object: name.clone(),
+            change: Change { path, before, after },
+        };
+        match (old.get(name), new.get(name)) {
+            (Some(old), Some(new)) => {
+                let schema = object::Gvk::of(new).and_then(|gvk| object::schema::schema_for(&gvk));
+                let schema = schema.unwrap_or_else(object::Schema::any);
+                let differences = object::diff(&bare(old), &bare(new), &schema);
+                found.extend(differences.into_iter().map(|d| change(d.path, d.before, d.after)));
+            }
+            (old, new) => found.push(change(String::new(), old.map(|_| json!("there")), new.map(|_| json!("there")))),
+        }
+    }
+    found
+}
+
+/// Without where it stands: that differs between any two environments.
+fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("namespace");
+    }
+    for pointer in
+        ["/metadata/labels", "/spec/template/metadata/labels", "/spec/selector/matchLabels", "/spec/selector"]
+    {
+        if let Some(labels) = object.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            labels.remove(model::LABEL_ENVIRONMENT);
+            labels.remove("app.kubernetes.io/instance");
+        }
+    }
+    if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove("trimtab.dev/template");
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::issues;
+
+    #[test]
+    fn issues_are_numbers_behind_a_hash() {
+        let found: Vec<u64> = issues("1234abcd Ada: fixes #12, #7 (see shop#90) and # nothing").collect();
+        assert_eq!(found, [12, 7, 90]);
+    }
+}

@@ -1,0 +1,75 @@
+//! One commit on main of a config repository, decided anew whenever somebody was faster.
+
+use crate::Reconciler;
+use crate::requests::Refusal;
+use model::flow::{Repository, Revision, Snapshot};
+use model::ports::{PortError, Write, Written};
+use model::{CommitId, Project};
+use std::collections::BTreeMap;
+
+/// Somebody else may be faster so many times in a row.
+const TRIES_MAX: usize = 10;
+
+/// What to write: files and message.
+pub struct Edit {
+    pub files: BTreeMap<String, Option<Vec<u8>>>,
+    pub message: String,
+}
+
+impl Reconciler {
+    /// Writes what `decide` makes of the files on main; `None`: they stand so already.
+    pub(crate) async fn edit(
+        &self,
+        project: &Project,
+        actor: &str,
+        decide: impl Fn(&Snapshot) -> Result<Option<Edit>, Refusal>,
+    ) -> Result<Option<CommitId>, Refusal> {
+        let repository = Repository::config(project);
+        let repositories = &self.0.ports.repositories;
+        for _ in 0..TRIES_MAX {
+            let head = repositories.head(&repository, model::MAIN).await?;
+            let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
+            let revision = Revision { repository: repository.clone(), commit: head.clone() };
+            let snapshot = repositories.snapshot(&revision, ".").await?;
+            let Some(edit) = decide(&snapshot)? else { return Ok(None) };
+            let write = Write {
+                expect: Some(head),
+                files: edit.files,
+                author: actor.to_owned(),
+                message: edit.message,
+                at: self.0.now(),
+            };
+            if let Written::Commit(commit) = repositories.write(&repository, &write).await? {
+                if let Some(handle) = self.project(project) {
+                    handle.wake();
+                }
+                return Ok(Some(commit));
+            }
+        }
+        Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+    }
+}
+
+/// The text of a file that must be there.
+pub fn text<'s>(snapshot: &'s Snapshot, path: &str) -> Result<&'s str, Refusal> {
+    match snapshot.text(path) {
+        Some(Ok(text)) => Ok(text),
+        Some(Err(error)) => Err(Refusal::Refused(format!("{path} is not UTF-8: {error}"))),
+        None => Err(Refusal::NotFound(format!("{path} is missing in the config repository"))),
+    }
+}
+
+/// What would stand after an edit.
+pub fn after(snapshot: &Snapshot, files: &BTreeMap<String, Option<Vec<u8>>>) -> Snapshot {
+    let mut after = snapshot.clone();
+    for (path, content) in files {
+        match content {
+            Some(bytes) => {
+                let file = model::flow::File { mode: model::flow::FileMode::Regular, bytes: bytes.as_slice().into() };
+                after.files.insert(path.clone(), file);
+            }
+            None => drop(after.files.remove(path)),
+        }
+    }
+    after
+}
