@@ -91,7 +91,12 @@ pub async fn inputs(reader: &Reader, project: &Project, facts: &Facts) -> Result
             None => {
                 let (source, build, config, _) = &key;
                 let at = reader.config(&Repository::config(project), config).await?;
-                let input = match reader.described(source, config, Some(&build.component)).await? {
+                let described = match reader.described(source, config, Some(&build.component)).await {
+                    // Its source is not here: what lacks is said where it is to run.
+                    Err(PortError::Terminal(_)) => continue,
+                    described => described?,
+                };
+                let input = match described {
                     Some(Ok(described)) => input(&described, &at, &head, &facts.environments),
                     other => {
                         let nothing =

@@ -29,7 +29,9 @@ impl Work {
     async fn leftover(&self, target: &Target, name: &DataPlaneName) -> Result<Plan, PortError> {
         let scope = &self.handle.scope;
         let placement = planes::find(&self.inner, &self.project, name).await?;
-        let observation = placement.plane.observe(scope, wake_of(&self.handle.notify)).await?;
+        let mut observation = placement.plane.observe(scope, wake_of(&self.handle.notify)).await?;
+        // Everything goes: nothing has to stay for Pods that still use it.
+        observation.objects.retain(|id, _| id.kind != "Pod");
         let namespace = workload_namespace(&scope.project, &scope.environment);
         let mut plan = Plan {
             project: scope.project.clone(),
