@@ -11,8 +11,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("yaml", &[]),
     ("object", &["yaml"]),
     ("model", &["object", "yaml"]),
+    ("template", &[]),
     // steps
-    ("render", &["model", "object", "yaml"]),
+    ("render", &["model", "object", "template", "yaml"]),
     ("plan", &["model", "object"]),
     ("health", &["model", "object"]),
     ("promote", &["model"]),
@@ -34,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Values and steps: synchronous functions over values.
-const PURE: &[&str] = &["yaml", "object", "model", "render", "plan", "health", "promote"];
+const PURE: &[&str] = &["yaml", "object", "model", "template", "render", "plan", "health", "promote"];
 /// Libraries that a pure crate must not reach directly.
 const IMPURE_LIBRARIES: &[&str] = &["tokio", "rand", "kube", "axum", "hyper", "reqwest", "rustix", "redb"];
 /// What a pure crate must not name.

@@ -7,6 +7,7 @@
 mod check;
 mod described;
 mod error;
+pub mod helm;
 pub mod kustomize;
 mod own;
 mod place;

@@ -3,7 +3,7 @@
 use crate::transport::{self, BUSY, Denial, Service};
 use crate::{GitAuth, Inner};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -21,6 +21,9 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 /// A client that sends nothing for this long has gone without saying so.
 const INPUT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of a body that nobody wants any more, so much is read, for so long.
+const UNWANTED_BYTES_MAX: u64 = 512 << 20;
+const UNWANTED_TIME: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 struct Context {
@@ -113,11 +116,36 @@ async fn serve(
 
 /// The request's body until its end, an error, or silence.
 fn chunks(body: Body) -> impl Stream<Item = Bytes> + Send + Unpin {
-    let stream = futures::stream::unfold(body.into_data_stream(), |mut body| async move {
-        let chunk = tokio::time::timeout(INPUT_TIMEOUT, body.next()).await.ok()??.ok()?;
-        Some((chunk, body))
+    let stream = futures::stream::unfold(Input(Some(body.into_data_stream())), |mut input| async move {
+        let chunk = tokio::time::timeout(INPUT_TIMEOUT, input.0.as_mut()?.next()).await.ok().flatten();
+        if chunk.is_none() {
+            input.0 = None; // Its end, or silence.
+        }
+        Some((chunk?.ok()?, input))
     });
     Box::pin(stream)
+}
+
+/// A body that is read on for a while when nobody wants it any more: a client that is still sending when git has refused
+/// would see its connection cut, and not why.
+struct Input(Option<BodyDataStream>);
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        let Some(mut rest) = self.0.take() else { return };
+        tokio::spawn(async move {
+            let mut left = UNWANTED_BYTES_MAX;
+            let read = async {
+                while let Some(Ok(chunk)) = rest.next().await {
+                    left = left.saturating_sub(chunk.len() as u64);
+                    if left == 0 {
+                        return;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(UNWANTED_TIME, read).await;
+        });
+    }
 }
 
 fn protocol(service: Service, headers: &HeaderMap) -> Option<&'static str> {

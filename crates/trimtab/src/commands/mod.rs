@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod check;
 mod config;
+mod chart;
 mod credential;
 mod dataplane;
 mod diff;

@@ -1,4 +1,6 @@
 use super::Common;
+use super::chart::{self, ChartArgs};
+use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use model::Manifests;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
@@ -10,12 +12,13 @@ use std::process::ExitCode;
 
 /// Print the manifests that a directory stands for
 ///
-/// A directory with a kustomization is built as `kustomize build` builds it; of others, all YAML and JSON files are read.
+/// A directory with a chart is rendered as `helm template` renders it, and one with a kustomization as `kustomize build`
+/// builds it; of others, all YAML and JSON files are read.
 #[derive(Debug, clap::Args)]
 pub struct RenderArgs {
-    /// The directory
+    /// The directory; of a chart, its archive too
     directory: PathBuf,
-    /// What it is [default: an overlay if it has a kustomization]
+    /// What it is [default: a chart if it has a Chart.yaml, an overlay if it has a kustomization]
     #[arg(long = "as", value_enum, value_name = "KIND")]
     kind: Option<Kind>,
     /// Of an overlay: the order of the objects; what the kustomization says counts for more
@@ -27,6 +30,8 @@ pub struct RenderArgs {
     /// Of an overlay: label everything as managed by kustomize
     #[arg(long)]
     enable_managedby_label: bool,
+    #[command(flatten)]
+    chart: ChartArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -35,6 +40,8 @@ enum Kind {
     Plain,
     /// An overlay
     Kustomize,
+    /// A chart
+    Helm,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -56,11 +63,22 @@ enum LoadRestrictor {
 }
 
 pub fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
-    let overlay = match args.kind {
-        Some(kind) => matches!(kind, Kind::Kustomize),
-        None => kustomize::FILE_NAMES.iter().any(|name| args.directory.join(name).is_file()),
+    let manifests = match args.kind.unwrap_or_else(|| detected(&args.directory)) {
+        Kind::Helm => {
+            let text = chart::rendered(&args.directory, &args.chart)?;
+            match common.output {
+                Output::Text => print!("{text}"),
+                Output::Json => {
+                    let documents = yaml::documents(&text, "the chart", yaml::Dialect::V2)?;
+                    let objects: Vec<_> = documents.into_iter().map(|(object, _)| object).collect();
+                    common.output.print(&objects, |_| String::new());
+                }
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Kind::Kustomize => built(&args)?,
+        Kind::Plain => render::plain(&read(&args.directory, false)?)?,
     };
-    let manifests = if overlay { built(&args)? } else { render::plain(&read(&args.directory, false)?)? };
     for note in &manifests.notes {
         eprintln!("note: {note}");
     }
@@ -69,6 +87,17 @@ pub fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
         documents.join("---\n")
     });
     Ok(ExitCode::SUCCESS)
+}
+
+fn detected(path: &Path) -> Kind {
+    let has = |name: &str| path.join(name).is_file();
+    if path.is_file() || has("Chart.yaml") {
+        Kind::Helm
+    } else if kustomize::FILE_NAMES.iter().any(|name| has(name)) {
+        Kind::Kustomize
+    } else {
+        Kind::Plain
+    }
 }
 
 /// Builds an overlay with the files of the lowest directory that holds all that it names: a repository may be large.

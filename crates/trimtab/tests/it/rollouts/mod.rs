@@ -61,7 +61,7 @@ fn twenty_rollouts_and_rollbacks_under_load_fail_no_request() {
     }
     let report = load.stop();
     assert_eq!(report.failures, Vec::<String>::new(), "{report:?}");
-    assert!(report.slow > 0 && report.echoes > 0, "{report:?}");
+    assert!(report.requests > 0 && report.slow > 0 && report.echoes > 0, "{report:?}");
     // A machine that is busy with other things may not bring all of it, but a load it must be.
     assert!(report.rate > f64::from(PER_SECOND) / 2.0, "{report:?}");
     eprintln!("{report:?}");

@@ -1,0 +1,279 @@
+//! Charts as they stand in files: read once, rendered often.
+
+mod archive;
+mod ignore;
+mod metadata;
+
+pub(super) use archive::unpack;
+pub(super) use metadata::{Dependency, Metadata};
+
+use super::Error;
+use super::functions::yaml_value;
+use ignore::Rules;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use template::Parsed;
+use yaml::Dialect;
+
+/// A file of a chart.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    /// From the top of its chart.
+    pub name: String,
+    /// Its content, without a mark of byte order.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A chart and those below it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub metadata: Metadata,
+    /// `values.yaml`.
+    pub values: serde_json::Map<String, serde_json::Value>,
+    /// `values.schema.json`.
+    pub schema: Option<Arc<[u8]>>,
+    pub templates: Vec<File>,
+    /// What is none of the others.
+    pub files: Vec<File>,
+    pub dependencies: Vec<Arc<Tree>>,
+}
+
+/// A chart: what was read, and what was learned of it by rendering. Renders of one chart share the parsed templates.
+#[derive(Debug)]
+pub struct Chart {
+    pub(super) tree: Arc<Tree>,
+    pub(super) texts: Arc<Texts>,
+}
+
+/// Texts that were parsed, and keys that were made.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    known: Mutex<HashMap<Arc<str>, Arc<Parsed>>>,
+    files: Mutex<HashMap<(String, usize), Arc<Parsed>>>,
+    keys: Mutex<HashMap<[u64; 3], Arc<str>>>,
+}
+
+/// Texts that are kept; they come from values too, so there must be a bound.
+const TEXTS_MAX: usize = 10_000;
+/// Charts inside of charts.
+const DEPTH_MAX: usize = 30;
+/// The largest file, as Helm has it.
+pub(super) const FILE_MAX: usize = 5 << 20;
+/// The largest chart, as Helm has it.
+pub(super) const CHART_MAX: usize = 100 << 20;
+
+impl Texts {
+    /// A text that was given as a value.
+    pub fn parsed(
+        &self,
+        text: &Arc<str>,
+        parse: &dyn Fn(&str) -> Result<Parsed, String>,
+    ) -> Result<Arc<Parsed>, String> {
+        let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(parsed) = lock().get(text) {
+            return Ok(Arc::clone(parsed));
+        }
+        let parsed = Arc::new(parse(text)?);
+        let mut known = lock();
+        if known.len() >= TEXTS_MAX {
+            known.clear();
+        }
+        known.insert(Arc::clone(text), Arc::clone(&parsed));
+        Ok(parsed)
+    }
+
+    /// A key that was made of a seed.
+    pub fn key(&self, label: &[u64; 3]) -> Option<Arc<str>> {
+        self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(label).cloned()
+    }
+
+    /// Keeps a key.
+    pub fn keep(&self, label: [u64; 3], key: Arc<str>) {
+        let mut keys = self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if keys.len() >= TEXTS_MAX {
+            keys.clear();
+        }
+        keys.insert(label, key);
+    }
+
+    /// A file of the chart, under its path in the whole.
+    pub fn file(
+        &self,
+        path: &str,
+        bytes: &Arc<[u8]>,
+        parse: &dyn Fn(&str) -> Result<Parsed, String>,
+    ) -> Result<Arc<Parsed>, String> {
+        // The chart keeps its bytes, so that their address names them.
+        let key = (path.to_owned(), bytes.as_ptr().addr());
+        let lock = || self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(parsed) = lock().get(&key) {
+            return Ok(Arc::clone(parsed));
+        }
+        let parsed = Arc::new(parse(&template::from_bytes(bytes))?);
+        lock().insert(key, Arc::clone(&parsed));
+        Ok(parsed)
+    }
+}
+
+impl Chart {
+    /// Reads a directory: paths from its top, with `/`, and their contents.
+    ///
+    /// # Errors
+    /// What is missing or wrong in which file.
+    pub fn load(files: &BTreeMap<String, Arc<[u8]>>) -> Result<Self, Error> {
+        let rules = match files.get(".helmignore") {
+            Some(bytes) => Rules::parse(&String::from_utf8_lossy(bytes)).map_err(Error::Chart)?,
+            None => Rules::parse("").map_err(Error::Chart)?,
+        };
+        let mut kept: Vec<File> = Vec::with_capacity(files.len());
+        // A walk over a directory sees its entries by name, not whole paths.
+        let mut paths: Vec<(&String, &Arc<[u8]>)> = files.iter().collect();
+        paths.sort_by(|(a, _), (b, _)| a.split('/').cmp(b.split('/')));
+        for (name, bytes) in paths {
+            if rules.ignores(name) {
+                continue;
+            }
+            if bytes.len() > FILE_MAX {
+                return Err(Error::Chart(format!(
+                    "chart file {name:?} is larger than the maximum file size {FILE_MAX}"
+                )));
+            }
+            kept.push(File { name: name.clone(), bytes: without_mark(bytes) });
+        }
+        Self::of(kept)
+    }
+
+    /// Reads an archive, `.tgz`.
+    ///
+    /// # Errors
+    /// As [`Chart::load`]; and if it is too large, or holds paths that lead out of it.
+    pub fn unpack(archive: &[u8]) -> Result<Self, Error> {
+        Self::of(unpack(archive).map_err(Error::Chart)?)
+    }
+
+    fn of(files: Vec<File>) -> Result<Self, Error> {
+        let tree = Arc::new(tree(files, 0).map_err(Error::Chart)?);
+        Ok(Self { tree, texts: Arc::default() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.tree.metadata.name
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        &self.tree.metadata.version
+    }
+}
+
+fn without_mark(bytes: &Arc<[u8]>) -> Arc<[u8]> {
+    match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) => rest.into(),
+        None => Arc::clone(bytes),
+    }
+}
+
+/// A YAML file as JSON; nothing if it is empty.
+pub(super) fn yaml_file(bytes: &[u8], name: &str) -> Result<serde_json::Value, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| format!("cannot load {name}: it is not UTF-8"))?;
+    let fail = |error: yaml::Error| {
+        format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+    };
+    let nodes = yaml::parse(text, name).map_err(fail)?;
+    let Some(node) = nodes.first() else { return Ok(serde_json::Value::Null) };
+    yaml::to_json(node, Dialect::V2).map_err(fail)
+}
+
+/// Values from a file, for `--values`.
+pub(super) fn values_file(text: &str, name: &str) -> Result<template::Value, String> {
+    let fail = |error: yaml::Error| {
+        format!("failed to parse {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+    };
+    let nodes = yaml::parse(text, name).map_err(fail)?;
+    match nodes.first() {
+        None => Ok(template::Value::Nil),
+        Some(node) => yaml_value(node).map_err(fail),
+    }
+}
+
+fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
+    if depth > DEPTH_MAX {
+        return Err(format!("charts are nested deeper than {DEPTH_MAX} levels"));
+    }
+    let Some(own) = files.iter().rfind(|file| file.name == "Chart.yaml") else {
+        return Err("Chart.yaml file is missing".into());
+    };
+    let mut metadata = Metadata::parse(&own.bytes, "Chart.yaml")?;
+    let mut tree = Tree {
+        metadata: Metadata::default(),
+        values: serde_json::Map::new(),
+        schema: None,
+        templates: Vec::new(),
+        files: Vec::new(),
+        dependencies: Vec::new(),
+    };
+    let mut below: BTreeMap<String, Vec<File>> = BTreeMap::new();
+    for file in files {
+        let name = file.name.as_str();
+        match name {
+            "Chart.yaml" => {}
+            "Chart.lock" => drop(yaml_file(&file.bytes, name)?),
+            "values.yaml" => match yaml_file(&file.bytes, name)? {
+                serde_json::Value::Object(map) => tree.values = map,
+                serde_json::Value::Null => {}
+                _ => return Err("cannot load values.yaml: error unmarshaling JSON: it is no map".into()),
+            },
+            "values.schema.json" => tree.schema = Some(file.bytes),
+            "requirements.yaml" => {
+                metadata.add_requirements(&file.bytes)?;
+                if metadata.api_version == "v1" {
+                    tree.files.push(file);
+                }
+            }
+            "requirements.lock" => {
+                if metadata.api_version == "v1" {
+                    tree.files.push(file);
+                }
+            }
+            _ if name.starts_with("templates/") => tree.templates.push(file),
+            _ if name.starts_with("charts/") => {
+                if name.ends_with(".prov") {
+                    tree.files.push(file);
+                    continue;
+                }
+                let rest = &name["charts/".len()..];
+                let first = rest.split('/').next().unwrap_or(rest).to_owned();
+                let inner = File { name: rest.to_owned(), bytes: file.bytes };
+                below.entry(first).or_default().push(inner);
+            }
+            _ => tree.files.push(file),
+        }
+    }
+    metadata.validate()?;
+    for (name, files) in below {
+        if name.starts_with(['_', '.']) {
+            continue;
+        }
+        let wrapped = |error: String| format!("error unpacking subchart {name} in {}: {error}", metadata.name);
+        let files = if name.ends_with(".tgz") {
+            let file = &files[0];
+            if file.name != name {
+                return Err(format!(
+                    "error unpacking subchart tar in {}: expected {name}, got {}",
+                    metadata.name, file.name
+                ));
+            }
+            unpack(&file.bytes).map_err(wrapped)?
+        } else {
+            let inner = |file: File| {
+                let (_, rest) = file.name.split_once('/')?;
+                Some(File { name: rest.to_owned(), bytes: file.bytes })
+            };
+            files.into_iter().filter_map(inner).collect()
+        };
+        tree.dependencies.push(Arc::new(self::tree(files, depth + 1).map_err(wrapped)?));
+    }
+    tree.metadata = metadata;
+    Ok(tree)
+}
