@@ -69,8 +69,10 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, name)?;
         let repository = model::flow::Repository::config(project);
-        let revision = model::flow::Revision { repository, commit: view.facts.head.clone() };
-        let snapshot = self.0.ports.repositories.snapshot(&revision, ".").await?;
+        let repositories = &self.0.ports.repositories;
+        let head = repositories.head(&repository, model::MAIN).await?;
+        let revision = model::flow::Revision { repository, commit: head.unwrap_or_else(|| view.facts.head.clone()) };
+        let snapshot = repositories.snapshot(&revision, ".").await?;
         let edit = deletion(&snapshot, name)?;
         let outcome = handle.environment(name).map(|e| e.outcome()).unwrap_or_default();
         let namespace = |object: &&model::flow::Step| object.object.kind != "Namespace";

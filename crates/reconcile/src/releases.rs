@@ -205,12 +205,8 @@ fn settings(component: &ComponentFile, config: &Config, chain: &Chain) -> Settin
     let workload = &component.workload;
     let group = |used: &Use| {
         let read = config.groups.get(&used.name).and_then(|group| group.as_ref().ok());
-        let nothing = || Resolved {
-            name: used.name.clone(),
-            data: BTreeMap::new(),
-            files: BTreeMap::new(),
-            mount_path: None,
-        };
+        let nothing =
+            || Resolved { name: used.name.clone(), data: BTreeMap::new(), files: BTreeMap::new(), mount_path: None };
         read.and_then(|group| group.resolve(chain, used.mount_path.clone()).ok()).unwrap_or_else(nothing)
     };
     let secret = |used: &Use| SealedSecret {

@@ -109,13 +109,7 @@ impl Judge<'_> {
 
     /// With a pin it is the build with that configuration; one that never stood there was asked for by name, and then
     /// it is the build.
-    fn soaked(
-        &self,
-        environment: &Environment,
-        id: &BuildId,
-        pin: Option<&Pin>,
-        soak: jiff::SignedDuration,
-    ) -> Soaked {
+    fn soaked(&self, environment: &Environment, id: &BuildId, pin: Option<&Pin>, soak: jiff::SignedDuration) -> Soaked {
         let now = self.facts.now;
         let Some(history) = self.before(environment) else {
             return Soaked::No(format!("there is no environment {environment}"));

@@ -455,7 +455,9 @@ fn gates_are_judged_in_one_order_and_shown_with_what_passed() {
     world.settle();
     let gates: Vec<(GateName, bool)> =
         world.promotion(&name).status.gates.iter().map(|g| (g.name, g.state == GateState::Open)).collect();
-    use GateName::{Approvals, Built, Configuration, HealthyIn, Quarantine, Soak, Strategy as Asked, Suspend, Window as Open};
+    use GateName::{
+        Approvals, Built, Configuration, HealthyIn, Quarantine, Soak, Strategy as Asked, Suspend, Window as Open,
+    };
     let expect = [Suspend, Asked, Built, HealthyIn, Configuration, Soak, Open, Approvals, Quarantine];
     assert_eq!(gates.iter().map(|(name, _)| *name).collect::<Vec<_>>(), expect);
     assert!(gates.iter().all(|(name, open)| *open == (*name != Approvals)), "{gates:?}");

@@ -252,3 +252,40 @@ async fn a_data_plane_without_its_credential_is_held_with_the_command() {
     .await;
     assert!(shop.world.object("Deployment", "shop-staging", "web").is_some(), "what ran runs on");
 }
+
+#[tokio::test]
+async fn an_environment_that_goes_is_taken_away_from_its_data_plane_and_from_those_that_it_left() {
+    let shop = Shop::open().await;
+    // What was left stays for now: nobody answers where it goes.
+    *shop.edge.gone.lock().unwrap() = Some("connection refused".into());
+    shop.staging_on("edge");
+    shop.eventually("it is said", async || shop.status("staging").await.error.is_some()).await;
+    *shop.edge.gone.lock().unwrap() = None;
+    shop.eventually("it runs there", async || shop.edge.world.object("Deployment", "shop-staging", "web").is_some())
+        .await;
+    let (project, staging) = (shop.project(), "staging".parse().unwrap());
+    let config = Repository::config(&project);
+    let refused = shop.reconciler.delete_environment(&project, &staging, true, "ada").await.unwrap_err();
+    assert!(refused.to_string().contains("staging cannot go: prod names it"), "{refused}");
+    let prod = "promotion: {from: [dev], strategy: Manual}\n";
+    let values = "data: {LEVEL: {default: info, staging: debug}}\n";
+    let files = [("environments/prod.yaml", Some(prod)), ("config/common.yaml", Some(values))];
+    shop.world.push(&config, "ada", "prod follows dev", &files);
+    shop.reconciler.wake();
+    let mut refused = String::new();
+    shop.eventually("what is for it keeps it", async || {
+        let answer = shop.reconciler.delete_environment(&project, &staging, true, "ada").await;
+        refused = answer.expect_err("a value is for it").to_string();
+        refused.contains("config/common.yaml")
+    })
+    .await;
+    shop.world.push(&config, "ada", "no value", &[("config/common.yaml", None)]);
+    shop.reconciler.delete_environment(&project, &staging, true, "ada").await.unwrap();
+    let told = |kind| shop.world.journal_of(&project).iter().any(|entry| entry.kind == kind);
+    shop.eventually("nothing of it runs", async || told(model::journal::EntryKind::Removed)).await;
+    for (place, world) in [("edge", &shop.edge.world), ("here", &shop.world)] {
+        assert!(world.object("Deployment", "shop-staging", "web").is_none(), "{place}");
+    }
+    assert!(shop.world.record(Kind::Environment, "staging").is_none());
+    assert!(shop.healthy("dev").await);
+}

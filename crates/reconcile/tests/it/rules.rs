@@ -104,8 +104,7 @@ impl Shop {
     }
 
     pub async fn promote(&self, to: &str) -> Promotion {
-        let asked =
-            self.reconciler.promote(&self.project(), &self.web(), None, &name(to), "ada", "").await.unwrap();
+        let asked = self.reconciler.promote(&self.project(), &self.web(), None, &name(to), "ada", "").await.unwrap();
         self.ended(&asked).await
     }
 

@@ -3,8 +3,8 @@
 mod approve;
 mod at;
 mod audit;
-mod check;
 mod backup;
+mod check;
 mod config;
 mod chart;
 mod credential;

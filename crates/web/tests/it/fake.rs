@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    AddDataPlane, AddUser, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
-    MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Removal, Result, Rollback, Sessions,
-    Text, Updates, UserView,
+    AddDataPlane, AddUser, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
+    LogRequest, MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Removal, Result, Rollback,
+    Sessions, Text, Updates, UserView,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";

@@ -227,8 +227,7 @@ impl World {
 
     pub fn promote(&self, to: &str, which: Option<&str>) -> String {
         let which = which.map(build);
-        self.ask(async |r, p| r.promote(p, &hello(), which, &env(to), "ada", "").await)
-            .expect("the request is taken")
+        self.ask(async |r, p| r.promote(p, &hello(), which, &env(to), "ada", "").await).expect("the request is taken")
     }
 
     pub fn rollback(&self, from: &str) -> String {
