@@ -195,6 +195,35 @@ fn templates_without_end_are_stopped() {
     }
 }
 
+#[test]
+fn overlays_render_the_charts_that_they_name() {
+    use model::flow::{File, FileMode, Repository, Revision};
+    let text = |text: &str| File { mode: FileMode::Regular, bytes: text.as_bytes().into() };
+    let kustomization = "namePrefix: p-\nhelmCharts:\n- {name: c, releaseName: rel, namespace: ns, includeCRDs: true, \
+        valuesFile: v.yaml, valuesInline: {b: 2}, kubeVersion: \"1.30\"}\n";
+    let template = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: {{ .Release.Name }}}\n\
+        data: {v: \"{{ .Values.a }}{{ .Values.b }}{{ .Values.c }}\", k: {{ .Capabilities.KubeVersion }}}\n";
+    let files = BTreeMap::from([
+        ("o/kustomization.yaml".to_owned(), text(kustomization)),
+        ("o/v.yaml".to_owned(), text("a: 5\nb: 6\n")),
+        ("o/charts/c/Chart.yaml".to_owned(), text("apiVersion: v2\nname: c\nversion: 1.0.0\n")),
+        ("o/charts/c/values.yaml".to_owned(), text("a: 1\nc: 3\n")),
+        ("o/charts/c/templates/a.yaml".to_owned(), text(template)),
+    ]);
+    let repository = Repository { project: "local".parse().expect("a label"), name: "cases".into() };
+    let revision = Revision { repository, commit: "0".repeat(40).parse().expect("40 digits") };
+    let snapshot = model::Snapshot { revision, files };
+    let built = |enable_helm: bool| {
+        let options = render::kustomize::Options { enable_helm, ..Default::default() };
+        render::kustomize::build(&snapshot, "o", &options).map_err(|error| error.to_string())
+    };
+    let objects = built(true).expect("objects");
+    let expected = "apiVersion: v1\ndata:\n  k: v1.30.0\n  v: \"523\"\nkind: ConfigMap\nmetadata:\n  name: p-rel\n";
+    assert_eq!(objects.iter().map(yaml::to_string).collect::<String>(), expected);
+    let refused = built(false).expect_err("without the flag");
+    assert!(refused.contains("only with --enable-helm"), "{refused}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
