@@ -36,7 +36,7 @@ pub(crate) const FUNCTIONS: &[Function] = table! {
     "slice" "vv*" slice;
     "print" "a*" |call| Ok(print_all(&call.args, false).into());
     "println" "a*" |call| Ok(print_all(&call.args, true).into());
-    "printf" "sa*" |call| made(call, |call| printf(call.str(0), &call.args[1..]));
+    "printf" "sa*" |call| Ok(printf(call.str(0), &call.args[1..]).into());
     "html" "a*" |call| Ok(escape_html(&joined(&call.args)).into());
     "js" "a*" |call| Ok(escape_js(&joined(&call.args)).into());
     "urlquery" "a*" |call| Ok(escape_query(&joined(&call.args)).into());
@@ -45,12 +45,6 @@ pub(crate) const FUNCTIONS: &[Function] = table! {
         other => Err(Fault::plain(format!("non-function of type {}", other.type_name()))),
     };
 };
-
-fn made(call: &mut Call<'_, '_>, make: impl Fn(&mut Call<'_, '_>) -> String) -> Result {
-    let text = make(call);
-    call.exec.account(text.len())?;
-    Ok(text.into())
-}
 
 fn joined(args: &[Value]) -> String {
     match args {

@@ -48,13 +48,15 @@ pub struct Limits {
     pub steps: u64,
     /// Of all that is written, parts that are thrown away included.
     pub bytes: usize,
+    /// Lists and maps that functions give. It bounds how deep values can be nested, too.
+    pub containers: u32,
     /// Actions inside of actions, over all templates that call each other; each level takes up to some KiB of the stack.
     pub depth: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 100_000_000, bytes: 512 << 20, depth: 12_000 }
+        Self { steps: 30_000_000, bytes: 512 << 20, containers: 250_000, depth: 12_000 }
     }
 }
 
@@ -226,6 +228,21 @@ impl<'t> Exec<'t> {
             None => return Err(Fault::limit("the templates make too large values; is there an endless loop?")),
         }
         Ok(())
+    }
+
+    /// Accounts for what a function gave.
+    fn charge(&mut self, value: &Value) -> Result<()> {
+        match value {
+            Value::Text(text) if text.len() > 256 => self.account(text.len()),
+            Value::List(_) | Value::Map(_) => match self.left.containers.checked_sub(1) {
+                Some(left) => {
+                    self.left.containers = left;
+                    Ok(())
+                }
+                None => Err(Fault::limit("the templates make too many lists and maps; is there an endless loop?")),
+            },
+            _ => Ok(()),
+        }
     }
 
     fn list(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow> {
@@ -555,7 +572,10 @@ impl<'t> Exec<'t> {
             args.push(last);
         }
         match (function.run)(&mut Call { args, exec: self }) {
-            Ok(value) => Ok(value),
+            Ok(value) => {
+                self.charge(&value)?;
+                Ok(value)
+            }
             Err(fault) if fault.is_limit() => Err(fault),
             Err(fault) => self.fail(pos, &call, &format!("error calling {name}: {}", fault.text())),
         }

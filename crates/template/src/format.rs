@@ -10,8 +10,16 @@ pub fn print(value: &Value) -> String {
     out
 }
 
+/// A map may contain itself; what is nested deeper is left out.
+const DEPTH_MAX: usize = 1000;
+
 fn plain(out: &mut String, value: &Value) {
+    nested(out, value, 0);
+}
+
+fn nested(out: &mut String, value: &Value, depth: usize) {
     match value {
+        Value::List(_) | Value::Map(_) if depth > DEPTH_MAX => out.push('…'),
         Value::Missing | Value::Nil => out.push_str("<nil>"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
         Value::Int(number) | Value::Int64(number) => _ = write!(out, "{number}"),
@@ -19,13 +27,13 @@ fn plain(out: &mut String, value: &Value) {
         Value::Float(number) => out.push_str(&float(*number)),
         Value::Text(text) => out.push_str(text),
         Value::Bytes(bytes) => sequence(out, bytes.iter(), |out, byte| _ = write!(out, "{byte}")),
-        Value::List(list) => sequence(out, list.items.iter(), plain),
+        Value::List(list) => sequence(out, list.items.iter(), |out, item| nested(out, item, depth + 1)),
         Value::Map(map) => {
             out.push_str("map");
             sequence(out, map.entries.borrow().iter(), |out, (key, value)| {
                 out.push_str(key);
                 out.push(':');
-                plain(out, value);
+                nested(out, value, depth + 1);
             });
         }
         Value::Object(object) => out.push_str(&object.print()),
@@ -295,11 +303,22 @@ impl Printer<'_> {
 }
 
 fn one(out: &mut String, verb: char, flags: &Flags, value: &Value) {
+    verb_of(out, verb, flags, value, 0);
+}
+
+fn verb_of(out: &mut String, verb: char, flags: &Flags, value: &Value, depth: usize) {
+    if depth > DEPTH_MAX {
+        return out.push('…');
+    }
+    // A plus asks `%v` for names of fields, not for signs.
+    if verb == 'v' && flags.plus {
+        return verb_of(out, verb, &Flags { plus: false, ..flags.clone() }, value, depth);
+    }
     match (verb, value) {
         ('T', value) => padded(out, value.type_name(), flags),
         ('v', Value::Missing | Value::Nil) => padded(out, "<nil>", flags),
         (verb, Value::Missing | Value::Nil) => _ = write!(out, "%!{verb}(<nil>)"),
-        ('v', value) if flags.sharp => padded(out, &go_syntax(value), flags),
+        ('v', value) if flags.sharp => padded(out, &go_syntax(value, 0), flags),
         (verb, Value::Bool(flag)) => match verb {
             't' | 'v' => padded(out, if *flag { "true" } else { "false" }, flags),
             _ => bad(out, verb, value),
@@ -321,7 +340,7 @@ fn one(out: &mut String, verb: char, flags: &Flags, value: &Value) {
             out.push('[');
             for (index, item) in list.items.iter().enumerate() {
                 out.push_str(if index > 0 { " " } else { "" });
-                one(out, verb, flags, item);
+                verb_of(out, verb, flags, item, depth + 1);
             }
             out.push(']');
         }
@@ -331,7 +350,7 @@ fn one(out: &mut String, verb: char, flags: &Flags, value: &Value) {
                 out.push_str(if index > 0 { " " } else { "" });
                 string(out, verb, flags, key, &Value::Text(key.clone()));
                 out.push(':');
-                one(out, verb, flags, item);
+                verb_of(out, verb, flags, item, depth + 1);
             }
             out.push(']');
         }
@@ -475,15 +494,21 @@ fn string(out: &mut String, verb: char, flags: &Flags, text: &str, value: &Value
 }
 
 /// `%#v`.
-fn go_syntax(value: &Value) -> String {
+fn go_syntax(value: &Value, depth: usize) -> String {
+    if depth > DEPTH_MAX {
+        return "…".into();
+    }
     let listed = |name: &str, items: Vec<String>| format!("{name}{{{}}}", items.join(", "));
     match value {
         Value::Missing | Value::Nil => "interface {}(nil)".into(),
         Value::Text(text) => quoted(text),
         Value::Float(number) => general(*number, None, false),
-        Value::List(list) => listed(value.type_name(), list.items.iter().map(go_syntax).collect()),
+        Value::List(list) => {
+            listed(value.type_name(), list.items.iter().map(|item| go_syntax(item, depth + 1)).collect())
+        }
         Value::Map(map) => {
-            let pair = |(key, item): (&crate::value::Text, &Value)| format!("{}:{}", quoted(key), go_syntax(item));
+            let pair =
+                |(key, item): (&crate::value::Text, &Value)| format!("{}:{}", quoted(key), go_syntax(item, depth + 1));
             let name = if map.of == Of::Values { "chartutil.Values" } else { value.type_name() };
             listed(name, map.entries.borrow().iter().map(pair).collect())
         }

@@ -90,6 +90,10 @@ pub trait Object {
     fn print(&self) -> String;
     /// What JSON and YAML see.
     fn plain(&self) -> Value;
+    /// The fields of a struct in their order, by JSON's names.
+    fn fields(&self) -> Option<Vec<(&'static str, Value)>> {
+        None
+    }
     /// For functions that know the type.
     fn as_any(&self) -> &dyn Any;
 }

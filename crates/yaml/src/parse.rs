@@ -20,6 +20,36 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
         return Err(Error::new(file, Position::default(), message));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut padded: Option<String> = None;
+    for _ in 0..(PADDED_MAX / (text.len() + 1)).min(LINES_PADDED_MAX) {
+        match parse_strictly(padded.as_deref().unwrap_or(text), file) {
+            Err(error) if INDENTATION.contains(&error.message.as_str()) => {
+                let next = pad(padded.as_deref().unwrap_or(text), error.line);
+                padded = Some(next);
+            }
+            result => return result,
+        }
+    }
+    parse_strictly(padded.as_deref().unwrap_or(text), file)
+}
+
+/// What the library says of lines inside of brackets or quotes that stand further left than what is around. To Go's they are
+/// fine: spaces before them mean nothing there, so that more of them help.
+const INDENTATION: [&str; 3] =
+    ["invalid indentation", "invalid indentation in quoted scalar", "invalid indentation in flow construct"];
+/// Lines that are moved.
+const LINES_PADDED_MAX: usize = 200;
+/// Bytes that are read again for that.
+const PADDED_MAX: usize = 128 << 20;
+
+/// The text with a line moved to the right of all that may be around it.
+fn pad(text: &str, line: usize) -> String {
+    let start = text.match_indices('\n').nth(line.saturating_sub(2)).map_or(text.len(), |(at, _)| at + 1);
+    let start = if line < 2 { 0 } else { start };
+    format!("{}{}{}", &text[..start], " ".repeat(MAX_DEPTH), &text[start..])
+}
+
+fn parse_strictly(text: &str, file: &str) -> Result<Vec<Node>, Error> {
     let mut builder =
         Builder { file, text, length: None, nodes: 0, aliased: 0, open: Vec::new(), anchors: HashMap::new() };
     let mut documents = Vec::new();
@@ -176,5 +206,19 @@ fn style_of(style: ScalarStyle) -> Style {
         ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
         ScalarStyle::Literal => Style::Literal,
         ScalarStyle::Folded => Style::Folded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dialect, to_json};
+
+    #[test]
+    fn lines_in_brackets_and_quotes_may_stand_anywhere() {
+        let text = "a:\n  b: [\n    x,\n  y\n]\n  c: \"one\ntwo\"\n  d: {\ne: 1,\nf: 2 }\n";
+        let nodes = parse(text, "file").unwrap();
+        let json = to_json(&nodes[0], Dialect::V2).unwrap();
+        assert_eq!(json, serde_json::json!({"a": {"b": ["x", "y"], "c": "one two", "d": {"e": 1, "f": 2}}}));
     }
 }

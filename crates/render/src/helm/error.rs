@@ -24,7 +24,7 @@ pub enum Error {
     #[error("{0}")]
     Render(String),
     /// What the templates wrote is no YAML.
-    #[error("{0}\n\nUse --debug flag to render out invalid YAML")]
+    #[error("{0}")]
     Manifest(String),
 }
 

@@ -53,6 +53,11 @@ impl Record {
     pub fn value(self) -> Value {
         Value::Object(Rc::new(self))
     }
+
+    /// What JSON has of it.
+    fn kept(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(|field| field.always || field.value.truth())
+    }
 }
 
 impl Object for Record {
@@ -82,9 +87,12 @@ impl Object for Record {
     }
 
     fn plain(&self) -> Value {
-        let kept = self.fields.iter().filter(|field| field.always || field.value.truth());
-        let entries: Entries = kept.map(|field| (field.json.into(), field.value.clone())).collect();
+        let entries: Entries = self.kept().map(|field| (field.json.into(), field.value.clone())).collect();
         Value::map(entries)
+    }
+
+    fn fields(&self) -> Option<Vec<(&'static str, Value)>> {
+        Some(self.kept().map(|field| (field.json, field.value.clone())).collect())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,6 +1,7 @@
 //! The way through one kustomization: resources, generators, components, transformers.
 
 use super::FILE_NAMES;
+use super::chart;
 use super::config::{self, Config, FieldSpec, Section};
 use super::file::{FileKind, GeneratorArgs, Kustomization, Labels, Var};
 use super::generate::{Generated, generate};
@@ -90,11 +91,6 @@ impl<'s> Target<'s> {
         };
         let file = loader.shown(name);
         let kustomization = Kustomization::read(read::text(content, &file)?, &file)?;
-        if let Some(chart) = kustomization.charts.first() {
-            let problem =
-                format!("helmCharts: {chart}: charts are not rendered here; name what they render to as resources");
-            return Err(Error::Kustomization { file, line: 0, problem });
-        }
         Ok(Self { loader, file, kustomization, known: known.clone(), origin, name })
     }
 
@@ -152,6 +148,9 @@ impl<'s> Target<'s> {
             for (at, args) in args.iter().enumerate() {
                 acc.resources.absorb(self.generated(what, args, &format!("{field}[{at}]"))?)?;
             }
+        }
+        for made in chart::generate(self)? {
+            acc.resources.absorb(made)?;
         }
         for made in plugin::generate(self, &k.generators)? {
             acc.resources.absorb(made)?;

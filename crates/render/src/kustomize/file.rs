@@ -1,5 +1,6 @@
 //! A kustomization as it is written.
 
+use super::chart::{ChartArgs, Globals};
 use super::config::FieldSpec;
 use super::decode::{Fields, Rules};
 use super::id::Gvk;
@@ -47,8 +48,8 @@ pub(super) struct Kustomization {
     pub transformers: Vec<String>,
     pub validators: Vec<String>,
     pub build_metadata: Vec<String>,
-    /// Names of charts: they are refused.
-    pub charts: Vec<String>,
+    pub helm_globals: Globals,
+    pub charts: Vec<ChartArgs>,
 }
 
 /// An entry of `labels`.
@@ -256,9 +257,11 @@ impl Kustomization {
                 .map(|args| GeneratorArgs { options: args.options.clone().merged(&options), ..args })
                 .collect()
         };
-        fields.take("helmGlobals");
-        let mut charts = fields.list("helmCharts", |rules, node, path| chart(rules, node, path, "name"))?;
-        charts.extend(fields.list("helmChartInflationGenerator", |r, node, path| chart(r, node, path, "chartName"))?);
+        let helm_globals = fields.object("helmGlobals", Globals::read)?.unwrap_or_default();
+        let mut charts = fields.list("helmCharts", |r, node, path| ChartArgs::read(r, node, path, "name"))?;
+        charts.extend(
+            fields.list("helmChartInflationGenerator", |r, node, path| ChartArgs::read(r, node, path, "chartName"))?,
+        );
         Ok(Self {
             kind,
             resources,
@@ -290,6 +293,7 @@ impl Kustomization {
             transformers: fields.texts("transformers")?,
             validators: fields.texts("validators")?,
             build_metadata: fields.texts("buildMetadata")?,
+            helm_globals,
             charts,
         })
     }
@@ -322,10 +326,6 @@ fn object_meta(rules: Rules<'_>, node: &Node, path: &str) -> Result<()> {
     fields.texts_by_name("labels")?;
     fields.texts_by_name("annotations")?;
     fields.close()
-}
-
-fn chart(rules: Rules<'_>, node: &Node, path: &str, name: &str) -> Result<String> {
-    Fields::of(rules, node, path)?.text(name)
 }
 
 pub(super) fn gvk(fields: &mut Fields<'_>) -> Result<Gvk> {

@@ -3,6 +3,8 @@
 use crate::error::Error;
 use model::Snapshot;
 use model::flow::FileMode;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The files that one kustomization sees, and the kustomizations that led to it.
 #[derive(Debug, Clone)]
@@ -11,6 +13,8 @@ pub(super) struct Loader<'s> {
     /// Directories, this one last; empty for the top of the snapshot.
     roots: Vec<String>,
     restricted: bool,
+    /// Charts may be rendered.
+    pub charts: bool,
 }
 
 /// What is said of paths above the top of the snapshot.
@@ -28,7 +32,7 @@ impl<'s> Loader<'s> {
         if !is_directory(snapshot, &root) {
             return Err(fail("there is no such directory".into()));
         }
-        Ok(Self { snapshot, roots: vec![root], restricted })
+        Ok(Self { snapshot, roots: vec![root], restricted, charts: false })
     }
 
     /// The directory, from the top of the snapshot.
@@ -68,7 +72,24 @@ impl<'s> Loader<'s> {
         }
         let mut roots = self.roots.clone();
         roots.push(root);
-        Ok(Self { snapshot: self.snapshot, roots, restricted: self.restricted })
+        Ok(Self { snapshot: self.snapshot, roots, restricted: self.restricted, charts: self.charts })
+    }
+
+    /// True if there is such a file.
+    pub fn has(&self, path: &str) -> bool {
+        join(self.root(), path).is_ok_and(|path| self.snapshot.files.contains_key(&path))
+    }
+
+    /// The files of a directory that this kustomization names, from its top; links lead nowhere.
+    pub fn below(&self, path: &str) -> Result<BTreeMap<String, Arc<[u8]>>, String> {
+        let directory = join(self.root(), path)?;
+        if self.restricted && !is_below(&directory, self.root()) {
+            return Err(format!("{path} is not below {}, the directory of the kustomization", shown(self.root())));
+        }
+        let prefix = format!("{directory}/");
+        let files = self.snapshot.files.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        let regular = files.filter(|(_, file)| file.mode != FileMode::Symlink);
+        Ok(regular.map(|(path, file)| (path[prefix.len()..].to_owned(), Arc::clone(&file.bytes))).collect())
     }
 
     /// The content of a file that this kustomization names.

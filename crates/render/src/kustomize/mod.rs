@@ -7,6 +7,7 @@
 //! tables in `data/`.
 
 mod accumulate;
+mod chart;
 mod config;
 mod decode;
 mod field;
@@ -61,6 +62,8 @@ pub struct Options {
     pub order: Order,
     /// Kustomizations may read files outside of their directory.
     pub load_outside: bool,
+    /// Render the charts that kustomizations name.
+    pub enable_helm: bool,
     /// Label everything as managed by kustomize.
     pub managed_by_label: bool,
 }
@@ -70,7 +73,8 @@ pub struct Options {
 /// # Errors
 /// Where a file cannot be read, a field is wrong, or the parts do not fit together: with file, line and field.
 pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Vec<Value>, Error> {
-    let loader = loader::Loader::new(snapshot, directory, !options.load_outside)?;
+    let mut loader = loader::Loader::new(snapshot, directory, !options.load_outside)?;
+    loader.charts = options.enable_helm;
     let mut target = accumulate::Target::load(loader, &Rc::new(schema::Known::new()), None)?;
     target.read_types(true)?;
     if !target.kustomization.build_metadata.is_empty() {

@@ -27,6 +27,9 @@ pub struct RenderArgs {
     /// Of an overlay: which files it may read
     #[arg(long, value_enum, default_value_t = LoadRestrictor::RootOnly)]
     load_restrictor: LoadRestrictor,
+    /// Of an overlay: render the charts that it names, from its `charts` directory
+    #[arg(long)]
+    enable_helm: bool,
     /// Of an overlay: label everything as managed by kustomize
     #[arg(long)]
     enable_managedby_label: bool,
@@ -108,6 +111,7 @@ fn built(args: &RenderArgs) -> Result<Manifests> {
             Reorder::None => Order::None,
         },
         load_outside: matches!(args.load_restrictor, LoadRestrictor::None),
+        enable_helm: args.enable_helm,
         managed_by_label: args.enable_managedby_label,
     };
     let shown = args.directory.display();

@@ -10,6 +10,7 @@ pub(super) const FUNCTIONS: &[Function] = table! {
     "get" "ms" |call| Ok(call.map(0).get(call.str(1)).unwrap_or_else(|| "".into()));
     "set" "msa" |call| {
         let (map, key, value) = (call.map(0), call.text(1), call.take(2));
+        call.exec.account(64 + key.len())?;
         map.set(key, value);
         Ok(plain_map(map))
     };

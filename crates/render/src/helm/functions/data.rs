@@ -149,6 +149,10 @@ pub(in crate::helm) fn to_yaml(value: &Value) -> String {
 
 /// YAML with lists indented below their keys, and without folded lines.
 fn pretty_yaml(value: &Value) -> String {
+    // What JSON cannot hold, maps that contain themselves among it, is not written.
+    if json_of(value).is_none() {
+        return String::new();
+    }
     let mut out = String::new();
     let plain = match value {
         Value::Object(object) => object.plain(),

@@ -54,18 +54,33 @@ fn put(out: &mut String, value: &Value, form: Form, depth: usize) -> Result<()> 
         }
         Value::Map(map) if map.entries.borrow().is_empty() => out.push_str("{}"),
         Value::Map(map) => {
-            for (index, (key, item)) in map.entries.borrow().iter().enumerate() {
-                out.push(if index > 0 { ',' } else { '{' });
-                line(out, form, depth + 1);
-                quoted(out, key, form);
-                out.push_str(if form.pretty { ": " } else { ":" });
-                put(out, item, form, depth + 1)?;
-            }
-            line(out, form, depth);
-            out.push('}');
+            let entries = map.entries.borrow();
+            members(out, entries.iter().map(|(key, item)| (&**key, item)), form, depth)?;
         }
-        Value::Object(object) => put(out, &object.plain(), form, depth)?,
+        Value::Object(object) => match object.fields() {
+            Some(fields) => members(out, fields.iter().map(|(key, item)| (*key, item)), form, depth)?,
+            None => put(out, &object.plain(), form, depth)?,
+        },
     }
+    Ok(())
+}
+
+fn members<'a>(
+    out: &mut String,
+    pairs: impl Iterator<Item = (&'a str, &'a Value)>,
+    form: Form,
+    depth: usize,
+) -> Result<()> {
+    out.push('{');
+    for (index, (key, item)) in pairs.enumerate() {
+        out.push_str(if index > 0 { "," } else { "" });
+        line(out, form, depth + 1);
+        quoted(out, key, form);
+        out.push_str(if form.pretty { ": " } else { ":" });
+        put(out, item, form, depth + 1)?;
+    }
+    line(out, form, depth);
+    out.push('}');
     Ok(())
 }
 

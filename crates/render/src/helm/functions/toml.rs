@@ -62,7 +62,7 @@ fn table(out: &mut String, entries: &Entries, path: &mut Vec<String>) -> Result<
     let is_table = |value: &Value| matches!(value, Value::Map(_)) || is_table_list(value);
     for (key, value) in entries.iter().filter(|(_, value)| !is_table(value)) {
         out.extend(std::iter::repeat_n(' ', path.len() * 2));
-        out.push_str(&format!("{key} = {}\n", inline(value)?));
+        out.push_str(&format!("{key} = {}\n", inline(value, 0)?));
     }
     for (key, value) in entries.iter().filter(|(_, value)| is_table(value)) {
         path.push(key.clone());
@@ -94,7 +94,10 @@ fn table(out: &mut String, entries: &Entries, path: &mut Vec<String>) -> Result<
     Ok(())
 }
 
-fn inline(value: &Value) -> Result<String> {
+fn inline(value: &Value, depth: usize) -> Result<String> {
+    if depth > 100 {
+        return Err("toml: nested too deeply".into());
+    }
     Ok(match value {
         Value::Text(text) => quoted(text),
         Value::Bool(flag) => flag.to_string(),
@@ -107,7 +110,7 @@ fn inline(value: &Value) -> Result<String> {
             if text.contains('.') { text } else { format!("{text}.0") }
         }
         Value::List(list) => {
-            let parts: Result<Vec<String>> = list.items.iter().map(inline).collect();
+            let parts: Result<Vec<String>> = list.items.iter().map(|item| inline(item, depth + 1)).collect();
             format!("[{}]", parts?.join(", "))
         }
         Value::Map(map) => {
@@ -115,7 +118,7 @@ fn inline(value: &Value) -> Result<String> {
             let parts: Result<Vec<String>> = entries
                 .iter()
                 .filter(|(_, value)| !value.is_nil())
-                .map(|(key, value)| Ok(format!("{} = {}", key_text(key), inline(value)?)))
+                .map(|(key, value)| Ok(format!("{} = {}", key_text(key), inline(value, depth + 1)?)))
                 .collect();
             format!("{{{}}}", parts?.join(", "))
         }

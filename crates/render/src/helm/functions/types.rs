@@ -40,6 +40,14 @@ pub(super) fn text(value: &Value) -> String {
 
 /// `reflect.DeepEqual`: types count too.
 pub(super) fn deep_equal(a: &Value, b: &Value) -> bool {
+    equal(a, b, 0)
+}
+
+fn equal(a: &Value, b: &Value, depth: usize) -> bool {
+    // Maps that contain themselves are not the same.
+    if depth > 1000 {
+        return false;
+    }
     match (a, b) {
         (Value::Missing | Value::Nil, Value::Missing | Value::Nil) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -51,7 +59,7 @@ pub(super) fn deep_equal(a: &Value, b: &Value) -> bool {
         (Value::List(a), Value::List(b)) => {
             a.of == b.of
                 && a.items.len() == b.items.len()
-                && a.items.iter().zip(b.items.iter()).all(|(a, b)| deep_equal(a, b))
+                && a.items.iter().zip(b.items.iter()).all(|(a, b)| equal(a, b, depth + 1))
         }
         (Value::Map(a), Value::Map(b)) => {
             if std::rc::Rc::ptr_eq(&a.entries, &b.entries) {
@@ -60,9 +68,11 @@ pub(super) fn deep_equal(a: &Value, b: &Value) -> bool {
             let (entries, others) = (a.entries.borrow(), b.entries.borrow());
             a.of == b.of
                 && entries.len() == others.len()
-                && entries.iter().zip(others.iter()).all(|((a, x), (b, y))| a == b && deep_equal(x, y))
+                && entries.iter().zip(others.iter()).all(|((a, x), (b, y))| a == b && equal(x, y, depth + 1))
         }
-        (Value::Object(a), Value::Object(b)) => a.type_name() == b.type_name() && deep_equal(&a.plain(), &b.plain()),
+        (Value::Object(a), Value::Object(b)) => {
+            a.type_name() == b.type_name() && equal(&a.plain(), &b.plain(), depth + 1)
+        }
         _ => false,
     }
 }

@@ -1,0 +1,151 @@
+//! `helmCharts`: charts of the repository, rendered in place.
+
+use super::accumulate::Target;
+use super::decode::{Fields, Rules};
+use super::read;
+use super::resource::Resource;
+use crate::error::Error;
+use crate::helm::{self, Chart, KubeVersion, Layers, Shown};
+use yaml::Node;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// `helmGlobals`.
+#[derive(Debug, Default)]
+pub(super) struct Globals {
+    home: String,
+}
+
+/// One of `helmCharts`.
+#[derive(Debug, Default)]
+pub(super) struct ChartArgs {
+    name: String,
+    version: String,
+    repo: String,
+    release_name: String,
+    namespace: String,
+    values_file: String,
+    additional_values_files: Vec<String>,
+    /// As YAML; empty if there are none.
+    values_inline: String,
+    values_merge: String,
+    include_crds: bool,
+    skip_hooks: bool,
+    skip_tests: bool,
+    api_versions: Vec<String>,
+    kube_version: String,
+}
+
+impl Globals {
+    pub fn read(rules: Rules<'_>, node: &Node, path: &str) -> Result<Self> {
+        let mut fields = Fields::of(rules, node, path)?;
+        let home = fields.text("chartHome")?;
+        fields.take("configHome");
+        fields.close()?;
+        Ok(Self { home })
+    }
+
+    fn home(&self) -> &str {
+        if self.home.is_empty() { "charts" } else { &self.home }
+    }
+}
+
+impl ChartArgs {
+    /// `name` is what the field with the chart's name is called.
+    pub fn read(rules: Rules<'_>, node: &Node, path: &str, name: &str) -> Result<Self> {
+        let mut fields = Fields::of(rules, node, path)?;
+        let inline = fields.take("valuesInline").map(|(node, _)| yaml::to_json(node, yaml::Dialect::V2));
+        let args = Self {
+            name: fields.text(name)?,
+            version: fields.text("version")?,
+            repo: fields.text("repo")?,
+            release_name: fields.text("releaseName")?,
+            namespace: fields.text("namespace")?,
+            values_file: fields.text("valuesFile")?,
+            additional_values_files: fields.texts("additionalValuesFiles")?,
+            values_inline: match inline.transpose().map_err(Error::Yaml)? {
+                Some(values) if !values.is_null() => yaml::to_string(&values),
+                _ => String::new(),
+            },
+            values_merge: fields.text("valuesMerge")?,
+            include_crds: fields.flag("includeCRDs")?,
+            skip_hooks: fields.flag("skipHooks")?,
+            skip_tests: fields.flag("skipTests")?,
+            api_versions: fields.texts("apiVersions")?,
+            kube_version: fields.text("kubeVersion")?,
+        };
+        // What the original passes on to helm's fetching, or to nobody.
+        for ignored in ["debug", "devel", "nameTemplate", "chartRepo", "chartVersion", "chartName", "values"] {
+            fields.take(ignored);
+        }
+        fields.close()?;
+        Ok(args)
+    }
+}
+
+/// What the charts of a kustomization stand for.
+pub(super) fn generate(target: &Target<'_>) -> Result<Vec<Resource>> {
+    let mut all = Vec::new();
+    for (at, args) in target.kustomization.charts.iter().enumerate() {
+        let field = format!("helmCharts[{at}]");
+        if !target.loader.charts {
+            let problem = format!("{}: charts are rendered only with --enable-helm", args.name);
+            return target.fail(&field, &problem);
+        }
+        let text = rendered(target, args).or_else(|problem| target.fail(&field, &problem))?;
+        let file = format!("{}, {field}", target.file);
+        all.extend(read::resources(text.as_bytes(), &file, &target.types())?);
+    }
+    Ok(all)
+}
+
+fn rendered(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<String, String> {
+    let home = target.kustomization.helm_globals.home();
+    // Where the original puts what it fetches, and where people keep their own.
+    let fetched = format!("{home}/{}-{}/{}", args.name, args.version, args.name);
+    let own = format!("{home}/{}", args.name);
+    let found = [&fetched, &own].into_iter().find(|path| target.loader.has(&format!("{path}/Chart.yaml")));
+    let Some(directory) = found else {
+        let from =
+            if args.repo.is_empty() { String::new() } else { format!("; nothing is fetched from {}", args.repo) };
+        return Err(format!("{own} has no Chart.yaml{from}"));
+    };
+    let chart = Chart::load(&target.loader.below(directory)?).map_err(|error| error.to_string())?;
+    let read = |path: &str| -> std::result::Result<(String, String), String> {
+        Ok((path.to_owned(), String::from_utf8_lossy(target.loader.read(path)?).into_owned()))
+    };
+    let file = match (args.values_file.as_str(), args.values_merge.as_str()) {
+        // The chart's own values, which win here.
+        ("", "merge") => read(&format!("{directory}/values.yaml")).ok(),
+        ("", _) => None,
+        (path, _) => Some(read(path)?),
+    };
+    let inline = (!args.values_inline.is_empty()).then(|| ("valuesInline".to_owned(), args.values_inline.clone()));
+    let mut files: Vec<(String, String)> = match args.values_merge.as_str() {
+        "" | "override" => file.into_iter().chain(inline).collect(),
+        "merge" => inline.into_iter().chain(file).collect(),
+        "replace" => inline.or(file).into_iter().collect(),
+        other => return Err(format!("valuesMerge {other:?} is none of merge, override and replace")),
+    };
+    for path in &args.additional_values_files {
+        files.push(read(path)?);
+    }
+    let mut options = helm::Options::default();
+    for (to, from) in
+        [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, &args.namespace)]
+    {
+        if !from.is_empty() {
+            to.clone_from(from);
+        }
+    }
+    if !args.kube_version.is_empty() {
+        options.capabilities.kube_version =
+            KubeVersion::parse(&args.kube_version).map_err(|error| error.to_string())?;
+    }
+    options.capabilities.api_versions.extend(args.api_versions.iter().cloned());
+    let layers = Layers { files, ..Layers::default() };
+    let rendered = helm::render(&chart, &layers, options).map_err(|error| error.to_string())?;
+    let shown =
+        Shown { crds: args.include_crds, no_hooks: args.skip_hooks, no_tests: args.skip_tests, only: Vec::new() };
+    helm::printed(&rendered, &shown).map_err(|error| error.to_string())
+}

@@ -1,0 +1,4 @@
+{{- define "t.name" -}}
+name-{{ .Release.Name }}
+{{- end -}}
+{{- define "t.args" }}[{{ .a }}]{{ end }}
