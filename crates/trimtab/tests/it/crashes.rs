@@ -54,7 +54,7 @@ impl Fragile {
     }
 }
 
-/// Two pushes and two promotions.
+/// Two pushes, two promotions and a release.
 fn journey(failpoint: &str) -> Fragile {
     let mut one = Fragile::open(failpoint);
     one.step("trimtab init && git config user.name Ada && git config user.email ada@example.com");
@@ -66,6 +66,7 @@ fn journey(failpoint: &str) -> Fragile {
     one.healthy("dev", "hello-2");
     one.step("trimtab promote hello --build hello-2 --to staging");
     one.healthy("staging", "hello-2");
+    one.step("trimtab release create 1.0.0 --from staging || trimtab release show 1.0.0");
     one
 }
 
@@ -113,7 +114,7 @@ fn every_failpoint_is_recovered() {
             never_hit.push(failpoint);
         }
     }
-    assert!(never_hit.is_empty(), "not on the way of a push and a promotion: {never_hit:?}");
+    assert!(never_hit.is_empty(), "not on the way of a push, a promotion and a release: {never_hit:?}");
 }
 
 #[test]
