@@ -86,11 +86,7 @@ pub fn rendered(path: &Path, args: &ChartArgs) -> Result<String> {
         let text = fs::read_to_string(&name).with_context(|| format!("reading {name}"))?;
         layers.named.insert(name, text);
     }
-    let mut release = Release {
-        namespace: args.namespace.clone(),
-        is_upgrade: args.is_upgrade,
-        ..Release::default()
-    };
+    let mut release = Release { namespace: args.namespace.clone(), is_upgrade: args.is_upgrade, ..Release::default() };
     if let Some(name) = &args.release_name {
         release.name.clone_from(name);
     }
