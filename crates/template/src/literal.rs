@@ -75,7 +75,7 @@ pub(crate) fn number(literal: &str) -> Option<Number> {
         return (rest == "'").then_some(Number { int: Some(code), float: Some(code as f64), is_float: false });
     }
     let is_hex = literal.trim_start_matches(['+', '-']).to_ascii_lowercase().starts_with("0x");
-    let is_float = literal.contains(['.', 'e', 'E', 'p', 'P']) && !(is_hex && !literal.contains(['p', 'P']));
+    let is_float = if is_hex { literal.contains(['p', 'P']) } else { literal.contains(['.', 'e', 'E']) };
     if let Some(int) = integer(literal) {
         #[allow(clippy::cast_precision_loss)]
         return Some(Number { int: Some(int), float: Some(int as f64), is_float });

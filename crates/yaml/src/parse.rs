@@ -24,8 +24,9 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
     for _ in 0..(PADDED_MAX / (text.len() + 1)).min(LINES_PADDED_MAX) {
         match parse_strictly(padded.as_deref().unwrap_or(text), file) {
             Err(error) if INDENTATION.contains(&error.message.as_str()) => {
-                let next = pad(padded.as_deref().unwrap_or(text), error.line);
-                padded = Some(next);
+                let seen = padded.as_deref().unwrap_or(text);
+                let is_quoted = error.message == INDENTATION[1];
+                padded = Some(if is_quoted { pad_quoted(seen, &error) } else { pad(seen, error.line) });
             }
             result => return result,
         }
@@ -47,6 +48,35 @@ fn pad(text: &str, line: usize) -> String {
     let start = text.match_indices('\n').nth(line.saturating_sub(2)).map_or(text.len(), |(at, _)| at + 1);
     let start = if line < 2 { 0 } else { start };
     format!("{}{}{}", &text[..start], " ".repeat(MAX_DEPTH), &text[start..])
+}
+
+/// The text with the lines of a quoted scalar moved to the right; the error says where it begins.
+fn pad_quoted(text: &str, error: &Error) -> String {
+    let line = text.match_indices('\n').nth(error.line.saturating_sub(2)).map_or(0, |(at, _)| at + 1);
+    let line = if error.line < 2 { 0 } else { line };
+    let start = text[line..].char_indices().nth(error.column.saturating_sub(1)).map_or(text.len(), |(at, _)| line + at);
+    let mut out = String::with_capacity(text.len() + 1024);
+    out.push_str(&text[..start]);
+    let mut characters = text[start..].chars();
+    let Some(quote) = characters.next() else { return text.to_owned() };
+    out.push(quote);
+    while let Some(character) = characters.next() {
+        out.push(character);
+        match character {
+            '\n' => out.extend(std::iter::repeat_n(' ', MAX_DEPTH)),
+            '\\' if quote == '"' => {
+                let next = characters.next();
+                out.extend(next);
+                if next == Some('\n') {
+                    out.extend(std::iter::repeat_n(' ', MAX_DEPTH));
+                }
+            }
+            _ if character == quote => break,
+            _ => {}
+        }
+    }
+    out.push_str(characters.as_str());
+    out
 }
 
 fn parse_strictly(text: &str, file: &str) -> Result<Vec<Node>, Error> {
@@ -216,9 +246,9 @@ mod tests {
 
     #[test]
     fn lines_in_brackets_and_quotes_may_stand_anywhere() {
-        let text = "a:\n  b: [\n    x,\n  y\n]\n  c: \"one\ntwo\"\n  d: {\ne: 1,\nf: 2 }\n";
+        let text = "a:\n  b: [\n    x,\n  z\n]\n  c: \"one\ntwo\"\n  d: {\ne: 1,\nf: 2 }\n";
         let nodes = parse(text, "file").unwrap();
         let json = to_json(&nodes[0], Dialect::V2).unwrap();
-        assert_eq!(json, serde_json::json!({"a": {"b": ["x", "y"], "c": "one two", "d": {"e": 1, "f": 2}}}));
+        assert_eq!(json, serde_json::json!({"a": {"b": ["x", "z"], "c": "one two", "d": {"e": 1, "f": 2}}}));
     }
 }

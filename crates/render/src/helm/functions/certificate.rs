@@ -253,13 +253,26 @@ fn build(call: &mut Call<'_, '_>) -> Result {
 
 fn hashed(call: &Call<'_, '_>, text: &str) -> Result<String> {
     let mut salt = [0; 16];
-    stream(call, "bcrypt").fill(&mut salt);
+    let mut stream = stream(call, "bcrypt");
+    stream.fill(&mut salt);
     let bytes = to_bytes(text);
     if bytes.len() > 72 {
         return Ok("failed to encrypt string with bcrypt: bcrypt: password length exceeds 72 bytes".into());
     }
+    // It is slow on purpose, so the chart keeps it like a key.
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    let part = |at: usize| digest.as_ref()[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let label = [stream.number() ^ part(0), stream.number() ^ part(8), part(16)];
+    let texts = &host(call).texts;
+    if let Some(hash) = texts.key(&label) {
+        return Ok(hash.to_string());
+    }
     match bcrypt::hash_with_salt(bytes, 10, salt) {
-        Ok(parts) => Ok(parts.format_for_version(bcrypt::Version::TwoA)),
+        Ok(parts) => {
+            let hash = parts.format_for_version(bcrypt::Version::TwoA);
+            texts.keep(label, hash.as_str().into());
+            Ok(hash)
+        }
         Err(error) => Ok(format!("failed to encrypt string with bcrypt: {error}")),
     }
 }
