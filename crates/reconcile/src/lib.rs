@@ -49,9 +49,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// A clock that was set is noticed within this, while something waits for a time.
-const CLOCK: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// The places, as reconcile knows them.
 #[derive(Clone)]
 pub struct Ports {
@@ -74,6 +71,8 @@ pub struct Settings {
     pub control: SocketAddr,
     /// Directory of the builds' logs.
     pub logs: PathBuf,
+    /// A clock that was set is noticed within this, while something waits for a time.
+    pub clock_noticed: std::time::Duration,
 }
 
 /// Why the loops ended.
@@ -177,7 +176,7 @@ impl Inner {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(CLOCK)).await;
+            tokio::time::sleep(left.min(self.settings.clock_noticed)).await;
         }
     }
 }
