@@ -12,16 +12,18 @@ use model::people::{Grant, Person, Role};
 use model::views::{
     DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
 };
-use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Version};
+use model::{
+    Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Removal,
+    Version,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    AddDataPlane, AddUser, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
-    LogRequest, MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Removal, Result, Rollback,
-    Sessions, Text, Updates, UserView,
+    AddDataPlane, AddUser, Certify, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
+    MadeToken, NewRelease, NewToken, NewWindow, People, Promote, Result, Rollback, Sessions, Text, Updates, UserView,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
