@@ -1,10 +1,14 @@
 //! What stands in repositories: the shapes of `trimtab.yaml`, `project.yaml`,
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
-use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, Project, RegistryHost};
+use crate::names::{
+    BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, Project, RegistryHost, UserName,
+};
+pub use crate::people::Membership;
 use crate::release::Version;
 pub use crate::rules::{Approvals, ChangeRef, OnFailure, PromotionRule, Requires, Seconds, Strategy};
 use crate::settings::Use;
+pub use crate::trust::{Keys, Verify};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +23,12 @@ pub struct ProjectFile {
     /// Environments that take the same configuration where they say nothing of their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Group, Vec<Environment>>,
+    /// What people are here, besides what an administrator made them: `alice: [developer]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<UserName, Vec<Membership>>,
+    /// Whose signatures environments ask for that say nothing of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
 }
 
 /// `environments/<env>.yaml`.
@@ -43,6 +53,9 @@ pub struct EnvironmentFile {
     /// How builds get here.
     #[serde(skip_serializing_if = "is_default")]
     pub promotion: PromotionRule,
+    /// Whose signatures it asks for; absent: what the project says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     /// How drift is treated.
     #[serde(skip_serializing_if = "is_default")]
     pub sync: SyncRule,

@@ -18,6 +18,7 @@ pub mod requests;
 pub mod routes;
 pub mod rules;
 pub mod settings;
+pub mod trust;
 pub mod views;
 pub mod window;
 

@@ -104,6 +104,52 @@ impl<'de> Deserialize<'de> for BranchPattern {
     }
 }
 
+/// What somebody is in a project, as `project.yaml` has it: `developer`, or
+/// `{role: operator, environments: [dev, staging]}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// What.
+    pub role: Role,
+    /// Only there; empty: everywhere in the project.
+    pub environments: Vec<Environment>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Limited {
+    role: Role,
+    environments: Vec<Environment>,
+}
+
+impl Serialize for Membership {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.environments.is_empty() {
+            true => self.role.serialize(serializer),
+            false => Limited { role: self.role, environments: self.environments.clone() }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Membership {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Membership;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a role, or {role, environments}")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Membership, E> {
+                Ok(Membership { role: text.parse().map_err(E::custom)?, environments: Vec::new() })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Membership, A::Error> {
+                let limited = Limited::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Membership { role: limited.role, environments: limited.environments })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// A role, and how far it reaches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -116,6 +162,17 @@ pub struct Grant {
     /// Only these branches may be written; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<BranchPattern>,
+    /// Only in these environments; empty: in all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<Environment>,
+}
+
+impl Grant {
+    /// As `project.yaml` has it.
+    pub fn of(project: &Project, membership: &Membership) -> Self {
+        let Membership { role, environments } = membership;
+        Self { role: *role, project: Some(project.clone()), branches: Vec::new(), environments: environments.clone() }
+    }
 }
 
 impl fmt::Display for Grant {
@@ -127,6 +184,10 @@ impl fmt::Display for Grant {
         if !self.branches.is_empty() {
             let names: Vec<String> = self.branches.iter().map(ToString::to_string).collect();
             write!(f, " (branches {})", names.join(", "))?;
+        }
+        if !self.environments.is_empty() {
+            let names: Vec<&str> = self.environments.iter().map(Environment::as_str).collect();
+            write!(f, " (environments {})", names.join(", "))?;
         }
         Ok(())
     }
@@ -146,19 +207,23 @@ pub struct Person {
 impl Person {
     /// Somebody who may do everything.
     pub fn admin(name: impl Into<String>) -> Self {
-        let grant = Grant { role: Role::Admin, project: None, branches: Vec::new() };
+        let grant = Grant { role: Role::Admin, project: None, branches: Vec::new(), environments: Vec::new() };
         Self { name: name.into(), grants: vec![grant], read_only: false }
     }
 
-    /// Groups in Kubernetes: `trimtab:developer` for a role everywhere, `trimtab:developer:shop` for one project. A
-    /// token that only reads gives nothing but viewers' groups.
+    /// Groups in Kubernetes: `trimtab:developer` for a role everywhere, `trimtab:developer:shop` for one project,
+    /// `trimtab:developer:shop:dev` for one environment. A token that only reads gives nothing but viewers' groups.
     pub fn groups(&self) -> Vec<String> {
         let role = |grant: &Grant| if self.read_only { Role::Viewer } else { grant.role };
         let group = |grant: &Grant| match &grant.project {
-            None => format!("trimtab:{}", role(grant)),
-            Some(project) => format!("trimtab:{}:{project}", role(grant)),
+            None => vec![format!("trimtab:{}", role(grant))],
+            Some(project) if grant.environments.is_empty() => vec![format!("trimtab:{}:{project}", role(grant))],
+            Some(project) => {
+                let one = |environment: &Environment| format!("trimtab:{}:{project}:{environment}", role(grant));
+                grant.environments.iter().map(one).collect()
+            }
         };
-        let mut groups: Vec<String> = self.grants.iter().map(group).collect();
+        let mut groups: Vec<String> = self.grants.iter().flat_map(group).collect();
         groups.sort();
         groups.dedup();
         groups
@@ -307,7 +372,14 @@ pub fn allowed(person: &Person, right: Right, target: &Target<'_>) -> Result<(),
     let has: Vec<String> = person.grants.iter().map(ToString::to_string).collect();
     let has = if has.is_empty() { "no role".to_owned() } else { has.join(", ") };
     let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-    let needs = if found { "another branch pattern".to_owned() } else { format!("the role {}", names.join(" or ")) };
+    let needs = match (found, target) {
+        (true, Target::Repository(_) | Target::Reference(..)) => "another branch pattern".to_owned(),
+        (true, Target::Environment { environment, .. }) => {
+            format!("the role {} for {environment} too", names.join(" or "))
+        }
+        (true, _) => format!("the role {} for all environments", names.join(" or ")),
+        (false, _) => format!("the role {}", names.join(" or ")),
+    };
     let scope = target.project().map_or(String::new(), |project| format!(" --project {project}"));
     Err(denied(format!(
         "the right `{}` is missing. That needs {needs}; {} has: {has}. An administrator can give it: \
@@ -340,7 +412,12 @@ fn roles(right: Right, target: &Target<'_>) -> &'static [Role] {
 }
 
 fn covers(grant: &Grant, right: Right, target: &Target<'_>) -> bool {
+    let everywhere = grant.environments.is_empty();
     match (right, target) {
+        (Right::Read, _) => true,
+        (_, Target::Environment { environment, .. }) if !everywhere => grant.environments.contains(environment),
+        // Of the rights over a whole project such a role has none, but making components in it.
+        (right, Target::Instance | Target::Project(_)) if !everywhere => right == Right::Create,
         (Right::Write, Target::Reference(_, reference)) => {
             grant.branches.is_empty() || grant.branches.iter().any(|pattern| pattern.names(reference))
         }
@@ -357,6 +434,7 @@ mod tests {
             role: role.parse().unwrap(),
             project: (!project.is_empty()).then(|| project.parse().unwrap()),
             branches: branches.split(',').filter(|b| !b.is_empty()).map(|b| b.parse().unwrap()).collect(),
+            environments: Vec::new(),
         };
         Person { name: "alice".into(), grants: grants.iter().map(grant).collect(), read_only: false }
     }
@@ -478,6 +556,32 @@ mod tests {
         assert!(text.contains("branches feature/*") && text.contains("branch pattern"), "{text}");
         let text = ask(&alice, "promote shop/prod").unwrap_err().to_string();
         assert!(text.contains("prod of shop, a production environment") && text.contains("--role operator"), "{text}");
+    }
+
+    #[test]
+    fn a_role_for_some_environments_is_one_there_only() {
+        let shop: Project = "shop".parse().unwrap();
+        let membership = Membership { role: Role::Operator, environments: vec!["dev".parse().unwrap()] };
+        let olga = Person { name: "olga".into(), grants: vec![Grant::of(&shop, &membership)], read_only: false };
+        for (what, good) in [
+            ("read shop", true),
+            ("promote shop/dev", true),
+            ("promote shop/prod", false),
+            ("suspend shop/dev", true),
+            ("suspend shop/prod", false),
+            ("write shop/web refs/heads/main", true),
+            ("approve shop", false),
+            ("read other", false),
+        ] {
+            assert_eq!(ask(&olga, what).is_ok(), good, "{what}");
+        }
+        let text = ask(&olga, "promote shop/prod").unwrap_err().to_string();
+        assert!(text.contains("for prod too") && text.contains("operator in shop (environments dev)"), "{text}");
+        assert_eq!(olga.groups(), ["trimtab:operator:shop:dev"]);
+        for (text, good) in [("developer", true), ("nobody", false)] {
+            let read: Result<Membership, _> = serde_json::from_value(serde_json::json!(text));
+            assert_eq!(read.is_ok(), good, "{text}");
+        }
     }
 
     #[test]

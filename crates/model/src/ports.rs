@@ -4,9 +4,11 @@ use crate::config::{BuildRule, DataPlaneFile};
 use crate::flow::{Observation, Plan, Receipt, Repository, Revision, Snapshot};
 use crate::journal::Entry;
 use crate::names::{BuildId, CommitId, DataPlaneName, Environment, ImageRef, Project};
+use crate::people::Person;
 use crate::records::Kind;
 use crate::routes::RouteTable;
 use crate::settings::{Ciphertext, Opened, Plain, Sealed};
+use crate::trust::{Signer, Signers, Unsigned};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -124,12 +126,30 @@ pub trait Repositories: Send + Sync {
     async fn write(&self, repository: &Repository, write: &Write) -> Result<Written>;
     /// Puts a tag on a commit. One that stands there already is left as it is; one elsewhere is an error.
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()>;
+    /// Commits that `tip` has and `until` has not (without `until`: `tip` alone) and whose signatures do not count, at
+    /// most `limit`. Commits of Trimtab's own count.
+    async fn unsigned(
+        &self,
+        repository: &Repository,
+        tip: &CommitId,
+        until: Option<&CommitId>,
+        signers: &Signers,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>>;
+    /// Why the signature of a tag does not count, if so.
+    async fn unsigned_tag(&self, repository: &Repository, tag: &str, signers: &Signers) -> Result<Option<Unsigned>>;
     /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()>;
     /// The whole journal of a project, oldest first.
     async fn journal(&self, project: &Project) -> Result<Vec<Entry>>;
     /// Appends, unless an entry with this id is there already.
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()>;
+}
+
+/// Who is known.
+pub trait Directory: Send + Sync {
+    /// Everybody's registered SSH keys.
+    fn keys(&self) -> Vec<Signer>;
 }
 
 /// One push, as the hook saw it.
@@ -139,6 +159,8 @@ pub struct Push {
     pub repository: Repository,
     /// Who.
     pub actor: String,
+    /// The same with what they may do.
+    pub person: Person,
     /// What.
     pub updates: Vec<RefUpdate>,
 }

@@ -322,6 +322,10 @@ pub enum GateName {
     Approvals,
     /// It names the change it belongs to.
     ChangeRef,
+    /// It breaks no policy.
+    Policy,
+    /// Its commits and tags are signed by somebody who is known.
+    Signed,
 }
 
 /// Whether a gate lets through.

@@ -1,6 +1,7 @@
 //! Everything that a decision depends on.
 
 use crate::configuration::Inputs;
+use crate::evidence::Evidence;
 use crate::state::{Reading, State};
 use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
@@ -44,6 +45,8 @@ pub struct Facts {
     pub journal: Vec<Entry>,
     /// What builds are given by commits of the config repository.
     pub inputs: Inputs,
+    /// Policies that are broken, and signatures that lack.
+    pub evidence: Evidence,
     /// Data planes that do not answer, and why.
     pub unreachable: BTreeMap<DataPlaneName, String>,
 }

@@ -11,6 +11,7 @@ mod auto;
 mod case;
 mod configuration;
 mod decide;
+mod evidence;
 mod facts;
 mod gates;
 mod history;
@@ -22,6 +23,7 @@ pub mod windows;
 
 pub use configuration::{Input, Inputs, newest_configuration, retracted, standing};
 pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
+pub use evidence::{Evidence, Finding};
 pub use facts::{Facts, needs};
 pub use gates::{Approver, approve, prospect};
 pub use state::{Reading, State};

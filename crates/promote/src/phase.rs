@@ -26,7 +26,8 @@ pub(crate) fn outcome<'a>(judge: &Judge<'a>, promotion: &'a Promotion, step: usi
         let before = judge.history.upto(step, judge.facts.now);
         let (case, facts, environment) = (judge.case, judge.facts, judge.environment);
         let passed = Judge { case, facts, environment, history: &before, suspended: false };
-        status.gates = passed.state(judge.history.steps[step].state, &Ask::of(promotion));
+        status.gates =
+            passed.state(judge.history.steps[step].commit, judge.history.steps[step].state, &Ask::of(promotion));
         let delta = judge.history.changes(step);
         status.change = match promotion.spec.class {
             Class::Secret => delta.part(|_| false, false).text(),

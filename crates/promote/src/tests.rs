@@ -1,5 +1,6 @@
 mod configuration;
 mod configured;
+mod evidence;
 mod gates;
 mod random;
 mod releases;

@@ -1,6 +1,7 @@
 //! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
 
 mod graph;
+pub mod policies;
 mod settings;
 
 use crate::inputs::Known;
@@ -41,6 +42,8 @@ pub struct Config {
     pub texts: BTreeMap<Environment, String>,
     /// `windows.yaml`, or what is wrong with it.
     pub windows: Result<Vec<Window>, Vec<String>>,
+    /// `policies/<name>.yaml`.
+    pub policies: policies::Policies,
     /// What is wrong with the files in `releases/`.
     pub releases: Vec<String>,
     /// Versions that have a file there.
@@ -63,6 +66,7 @@ impl Config {
         problems.extend(self.data_planes.values().filter_map(|read| read.as_ref().err().cloned()));
         problems.extend(self.windows.as_ref().err().into_iter().flatten().cloned());
         problems.extend(self.releases.iter().cloned());
+        problems.extend(self.policies.values().filter_map(|policy| policy.as_ref().err()).flatten().cloned());
         problems
     }
 
@@ -161,6 +165,7 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         data_planes: data_planes(snapshot),
         texts,
         windows,
+        policies: policies::policies(snapshot),
         releases,
         versions,
     };
@@ -263,6 +268,8 @@ pub struct Reader {
     components: Mutex<HashMap<Revision, Arc<Option<Result<ComponentFile, String>>>>>,
     /// What components are given, see [`crate::inputs`].
     pub inputs: Mutex<Known>,
+    /// See [`crate::evidence`].
+    pub evidence: Mutex<crate::evidence::Known>,
 }
 
 impl Reader {
@@ -273,6 +280,7 @@ impl Reader {
             releases: Mutex::default(),
             components: Mutex::default(),
             inputs: Mutex::default(),
+            evidence: Mutex::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
 mod judging;
+mod policies;
 mod rendering;
 mod showing;
 mod target;
@@ -14,6 +15,7 @@ use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan};
 use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
 use model::records::Kind;
+use model::views::PolicyResult;
 use model::{Component, DataPlaneName, Digest};
 use rendering::{Ingredients, Rendering};
 use serde_json::Value;
@@ -49,6 +51,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         told: BTreeSet::new(),
         shown: BTreeMap::new(),
         digests: sealing::Digests::default(),
+        broken: Vec::new(),
         described: BTreeMap::new(),
     };
     loop {
@@ -113,6 +116,8 @@ pub struct Work {
     pub(crate) told: BTreeSet<String>,
     pub(crate) shown: BTreeMap<String, Value>,
     digests: sealing::Digests,
+    /// Policies that the target breaks.
+    broken: Vec<PolicyResult>,
     /// What components describe themselves, by what it was made of.
     described: BTreeMap<Component, (Ingredients, Manifests)>,
 }
@@ -157,6 +162,12 @@ impl Work {
                 return Ok(None);
             }
         };
+        self.broken = self.broken(&target, &desired, &observation, &plan);
+        // What was applied before somebody wrote a policy stays, and is repaired.
+        if let Some(denial) = policies::denial(&self.broken).filter(|_| !drift && !plan.is_empty()) {
+            self.fail(denial, None).await;
+            return Ok(None);
+        }
         let waiting = match self.waiting(rendered, &plan, &observation) {
             Ok(waiting) => waiting,
             Err(problem) => {

@@ -132,7 +132,7 @@ fn scheme(head: &Config) -> serde_json::Value {
     json!([chains, secrets])
 }
 
-fn wanted(facts: &Facts, newest: Option<&CommitId>) -> BTreeSet<(BuildId, CommitId)> {
+pub(crate) fn wanted(facts: &Facts, newest: Option<&CommitId>) -> BTreeSet<(BuildId, CommitId)> {
     let mut wanted = BTreeSet::new();
     let mut builds: BTreeSet<BuildId> = BTreeSet::new();
     let mut latest: BTreeMap<&Component, &BuildId> = BTreeMap::new();

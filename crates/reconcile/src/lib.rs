@@ -12,12 +12,14 @@ mod deployments;
 mod edit;
 mod environment;
 mod environments;
+mod evidence;
 mod inputs;
 mod kinds;
 mod lacks;
 mod moving;
 mod order;
 mod planes;
+mod policies;
 mod progress;
 mod project;
 mod projections;
@@ -25,6 +27,7 @@ mod receive;
 mod releases;
 mod removal;
 mod requests;
+mod rights;
 mod routes;
 mod sealing;
 mod settings;
@@ -39,7 +42,7 @@ pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;
 use model::Project;
-use model::ports::{Builder, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
+use model::ports::{Builder, DataPlanes, Directory, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,6 +59,8 @@ pub struct Ports {
     pub records: Arc<dyn Records>,
     pub gateway: Arc<dyn Gateway>,
     pub secrets: Arc<dyn Secrets>,
+    /// Who is known.
+    pub directory: Arc<dyn Directory>,
     /// Now.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }

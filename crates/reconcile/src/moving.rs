@@ -88,7 +88,7 @@ impl Work {
                 }
             }
         };
-        leftovers.iter().filter_map(note).collect()
+        leftovers.iter().filter_map(note).chain(target.bench.problems.iter().cloned()).collect()
     }
 
     /// Deletes what was left. True if something remains to be looked at again.

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Reader};
 use crate::environment::Target;
+use crate::evidence::{Law, evidence, law};
 use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
@@ -34,6 +35,8 @@ pub struct View {
     pub decision: Arc<Decision>,
     /// The config repository at `facts.head`.
     pub config: Arc<Config>,
+    /// Policies as they hold.
+    pub law: Arc<Law>,
     /// Application repository → the head that was looked at, and what came of it.
     pub heads: BTreeMap<Repository, (CommitId, Seen)>,
     /// True when there was nothing left to do.
@@ -223,7 +226,7 @@ impl Work {
     /// Answers when something may be different though nothing happens.
     async fn pass(&mut self) -> Result<Option<Timestamp>, PortError> {
         for _ in 0..ROUNDS_MAX {
-            let Some((facts, config)) = self.facts().await? else { return Ok(None) };
+            let Some((facts, config, law)) = self.facts().await? else { return Ok(None) };
             if self.inner.adopt_builds(&self.handle, &facts).await? {
                 continue;
             }
@@ -234,7 +237,7 @@ impl Work {
             let decision = Arc::new(promote::decide(&facts));
             let settled = decision.actions.is_empty();
             let (facts, heads) = (Arc::new(facts), self.heads.clone());
-            let view = View { facts: facts.clone(), decision: decision.clone(), config, heads, settled };
+            let view = View { facts: facts.clone(), decision: decision.clone(), config, law, heads, settled };
             self.handle.view.send_replace(Some(view.clone()));
             self.aim(&view);
             self.handle.tick();
@@ -251,7 +254,7 @@ impl Work {
     }
 
     /// Everything that a decision depends on; `None` while the config repository is empty.
-    async fn facts(&mut self) -> Result<Option<(Facts, Arc<Config>)>, PortError> {
+    async fn facts(&mut self) -> Result<Option<(Facts, Arc<Config>, Arc<Law>)>, PortError> {
         let ports = &self.inner.ports;
         let (name, repository) = (&self.handle.name, &self.handle.config);
         let Some(head) = ports.repositories.head(repository, model::MAIN).await? else { return Ok(None) };
@@ -293,10 +296,13 @@ impl Work {
             promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
             journal,
             inputs: promote::Inputs::default(),
+            evidence: promote::Evidence::default(),
             unreachable: self.handle.unreachable(),
         };
         facts.inputs = inputs(self.handle.reader(&self.inner), name, &facts).await?;
-        Ok(Some((facts, config)))
+        let law = law(self.handle.reader(&self.inner), &facts, &config).await?;
+        facts.evidence = evidence(&self.inner, &self.handle, &facts, &config, &law).await?;
+        Ok(Some((facts, config, Arc::new(law))))
     }
 
     /// Heads of application repositories that no build is of. True if a build was added.
@@ -424,7 +430,8 @@ impl Work {
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
         let present = view.decision.environments.iter();
-        let present = present.map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, name, report)));
+        let present = present
+            .map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, &view.law, name, report)));
         for (name, target) in present.chain(gone) {
             let environment = environments.entry(name.clone()).or_insert_with(|| {
                 let handle = Arc::new(environment::Handle::new(&self.handle.name, &name));

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, parse_component, parse_config, parse_release, twice};
 use crate::project::{Handle, Seen, View};
+use crate::rights;
 use crate::settle::until;
 use crate::{Inner, Reconciler};
 use async_trait::async_trait;
@@ -39,6 +40,13 @@ impl Receiver for Reconciler {
                         "project.yaml: project: this is the config repository of {}",
                         push.repository.project
                     ));
+                }
+                if let Some(old) = &update.old {
+                    let revision = Revision { repository: push.repository.clone(), commit: old.clone() };
+                    let stood = self.0.ports.repositories.snapshot(&revision, ".").await;
+                    let stood = stood.map_err(|error| vec![error.to_string()])?;
+                    let (before, project) = (parse_config(&stood), &push.repository.project);
+                    problems.extend(rights::missing(&push.person, project, (&stood, &before), (&snapshot, &config)));
                 }
                 problems.extend(self.unusable(&push.repository, &config).await);
                 problems.extend(self.released(push, &snapshot));
@@ -360,7 +368,11 @@ impl Follower<'_> {
             }
         });
         match ended.await {
-            Some(Ok(url)) => self.say(&format!("✔ {environment} healthy {}", url.unwrap_or_default())),
+            Some(Ok(url)) => {
+                self.say(&format!("✔ {environment} healthy {}", url.unwrap_or_default()));
+                let broken = self.handle.environment(environment).map(|e| e.outcome().policies).unwrap_or_default();
+                broken.iter().for_each(|one| self.say(&format!("{environment}: {}: {one}", one.action)));
+            }
             Some(Err(why)) => {
                 self.say(&format!("✘ {environment}: {id} is not healthy"));
                 why.lines().for_each(|line| self.say(line));

@@ -179,7 +179,8 @@ impl Reconciler {
         let made = if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
-            let input = render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
+            let input =
+                render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
             render::described(&input)
         } else {
             let config = reader.config(&handle.config, &pin.config).await?;
@@ -208,7 +209,7 @@ impl Reconciler {
 
 /// What a pin's configuration gives: groups that hold nothing here are shown empty. Values of secrets are those of the
 /// environment and not of the pin, so none are shown.
-fn settings(component: &ComponentFile, config: &Config, chain: &Chain) -> Settings {
+pub(crate) fn settings(component: &ComponentFile, config: &Config, chain: &Chain) -> Settings {
     let workload = &component.workload;
     let group = |used: &Use| {
         let read = config.groups.get(&used.name).and_then(|group| group.as_ref().ok());

@@ -4,10 +4,11 @@
 use crate::Reconciler;
 use crate::config::{Config, parse_config};
 use crate::edit;
-use crate::project::View;
+use crate::project::{Handle, View};
 use crate::requests::Refusal;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
 use model::ports::{PortError, Write, Written};
+use model::release::Version;
 use model::settings::{Chain, Ciphertext};
 use model::views::{SecretRow, SettingCell, SettingRow};
 use model::{CommitId, Component, Environment, Group, Project};
@@ -139,9 +140,10 @@ impl Reconciler {
         place: Option<&str>,
         actor: &str,
     ) -> Result<Option<CommitId>, Refusal> {
-        let (_, view) = self.look(project).await?;
+        let (handle, view) = self.look(project).await?;
         let path = format!("secrets/{secret}.yaml");
         let used = users(&view, secret);
+        let released = self.releases_with(&handle, &view, secret).await?;
         self.change(project, actor, |snapshot| {
             let config = parse_config(snapshot);
             let file = config.secrets.get(secret).ok_or_else(|| {
@@ -164,10 +166,39 @@ impl Reconciler {
             let empty = after.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
             let content = (!empty).then_some(after);
             still_there(snapshot, &path, content.as_deref(), secret, key, &used).map_err(Refusal::Refused)?;
+            still_released(snapshot, &path, content.as_deref(), secret, key, &released).map_err(Refusal::Refused)?;
             let what = if keys.is_empty() { "removed".to_owned() } else { format!("{} removed", keys.join(" for ")) };
             Ok(Some((BTreeMap::from([(path.clone(), content)]), format!("secret {secret}: {what}\n"))))
         })
         .await
+    }
+
+    /// Releases whose components name a secret: a rollback may bring each of them back.
+    async fn releases_with(
+        &self,
+        handle: &Handle,
+        view: &View,
+        secret: &Group,
+    ) -> Result<Vec<(Version, Component)>, Refusal> {
+        let reader = handle.reader(&self.0);
+        let mut found = Vec::new();
+        for (version, release) in &view.facts.releases {
+            for pin in release.file.pins.values() {
+                let Some(build) = view.facts.build(&pin.build) else { continue };
+                let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
+                let described = match reader.described(&source, &pin.config, Some(&pin.build.component)).await {
+                    // Its source is not here: it cannot come back as it is.
+                    Err(PortError::Terminal(_)) => continue,
+                    described => described?,
+                };
+                if let Some(Ok(described)) = described
+                    && described.file.workload.secrets.iter().any(|used| used.name == *secret)
+                {
+                    found.push((version.clone(), pin.build.component.clone()));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Makes a new key and encrypts every secret of a project to it. The values stay, so nothing is rolled.
@@ -287,6 +318,36 @@ fn sound(snapshot: &Snapshot, files: &BTreeMap<String, Option<String>>) -> Resul
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Refusal::Refused(format!("nothing was changed: {}", problems.join("; ")))),
+    }
+}
+
+/// Refuses to take away what a release names: in every environment that has it before, it is there afterwards.
+fn still_released(
+    snapshot: &Snapshot,
+    path: &str,
+    content: Option<&str>,
+    secret: &Group,
+    key: Option<&str>,
+    released: &[(Version, Component)],
+) -> Result<(), String> {
+    let Some((version, component)) = released.last() else { return Ok(()) };
+    let before = parse_config(snapshot);
+    let after = edited(snapshot, &BTreeMap::from([(path.to_owned(), content.map(str::to_owned))]));
+    let has = |config: &Config, environment: &Environment| {
+        let file = config.secrets.get(secret).and_then(|secret| secret.as_ref().ok());
+        file.and_then(|file| file.resolve(&config.chain(environment)).ok()).is_some_and(|found| match key {
+            None => true,
+            Some(key) => found.contains_key(key),
+        })
+    };
+    match before.environments.keys().find(|environment| has(&before, environment) && !has(&after, environment)) {
+        None => Ok(()),
+        Some(environment) => {
+            let what = key.map_or_else(|| format!("secret {secret}"), |key| format!("{key} of secret {secret}"));
+            Err(format!(
+                "{what} for {environment} is used by {component} in release {version}, which may be brought back: it stays"
+            ))
+        }
     }
 }
 

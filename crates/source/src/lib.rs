@@ -27,6 +27,7 @@ mod sign;
 mod ssh;
 mod transfer;
 mod transport;
+mod trust;
 mod write;
 
 pub use audit::{Audit, audit, signer};

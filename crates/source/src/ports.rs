@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::object::Oid;
+use crate::object::{Kind, Oid};
+use crate::trust::{self, Judge};
 use crate::write::{Draft, Edits, Failpoints, store};
 use crate::{Host, Source, hosting};
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use model::flow::{Repository, Revision, Snapshot};
 use model::journal::Entry;
 use model::names::{CommitId, Project};
 use model::ports::{Commit, Repositories, Result, Tag, Write, Written};
+use model::trust::{Signers, Unsigned};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
@@ -99,6 +101,62 @@ impl Repositories for Source {
         Ok(())
     }
 
+    async fn unsigned(
+        &self,
+        repository: &Repository,
+        tip: &CommitId,
+        until: Option<&CommitId>,
+        signers: &Signers,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>> {
+        let host = self.inner.host(repository)?;
+        let directory = &host.objects.place.directory;
+        let commits: Vec<Oid> = match until {
+            None => vec![tip.into()],
+            Some(until) => {
+                let most = format!("--max-count={WALK_MAX}");
+                let not = format!("^{until}");
+                let listed = self.inner.git.run(directory, ["rev-list", &most, tip.as_str(), &not, "--"], b"").await?;
+                let ids = String::from_utf8_lossy(&listed).lines().map(|line| line.parse::<CommitId>()).collect();
+                let ids: std::result::Result<Vec<CommitId>, _> = ids;
+                let ids = ids.map_err(|error| Error::Content(error.to_string()))?;
+                ids.iter().map(Oid::from).collect()
+            }
+        };
+        let mut judge = Judge::new(signers, self.inner.committer.signer.public_key(), &self.inner.root);
+        let mut unsigned = Vec::new();
+        for object in host.objects.many(&commits).await? {
+            object.commit()?;
+            if let Err(why) = judge.ask(trust::of_commit(&object.bytes).as_ref()).await? {
+                unsigned.push(Unsigned { commit: object.id.commit(), author: person(&object.bytes, "author "), why });
+                if unsigned.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(unsigned)
+    }
+
+    async fn unsigned_tag(&self, repository: &Repository, tag: &str, signers: &Signers) -> Result<Option<Unsigned>> {
+        let host = self.inner.host(repository)?;
+        let reference = format!("refs/tags/{tag}");
+        if host.objects.resolve(valid(&reference)?).await?.is_none() {
+            return Ok(None);
+        }
+        let directory = &host.objects.place.directory;
+        let shown = self.inner.git.run(directory, ["show-ref", "--verify", "--hash", &reference], b"").await?;
+        let shown = String::from_utf8_lossy(&shown).trim().parse::<CommitId>();
+        let id = Oid::from(&shown.map_err(|error| Error::Content(error.to_string()))?);
+        let object = host.objects.one(id).await?;
+        let mut judge = Judge::new(signers, self.inner.committer.signer.public_key(), &self.inner.root);
+        let answer = match object.kind {
+            Kind::Tag => judge.ask(trust::of_tag(&object.bytes).as_ref()).await?,
+            _ => Err("it is no tag object, so nobody signed it (git tag -s)".to_owned()),
+        };
+        let author = person(&object.bytes, "tagger ");
+        Ok(answer.err().map(|why| Unsigned { commit: id.commit(), author, why }))
+    }
+
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {
         let host = self.inner.host(repository)?;
         let _writing = self.inner.writers.read().await;
@@ -168,6 +226,16 @@ impl Source {
         }
         Ok(slot)
     }
+}
+
+/// So many commits of one movement are looked at.
+const WALK_MAX: usize = 1000;
+
+/// The name in a header of a commit or tag.
+fn person(object: &[u8], header: &str) -> String {
+    let text = String::from_utf8_lossy(object);
+    let line = text.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(header));
+    line.and_then(|line| line.split(" <").next()).unwrap_or_default().to_owned()
 }
 
 /// A full reference name: nothing that git would read as an expression.

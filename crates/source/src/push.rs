@@ -171,8 +171,12 @@ async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Resu
     let Some(receiver) = inner.receiver() else {
         return Err(say("trimtab is still starting; push again in a moment".into()));
     };
-    let push =
-        Push { repository: session.repository.clone(), actor: session.person.name.clone(), updates: updates.clone() };
+    let push = Push {
+        repository: session.repository.clone(),
+        actor: session.person.name.clone(),
+        person: session.person.clone(),
+        updates: updates.clone(),
+    };
     let pushed = Quarantined { repository: session.repository.clone(), objects };
     let verdict = tokio::time::timeout(CHECK_TIMEOUT, receiver.check(&push, &pushed)).await;
     verdict.unwrap_or_else(|_| {
@@ -229,6 +233,7 @@ fn follow(inner: &Arc<Inner>, session: &Arc<Session>, request: &Request) -> mpsc
     let push = Push {
         repository: session.repository.clone(),
         actor: session.person.name.clone(),
+        person: session.person.clone(),
         updates: checked.into_iter().filter(happened).collect(),
     };
     let lines = PusherLines { sender, gone: session.gone.clone(), left_out: AtomicUsize::new(0) };

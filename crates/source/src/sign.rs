@@ -134,11 +134,11 @@ pub fn verified(commit: &[u8], keys: &[String]) -> Result<(), String> {
         .map_err(|_| "what it signs was changed".to_owned())
 }
 
-const SIGNATURE_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
-const SIGNATURE_END: &str = "-----END SSH SIGNATURE-----";
+pub const SIGNATURE_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
+pub const SIGNATURE_END: &str = "-----END SSH SIGNATURE-----";
 
 /// A commit without its header `gpgsig`, and that header's value.
-fn split_signature(commit: &[u8]) -> Option<(Vec<u8>, String)> {
+pub fn split_signature(commit: &[u8]) -> Option<(Vec<u8>, String)> {
     let (mut signed, mut signature) = (Vec::with_capacity(commit.len()), None::<String>);
     let (mut inside, mut header) = (false, true);
     for line in commit.split_inclusive(|b| *b == b'\n') {
@@ -163,7 +163,7 @@ fn public_blob(public: &[u8]) -> Vec<u8> {
     blob
 }
 
-fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("parts of keys and signatures are short");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);
@@ -218,7 +218,7 @@ fn parse(text: &str) -> Option<[u8; SEED_BYTES]> {
     take(&mut secret)?.get(..SEED_BYTES)?.try_into().ok()
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, after) = rest.split_first_chunk::<4>()?;
     let (part, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     *rest = after;

@@ -6,7 +6,9 @@ mod delivery;
 mod listener;
 mod people;
 mod planes;
+mod policies;
 mod recreate;
+mod rights;
 mod settings;
 mod tls;
 
@@ -145,6 +147,7 @@ impl Control {
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
                 secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
+                directory: people.clone(),
                 clock: clock.now,
             },
             Settings {
@@ -155,6 +158,9 @@ impl Control {
             },
         );
         let _ = drain.set(reconciler.clone());
+        people.listen(reconciler.clone());
+        let (client, known, stop) = (api.client(system(TRIMTAB)), reconciler.clone(), shutdown.clone());
+        tasks.spawn(async move { rights::run(client, known, stop).await });
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
         source.on_change(Arc::new(move || wake.wake()));
@@ -189,7 +195,8 @@ impl Control {
         let sessions = Arc::new(web::Sessions::new(instance.short()));
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)
-            .merge(web::settings_router(configuration, people.clone()))
+            .merge(web::settings_router(configuration.clone(), people.clone()))
+            .merge(web::policies_router(configuration, people.clone()))
             .merge(source.router(people.clone()))
             .fallback_service(registry);
         let stop = shutdown.clone();

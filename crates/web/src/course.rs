@@ -40,8 +40,10 @@ async fn approve(
     Extension(person): Who,
     Input(request): Input<Reason>,
 ) -> Result<Json<Entry>> {
-    let project = name(&project)?;
-    allowed(&person, Right::Approve, &Target::Project(&project))?;
+    let project: Project = name(&project)?;
+    let asked = app.promotion(&project, &promotion).await?.next().await;
+    let asked = asked.ok_or_else(|| Error::NotFound(format!("there is no promotion {promotion}")))?;
+    moves(&*app, &person, Right::Approve, &project, &asked.spec.environment).await?;
     Ok(Json(app.approve(&project, &promotion, &request.reason, &person).await?))
 }
 
@@ -77,7 +79,7 @@ async fn certify(
 ) -> Result<Json<Entry>> {
     // What is certified may move on to production: that is an approval.
     let (project, version) = (name(&project)?, name(&version)?);
-    allowed(&person, Right::Approve, &Target::Project(&project))?;
+    moves(&*app, &person, Right::Approve, &project, &request.env).await?;
     Ok(Json(app.certify(&project, &version, request, &person.name).await?))
 }
 
@@ -138,8 +140,9 @@ async fn add_window(
     Extension(person): Who,
     Input(wanted): Input<NewWindow>,
 ) -> Result<Json<Value>> {
+    // Rules that others are held to are an administrator's.
     let project = name(&project)?;
-    configures(&person, &project)?;
+    allowed(&person, Right::Administer, &Target::Project(&project))?;
     Ok(Json(json!({ "commit": app.add_window(&project, wanted, &person.name).await? })))
 }
 

@@ -86,7 +86,7 @@ async fn remove_role(
     Query(WhichRole { role, project }): Query<WhichRole>,
 ) -> Result<Json<UserView>> {
     administers(&person)?;
-    Ok(Json(people.remove_role(&name, &Grant { role, project, branches: Vec::new() })?))
+    Ok(Json(people.remove_role(&name, &Grant { role, project, branches: Vec::new(), environments: Vec::new() })?))
 }
 
 async fn keys(

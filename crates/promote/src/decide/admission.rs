@@ -30,7 +30,7 @@ impl<'a> Round<'a> {
     pub(super) fn admission(&self) -> Admission<'a> {
         let mut admission = Admission { admit: None, held: None };
         for (commit, state, ask) in self.judge.candidates() {
-            let gates = self.judge.state(state, &ask);
+            let gates = self.judge.state(&commit.id, state, &ask);
             if all_open(&gates) {
                 admission.admit = Some((commit, state));
                 break;

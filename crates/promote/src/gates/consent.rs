@@ -10,6 +10,7 @@ use crate::text::pin_text;
 use model::config::{ChangeRef, PromotionRule};
 use model::journal::{Entry, EntryKind, detail};
 use model::records::{Class, Gate, GateName, GateState, PromotionPhase};
+use model::views::PolicyResult;
 use model::{Digest, Promotion};
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ pub struct Approver<'a> {
 
 impl Judge<'_> {
     /// What an approval is for: environment, what moves, and the gates as they are. Any change makes it another.
-    fn binding(&self, rule: &PromotionRule, delta: &Delta<'_>) -> Digest {
+    fn binding(&self, rule: &PromotionRule, delta: &Delta<'_>, asking: &[&PolicyResult]) -> Digest {
         let mut text = format!("{}\n", self.environment);
         if let Some((before, after)) = delta.release {
             text.push_str(&format!("release {before:?} {after:?}\n"));
@@ -35,6 +36,9 @@ impl Judge<'_> {
         }
         let windows = self.windows(rule, delta).unwrap_or_default();
         text.push_str(rule.version(&windows).as_str());
+        for policy in asking {
+            text.push_str(&format!("\n{policy}"));
+        }
         Digest::of(text.as_bytes())
     }
 
@@ -67,13 +71,22 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether enough people agree to exactly this. `extra`: a window asks for an approval, if the rule does not.
-    pub fn approvals(&self, rule: &PromotionRule, delta: &Delta<'_>, ask: &Ask<'_>, extra: bool) -> Option<Gate> {
-        let needed = (rule.approvals.count as usize).max(usize::from(extra));
+    /// Whether enough people agree to exactly this. `extra`: a window asks for an approval, if the rule does not. Policies
+    /// may ask for one too.
+    pub fn approvals(
+        &self,
+        rule: &PromotionRule,
+        delta: &Delta<'_>,
+        target: &State,
+        ask: &Ask<'_>,
+        extra: bool,
+    ) -> Option<Gate> {
+        let asking = self.asking(delta, target, ask);
+        let needed = (rule.approvals.count as usize).max(usize::from(extra || !asking.is_empty()));
         if needed == 0 {
             return None;
         }
-        let binding = self.binding(rule, delta).to_string();
+        let binding = self.binding(rule, delta, &asking).to_string();
         let authors = self.authors(delta, ask);
         let counts = |entry: &&&Entry| {
             let groups: Vec<&str> = entry.detail(detail::GROUPS).unwrap_or_default().split(',').collect();
@@ -93,7 +106,8 @@ impl Judge<'_> {
                 format!(" of {}", rule.approvals.from.join(", "))
             };
             let by = if by.is_empty() { by } else { format!(" ({by})") };
-            let message = format!("{} of {needed} approvals{from}{by}", people.len());
+            let asked: String = asking.iter().map(|policy| format!(", {policy}")).collect();
+            let message = format!("{} of {needed} approvals{from}{by}{asked}", people.len());
             gate(GateName::Approvals, GateState::Waiting, message)
         })
     }
@@ -143,12 +157,13 @@ pub fn approve(facts: &Facts, promotion: &str, approver: Approver<'_>, reason: &
     };
     let rule = judge.history.state().map_or(&target.file.promotion, |s| &s.file.promotion);
     let (_, extra) = judge.window(rule, &delta, &ask);
-    if (rule.approvals.count == 0 && !extra) || judge.goes_back(&delta, &target) {
+    let asking = judge.asking(&delta, &target, &ask);
+    if (rule.approvals.count == 0 && !extra && asking.is_empty()) || judge.goes_back(&delta, &target) {
         return Err(format!("{environment} asks for no approval of {}", promotion.name));
     }
     let groups: Vec<&str> = approver.groups.iter().map(String::as_str).collect();
     judge.may_approve(rule, &judge.authors(&delta, &ask), approver.name, &groups)?;
-    let binding = judge.binding(rule, &delta);
+    let binding = judge.binding(rule, &delta, &asking);
     let id = format!("approved-{environment}-{}-{}", &binding.hex()[..12], approver.name);
     let mut entry = Entry::new(EntryKind::Approved, id, facts.now, approver.name);
     entry.environment = Some(environment.clone());

@@ -1,6 +1,7 @@
 //! The conditions of a movement, each a pure judgement with a sentence for people.
 
 mod consent;
+mod evidence;
 mod proof;
 mod window;
 
@@ -14,7 +15,7 @@ use crate::state::{Delta, State};
 use model::config::{PromotionRule, Strategy};
 use model::ports::Commit;
 use model::records::{BuildPhase, Class, Gate, GateName, GateState};
-use model::{BuildId, Component, Environment, EnvironmentFile, Promotion};
+use model::{BuildId, CommitId, Component, Environment, EnvironmentFile, Promotion};
 use std::collections::BTreeSet;
 
 /// Open gates of one name that are shown each by itself.
@@ -126,8 +127,10 @@ impl<'a> Judge<'a> {
 
     /// Every gate between the admitted state and this one. None if nothing moves: rules and overrides of an
     /// environment, its suspension too, take effect at once, and so do secrets unless they are gone.
-    pub fn state(&self, candidate: &State, ask: &Ask<'_>) -> Vec<Gate> {
-        self.gates(&Delta::between(self.history.state(), candidate), candidate, ask)
+    pub fn state(&self, commit: &CommitId, candidate: &State, ask: &Ask<'_>) -> Vec<Gate> {
+        let mut gates = self.gates(&Delta::between(self.history.state(), candidate), candidate, ask);
+        gates.extend(self.signature(commit));
+        gates
     }
 
     /// Every gate before a movement. `target`: what would stand.
@@ -144,13 +147,16 @@ impl<'a> Judge<'a> {
         gates.extend(pins.iter().map(|pin| configuration::gate(self, pin)));
         gates.extend(lacking);
         gates.extend(self.data_plane(&target.file));
-        if !self.goes_back(delta, target) {
+        let back = self.goes_back(delta, target);
+        gates.extend(self.policies(delta, target, ask, back));
+        if !back {
+            gates.extend(self.signatures(delta, target));
             gates.extend(pins.iter().filter_map(|pin| self.soak(rule, &pin.build, Some(pin))));
             gates.extend(self.checks(rule, delta, target));
             gates.extend(self.certified(rule, target));
             let (window, approval) = self.window(rule, delta, ask);
             gates.extend(window);
-            gates.extend(self.approvals(rule, delta, ask, approval));
+            gates.extend(self.approvals(rule, delta, target, ask, approval));
             gates.extend(self.change_ref(rule, ask));
         }
         let gates = gates.into_iter().map(|gate| overridden(gate, ask)).collect();

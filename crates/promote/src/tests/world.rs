@@ -34,6 +34,7 @@ pub struct World {
     pub environments: Vec<Environment>,
     pub ticks: i64,
     pub inputs: Inputs,
+    pub evidence: crate::Evidence,
 }
 
 pub fn env(name: &str) -> Environment {
@@ -76,6 +77,7 @@ impl World {
             environments: ["dev", "staging", "prod"].map(env).to_vec(),
             ticks: 0,
             inputs: Inputs::default(),
+            evidence: crate::Evidence::default(),
         };
         world.push("init", tree, Vec::new());
         world
@@ -281,6 +283,7 @@ impl World {
             promotions: self.promotions.clone(),
             journal: self.journal.clone(),
             inputs: self.inputs.clone(),
+            evidence: self.evidence.clone(),
             unreachable: self.unreachable.clone(),
         }
     }

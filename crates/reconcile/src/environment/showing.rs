@@ -17,6 +17,7 @@ impl Work {
             unreachable,
             data_plane: self.on.clone(),
             left: self.left.clone(),
+            policies: self.broken.clone(),
             ..self.handle.outcome()
         };
         if let Some(target) = self.handle.target()

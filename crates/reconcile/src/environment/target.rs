@@ -1,6 +1,8 @@
 //! What an environment should be, how it stands, and the handle by which others know it.
 
+use super::policies::Bench;
 use crate::config::Config;
+use crate::evidence::Law;
 use crate::planes::{self, Plane};
 use model::flow::{Plan, Repository};
 use model::ports::Scope;
@@ -25,13 +27,15 @@ pub struct Target {
     pub plane: Option<Plane>,
     /// Tells the project from others of its name.
     pub claim: String,
+    /// What it is judged by.
+    pub bench: Bench,
     /// The project has it no more: nothing of it shall stand.
     pub removed: bool,
 }
 
 impl Target {
     /// `None` while nothing is admitted.
-    pub fn of(facts: &Facts, config: &Config, name: &Environment, report: &Report) -> Option<Self> {
+    pub fn of(facts: &Facts, config: &Config, law: &Law, name: &Environment, report: &Report) -> Option<Self> {
         let commit = report.admitted.clone()?;
         let mut state = facts.state(&commit, name)?.as_ref().ok()?.clone();
         crate::removal::inherit(facts, &commit, &mut state.file);
@@ -45,7 +49,8 @@ impl Target {
             },
         });
         let (report, claim) = (report.clone(), planes::claim(facts));
-        Some(Self { commit, state, report, sources, plane, claim, removed: false })
+        let bench = Bench::of(facts, law, name, &state);
+        Some(Self { commit, state, report, sources, plane, claim, bench, removed: false })
     }
 
     /// Of an environment that the project has no more at head.
@@ -57,6 +62,7 @@ impl Target {
             sources: BTreeMap::new(),
             plane: None,
             claim: planes::claim(facts),
+            bench: Bench::default(),
             removed: true,
         }
     }
@@ -79,7 +85,7 @@ pub struct Outcome {
     pub left: BTreeSet<DataPlaneName>,
     /// What else people want to know.
     pub notes: Vec<String>,
-    /// What the project's policies say of what is to be applied.
+    /// Policies that the target breaks.
     pub policies: Vec<PolicyResult>,
     pub components: Vec<ComponentStatus>,
     /// What would be done now.

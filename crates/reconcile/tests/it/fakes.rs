@@ -10,6 +10,7 @@ use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
 use model::settings::{Ciphertext, Opened, Plain, Sealed};
+use model::trust::{Signer, Signers, Unsigned};
 use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ struct State {
     /// Builds whose containers crash.
     crashing: BTreeSet<BuildId>,
     wakes: Vec<Wake>,
+    /// Whose keys are registered.
+    known: Vec<String>,
     /// Operations until everything fails, as a crash would have it.
     fuse: Option<usize>,
 }
@@ -95,6 +98,11 @@ impl World {
     pub fn delete_object(&self, kind: &str, name: &str) {
         self.state.lock().unwrap().objects.retain(|id, _| !(id.kind == kind && id.name == name));
         self.wake();
+    }
+
+    /// From now on somebody's signature counts.
+    pub fn register(&self, name: &str) {
+        self.state.lock().unwrap().known.push(name.to_owned());
     }
 
     pub fn crash_loop(&self, build: &str) {
@@ -190,8 +198,32 @@ fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId
     id
 }
 
+impl Directory for World {
+    fn keys(&self) -> Vec<Signer> {
+        let known = self.state.lock().unwrap().known.clone();
+        known.into_iter().map(|name| Signer { key: format!("ssh-ed25519 {name}"), name }).collect()
+    }
+}
+
 #[async_trait]
 impl Repositories for World {
+    async fn unsigned(
+        &self,
+        _: &Repository,
+        tip: &CommitId,
+        _: Option<&CommitId>,
+        signers: &Signers,
+        _: usize,
+    ) -> Result<Vec<Unsigned>> {
+        let state = self.state.lock().unwrap();
+        let Some((commit, _)) = state.commits.get(tip) else { return Ok(Vec::new()) };
+        let known = signers.ssh.iter().any(|signer| signer.name == commit.author);
+        let unsigned = Unsigned { commit: tip.clone(), author: commit.author.clone(), why: "it has none".into() };
+        Ok(if known { Vec::new() } else { vec![unsigned] })
+    }
+    async fn unsigned_tag(&self, _: &Repository, _: &str, _: &Signers) -> Result<Option<Unsigned>> {
+        Ok(None)
+    }
     async fn list(&self) -> Result<Vec<Repository>> {
         let state = self.state.lock().unwrap();
         let all: BTreeSet<Repository> = state.refs.keys().map(|(repository, _)| repository.clone()).collect();
@@ -528,6 +560,7 @@ pub fn ports(world: &Arc<World>) -> reconcile::Ports {
         records: world.clone(),
         gateway: world.clone(),
         secrets: Arc::new(Keys),
+        directory: world.clone(),
         clock: Arc::new(move || clock.now()),
     }
 }

@@ -3,5 +3,6 @@
 mod fakes;
 mod killed;
 mod planes;
+mod policies;
 mod rules;
 mod settings;

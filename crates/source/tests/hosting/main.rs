@@ -5,3 +5,4 @@ mod ports;
 mod push;
 mod ssh;
 mod support;
+mod trust;

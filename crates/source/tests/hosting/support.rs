@@ -68,6 +68,7 @@ pub fn person(name: &str, role: &str, branches: &[&str]) -> Person {
         role: role.parse().unwrap(),
         project: Some("shop".parse().unwrap()),
         branches: branches.iter().map(|branch| branch.parse().unwrap()).collect(),
+        environments: Vec::new(),
     };
     Person { name: name.into(), grants: vec![grant], read_only: false }
 }

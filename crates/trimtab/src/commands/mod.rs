@@ -19,6 +19,7 @@ mod init;
 mod key;
 mod kubeconfig;
 mod logs;
+mod policy;
 mod promote;
 mod release;
 mod render;
@@ -84,6 +85,7 @@ enum Command {
     Certify(release::CertifyArgs),
     Check(check::CheckArgs),
     Window(window::WindowArgs),
+    Policy(policy::PolicyArgs),
     Env(env::EnvArgs),
     Explain(explain::ExplainArgs),
     History(history::HistoryArgs),
@@ -146,6 +148,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Certify(args) => release::certify(common, args).await,
         Command::Check(args) => check::run(common, args).await,
         Command::Window(args) => window::run(common, args).await,
+        Command::Policy(args) => policy::run(common, args).await,
         Command::Env(args) => env::run(common, args).await,
         Command::At(args) => at::run(common, args).await,
         Command::Audit(args) => audit::run(common, args).await,

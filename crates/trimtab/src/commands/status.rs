@@ -2,6 +2,7 @@ use super::Common;
 use crate::instance::Instance;
 use crate::output::table;
 use anyhow::Result;
+use model::views::PolicyResult;
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -81,6 +82,8 @@ fn text(status: &Value) -> String {
         }
         let more = environment["notes"].as_array().into_iter().flatten();
         notes.extend(more.map(|note| format!("{name}: {}", word(note))));
+        let broken = serde_json::from_value::<Vec<PolicyResult>>(environment["policies"].clone()).unwrap_or_default();
+        notes.extend(broken.iter().map(|result| format!("{name}: {}: {result}", result.action)));
     }
     let mut text = format!("project {}\n\n", word(&status["project"]));
     text.push_str(&table(&["ENVIRONMENT", "PROMOTION", "BUILD", "HEALTH", "ADDRESS"], &rows));

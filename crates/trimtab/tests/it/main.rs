@@ -9,6 +9,7 @@ mod kills;
 mod kubernetes;
 mod people;
 mod planes;
+mod policies;
 mod recreate;
 mod rollouts;
 mod settings;

@@ -172,6 +172,7 @@ impl Look {
                 }
             }
             @for note in &environment.notes { p.notice { (note) } }
+            @for result in &environment.policies { p.notice { (result.action.to_string()) ": " (result.to_string()) } }
         }
     }
 

@@ -174,6 +174,8 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Window => "Window",
         GateName::Approvals => "Approvals",
         GateName::ChangeRef => "Change reference",
+        GateName::Policy => "Policies",
+        GateName::Signed => "Signed",
     }
 }
 

@@ -443,7 +443,8 @@ impl People for Anybody {
             "stranger" => return Some(Person { name: name.into(), grants: Vec::new(), read_only: false }),
             _ => return Some(Person::admin(name)),
         };
-        let grant = Grant { role, project: Some("demo".parse().unwrap()), branches: Vec::new() };
+        let grant =
+            Grant { role, project: Some("demo".parse().unwrap()), branches: Vec::new(), environments: Vec::new() };
         Some(Person { name: name.into(), grants: vec![grant], read_only: false })
     }
     fn users(&self) -> Vec<UserView> {

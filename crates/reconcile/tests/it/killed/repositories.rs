@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
 use model::journal::Entry;
 use model::ports::{Commit, PortError, Pushed, Repositories, Result, Tag, Write, Written};
+use model::trust::{Signers, Unsigned};
 use model::{CommitId, Digest, MAIN, Project};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -126,6 +127,21 @@ impl Repo {
 
 #[async_trait]
 impl Repositories for FakeRepositories {
+    async fn unsigned(
+        &self,
+        _: &Repository,
+        _: &CommitId,
+        _: Option<&CommitId>,
+        _: &Signers,
+        _: usize,
+    ) -> Result<Vec<Unsigned>> {
+        Ok(Vec::new())
+    }
+
+    async fn unsigned_tag(&self, _: &Repository, _: &str, _: &Signers) -> Result<Option<Unsigned>> {
+        Ok(None)
+    }
+
     async fn list(&self) -> Result<Vec<Repository>> {
         Ok(self.state.lock().unwrap().repos.keys().cloned().collect())
     }

@@ -8,7 +8,9 @@ use model::flow::Repository;
 use model::journal::{Entry, EntryKind};
 use model::ports::{BuildFailure, BuildRequest, Builder, Gateway, Lines, Push, Receiver, RefUpdate};
 use model::records::{Class, Kind, PromotionPhase, PromotionSpec};
-use model::{BuildId, CommitId, Component, Digest, Environment, ImageRef, MAIN, Project, Promotion, RouteTable};
+use model::{
+    BuildId, CommitId, Component, Digest, Environment, ImageRef, MAIN, Person, Project, Promotion, RouteTable,
+};
 use reconcile::{Ports, Reconciler, Settings};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -160,6 +162,7 @@ impl World {
             records: self.records.clone(),
             gateway: self.gateway.clone(),
             secrets: Arc::new(crate::fakes::Keys),
+            directory: Arc::new(crate::fakes::World::default()),
             clock: Arc::new(jiff::Timestamp::now),
         };
         let settings = Settings {
@@ -200,7 +203,12 @@ impl World {
     pub fn accept(&self, repository: &Repository, commit: Option<&CommitId>) -> Result<Push, Vec<String>> {
         let old = self.repositories.main(repository).0.first().map(|c| c.id.clone());
         let update = RefUpdate { name: MAIN.into(), old, new: commit.cloned(), fast_forward: true };
-        let push = Push { repository: repository.clone(), actor: "ada".into(), updates: vec![update] };
+        let push = Push {
+            repository: repository.clone(),
+            actor: "ada".into(),
+            person: Person::admin("ada"),
+            updates: vec![update],
+        };
         let staged = Staged(&self.repositories, repository.clone());
         self.ask(async |r, _| r.check(&push, &staged).await)?;
         self.repositories.land(repository, commit.expect("a deletion is refused"));

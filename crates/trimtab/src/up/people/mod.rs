@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use model::flow::Repository;
 use model::people::{Grant, Person, Right, Target, allowed};
 use oci::registry::{Access, Basic, Decision, RegistryAuth};
+use reconcile::Reconciler;
 use record::Record;
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use web::{AddUser, Error, KeyView, MadeToken, NewToken, UserView};
 
 /// What tokens begin with, so that scanners of leaked secrets find them.
@@ -32,6 +33,8 @@ pub struct People {
     clock: Clock,
     /// Readers take the whole; writers take turns.
     record: Mutex<Arc<Record>>,
+    /// What projects make of people, and who hears of changes.
+    delivery: OnceLock<Reconciler>,
 }
 
 impl People {
@@ -45,7 +48,19 @@ impl People {
             Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
         };
         let admin = Sha256::digest(admin_token(layout)?).into();
-        Ok(Self { admin, file, clock, record: Mutex::new(Arc::new(record)) })
+        Ok(Self { admin, file, clock, record: Mutex::new(Arc::new(record)), delivery: OnceLock::new() })
+    }
+
+    /// From now on what `project.yaml` says of members counts, and signatures are judged by the keys that are known.
+    pub fn listen(&self, delivery: Reconciler) {
+        let _ = self.delivery.set(delivery);
+    }
+
+    /// With what projects make of them.
+    fn whole(&self, mut person: Person) -> Person {
+        let members = self.delivery.get().map(|delivery| delivery.members(&person.name)).unwrap_or_default();
+        person.grants.extend(members);
+        person
     }
 
     fn record(&self) -> Arc<Record> {
@@ -60,6 +75,9 @@ impl People {
         let bytes = serde_json::to_vec_pretty(&next).expect("a record serialises");
         write_durably(&self.file, &bytes, 0o600).map_err(|error| Error::Unavailable(format!("{error:#}")))?;
         *current = Arc::new(next);
+        if let Some(delivery) = self.delivery.get() {
+            delivery.wake();
+        }
         Ok(done)
     }
 
@@ -69,7 +87,7 @@ impl People {
         if hash == self.admin {
             return Some(Person::admin(ADMIN));
         }
-        self.record().holder(&hex(&hash), (self.clock)())
+        self.record().holder(&hex(&hash), (self.clock)()).map(|person| self.whole(person))
     }
 }
 
@@ -82,7 +100,7 @@ impl web::People for People {
         self.holder(token)
     }
     fn person(&self, name: &str) -> Option<Person> {
-        self.record().person(name)
+        self.record().person(name).map(|person| self.whole(person))
     }
     fn users(&self) -> Vec<UserView> {
         let mut users = self.record().views((self.clock)());
@@ -133,13 +151,19 @@ impl apiserver::Authenticator for People {
     }
 }
 
+impl model::ports::Directory for People {
+    fn keys(&self) -> Vec<model::trust::Signer> {
+        self.record().signers()
+    }
+}
+
 impl source::GitAuth for People {
     fn password(&self, _user: &str, password: &str) -> Option<Person> {
         self.holder(password)
     }
     fn key(&self, fingerprint: &str) -> Option<Person> {
         let record = self.record();
-        record.person(record.owner(fingerprint)?)
+        record.person(record.owner(fingerprint)?).map(|person| self.whole(person))
     }
 }
 

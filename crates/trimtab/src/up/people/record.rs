@@ -92,6 +92,15 @@ impl Record {
         Some(Person { read_only: token.read_only, ..self.person(name)? })
     }
 
+    /// Everybody's keys.
+    pub fn signers(&self) -> Vec<model::trust::Signer> {
+        let of = |(name, user): (&String, &User)| {
+            let signer = |key: &Key| model::trust::Signer { name: name.clone(), key: key.key.clone() };
+            user.keys.iter().map(signer).collect::<Vec<_>>()
+        };
+        self.users.iter().flat_map(of).collect()
+    }
+
     /// Whose key this is.
     pub fn owner(&self, fingerprint: &str) -> Option<&str> {
         let owns = |user: &User| user.keys.iter().any(|key| key.fingerprint == fingerprint);

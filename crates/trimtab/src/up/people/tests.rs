@@ -15,7 +15,7 @@ fn directory() -> (tempfile::TempDir, Layout) {
 
 fn add(people: &People, name: &str, role: &str, project: &str) {
     let project = (!project.is_empty()).then(|| project.parse().unwrap());
-    let role = Grant { role: role.parse().unwrap(), project, branches: Vec::new() };
+    let role = Grant { role: role.parse().unwrap(), project, branches: Vec::new(), environments: Vec::new() };
     people.add_user(AddUser { name: name.parse().unwrap(), role: Some(role), keys: Vec::new() }).unwrap();
 }
 

@@ -1,0 +1,166 @@
+//! Who may change which file of a config repository. That somebody may push there at all was asked before; here it is
+//! what a push changes. Rules that others are held to (gates, windows, policies, members) are an administrator's.
+
+use crate::config::Config;
+use model::config::EnvironmentFile;
+use model::flow::Snapshot;
+use model::people::{Person, Right, Target, allowed};
+use model::{Environment, Project};
+use std::collections::BTreeSet;
+
+/// What a person lacks for turning one state of a config repository into another: one sentence for each file.
+pub fn missing(
+    person: &Person,
+    project: &Project,
+    (old, before): (&Snapshot, &Config),
+    (new, after): (&Snapshot, &Config),
+) -> Vec<String> {
+    let paths: BTreeSet<&String> = old.files.keys().chain(new.files.keys()).collect();
+    let changed = |path: &&String| old.files.get(*path) != new.files.get(*path);
+    let mut told = Vec::new();
+    for path in paths.into_iter().filter(changed) {
+        let needed = needed(path, before, after);
+        let denied = needed.iter().find_map(|(right, environment)| {
+            let production = |environment: &Environment| {
+                let of = |config: &Config| {
+                    let reading = config.environments.get(environment);
+                    reading.is_some_and(|reading| reading.as_ref().is_ok_and(|state| state.file.production))
+                };
+                of(before) || of(after)
+            };
+            let target = match environment {
+                Some(environment) => Target::Environment { project, environment, production: production(environment) },
+                None => Target::Project(project),
+            };
+            allowed(person, *right, &target).err()
+        });
+        told.extend(denied.map(|denied| format!("{path}: {denied}")));
+    }
+    told
+}
+
+/// The rights that a change of one file takes; none: those of every pusher.
+fn needed(path: &str, before: &Config, after: &Config) -> Vec<(Right, Option<Environment>)> {
+    if path == promote::WINDOWS || path.starts_with(crate::config::policies::DIRECTORY) {
+        return vec![(Right::Administer, None)];
+    }
+    if path == "project.yaml" {
+        let rules =
+            |config: &Config| config.project.as_ref().ok().map(|file| (file.members.clone(), file.verify.clone()));
+        // What could not be read before said nothing.
+        let (old, new) = (rules(before).unwrap_or_default(), rules(after).unwrap_or_default());
+        return if old == new { Vec::new() } else { vec![(Right::Administer, None)] };
+    }
+    let Some(inner) = path.strip_prefix("environments/") else { return Vec::new() };
+    let (name, pin) = match inner.split_once('/') {
+        Some((name, _)) => (name, true),
+        None => (inner.trim_end_matches(".yaml"), false),
+    };
+    let Ok(environment) = name.parse::<Environment>() else { return Vec::new() };
+    if pin {
+        return vec![(Right::Promote, Some(environment))];
+    }
+    let file = |config: &Config| Some(config.environments.get(&environment)?.as_ref().ok()?.file.clone());
+    let (Some(old), Some(new)) = (file(before), file(after)) else {
+        // It comes or goes as a whole, or is mended.
+        return vec![(Right::Suspend, Some(environment))];
+    };
+    let mut needed = Vec::new();
+    if gates(&old) != gates(&new) {
+        needed.push((Right::Administer, None));
+    }
+    if old.release != new.release {
+        needed.push((Right::Promote, Some(environment.clone())));
+    }
+    let rest = |file: EnvironmentFile| EnvironmentFile { release: None, ..file };
+    if rest(old) != rest(new) {
+        needed.push((Right::Suspend, Some(environment)));
+    }
+    needed
+}
+
+/// What a movement is held to.
+fn gates(file: &EnvironmentFile) -> impl PartialEq + use<> {
+    (file.promotion.clone(), file.verify.clone(), file.production, file.allow.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_config;
+    use model::flow::{File, FileMode, Repository, Revision};
+    use model::people::Grant;
+    use std::collections::BTreeMap;
+
+    const BASE: [(&str, &str); 7] = [
+        ("project.yaml", "project: shop\nenvironments: [dev, prod]\nmembers: {ada: [developer]}\n"),
+        ("environments/dev.yaml", "promotion: {strategy: Auto}\n"),
+        ("environments/prod.yaml", "production: true\npromotion: {from: [dev]}\n"),
+        ("environments/prod/web.yaml", "one"),
+        ("environments/dev/web.yaml", "one"),
+        ("config/common.yaml", "data: {A: {default: b}}\n"),
+        ("windows.yaml", "# none\n"),
+    ];
+
+    fn read(change: Option<(&str, &str)>) -> (Snapshot, Config) {
+        let mut files: BTreeMap<&str, &str> = BTreeMap::from(BASE);
+        files.extend(change);
+        let file = |text: &str| File { mode: FileMode::Regular, bytes: text.as_bytes().into() };
+        let repository = Repository { project: "shop".parse().unwrap(), name: "config".into() };
+        let revision = Revision { repository, commit: "0".repeat(40).parse().unwrap() };
+        let files = files.into_iter().map(|(path, text)| (path.to_owned(), file(text))).collect();
+        let snapshot = Snapshot { revision, files };
+        let config = parse_config(&snapshot);
+        (snapshot, config)
+    }
+
+    #[test]
+    fn each_file_takes_the_right_that_it_is_about() {
+        let person = |role: &str, environments: &[&str]| Person {
+            name: "ada".into(),
+            grants: vec![Grant {
+                role: role.parse().unwrap(),
+                project: Some("shop".parse().unwrap()),
+                branches: Vec::new(),
+                environments: environments.iter().map(|name| name.parse().unwrap()).collect(),
+            }],
+            read_only: false,
+        };
+        let people =
+            [person("admin", &[]), person("operator", &[]), person("operator", &["dev"]), person("developer", &[])];
+        // Who may: administrator, operator, operator of dev only, developer.
+        for (path, text, who) in [
+            ("environments/dev/web.yaml", "two", "yyyy"),
+            ("environments/prod/web.yaml", "two", "yy.."),
+            ("environments/dev.yaml", "suspend: true\npromotion: {strategy: Auto}\n", "yyy."),
+            ("environments/prod.yaml", "suspend: true\nproduction: true\npromotion: {from: [dev]}\n", "yy.."),
+            ("environments/prod.yaml", "release: 1.0.0\nproduction: true\npromotion: {from: [dev]}\n", "yy.."),
+            ("environments/dev.yaml", "promotion: {strategy: Manual}\n", "y..."),
+            ("environments/prod.yaml", "production: true\n", "y..."),
+            ("environments/prod.yaml", "promotion: {from: [dev]}\n", "y..."),
+            ("environments/dev.yaml", "verify: {commits: {}}\npromotion: {strategy: Auto}\n", "y..."),
+            ("environments/dev.yaml", "allow: [privileged]\npromotion: {strategy: Auto}\n", "y..."),
+            ("environments/qa.yaml", "{}", "yy.."),
+            ("windows.yaml", "- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "y..."),
+            ("policies/a.yaml", "rules: [{expression: signed}]\n", "y..."),
+            ("project.yaml", "project: shop\nenvironments: [dev, prod]\nmembers: {ada: [admin]}\n", "y..."),
+            ("project.yaml", "project: shop\nenvironments: [prod, dev]\nmembers: {ada: [developer]}\n", "yyyy"),
+            ("config/common.yaml", "data: {A: {default: c}}\n", "yyyy"),
+        ] {
+            let ((old, before), (new, after)) = (read(None), read(Some((path, text))));
+            let may =
+                |person: &Person| missing(person, &"shop".parse().unwrap(), (&old, &before), (&new, &after)).is_empty();
+            let given: String = people.iter().map(|person| if may(person) { 'y' } else { '.' }).collect();
+            assert_eq!(given, who, "{path}: {text}");
+        }
+        let ((old, before), (new, after)) = (read(None), read(Some(("environments/prod.yaml", "production: true\n"))));
+        let told = missing(&people[1], &"shop".parse().unwrap(), (&old, &before), (&new, &after));
+        assert!(
+            told.len() == 1
+                && told[0].starts_with(
+                    "environments/prod.yaml: ada may not administer project shop: the right `administer` is missing"
+                ),
+            "{told:?}"
+        );
+    }
+}
