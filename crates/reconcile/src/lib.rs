@@ -24,6 +24,7 @@ mod projections;
 mod receive;
 mod releases;
 mod removal;
+mod replay;
 mod requests;
 mod routes;
 mod sealing;

@@ -270,6 +270,10 @@ impl web::Delivery for Delivery {
         self.reconciler.at(project, environment, time).await.map_err(refusal)
     }
 
+    async fn recreate(&self, project: &Project, wanted: model::Recreate, actor: &str) -> web::Result<views::Recreated> {
+        self.reconciler.recreate(project, &wanted, actor).await.map_err(refusal)
+    }
+
     async fn builds(&self, project: &Project) -> web::Result<Vec<Build>> {
         self.reconciler.builds(project).await.map_err(refusal)
     }
