@@ -10,6 +10,7 @@ pub mod flow;
 pub mod journal;
 pub mod names;
 pub mod people;
+pub mod policy;
 pub mod ports;
 pub mod records;
 pub mod release;
@@ -26,6 +27,7 @@ pub use names::{
     BuildId, CommitId, Component, DataPlaneName, Digest, Domain, Environment, Group, ImageRef, Project, UserName,
 };
 pub use people::{Grant, Person, Right, Role, Target, allowed};
+pub use policy::{PolicyAction, PolicyFile};
 pub use records::{Build, Promotion};
 pub use release::{Release, Version};
 pub use requests::{Check, NewEnvironment, Recreate, Removal};

@@ -298,6 +298,8 @@ pub trait Delivery: Send + Sync {
     async fn resources(&self, project: &Project, environment: &Environment) -> Result<Resources>;
     /// Something whenever a page about this project, or about all, may look different.
     async fn changes(&self, project: Option<&Project>) -> Result<Changes>;
+    /// All promotions that are kept, newest first.
+    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>>;
     /// A promotion as it changes, until it is final.
     async fn promotion(&self, project: &Project, name: &str) -> Result<Updates>;
     /// A component's log.

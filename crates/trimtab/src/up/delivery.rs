@@ -18,7 +18,7 @@ use model::views::{
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, NewEnvironment, Person,
-    Plan, Project, Removal, Version,
+    Plan, Project, Promotion, Removal, Version,
 };
 use reconcile::{Reconciler, Refusal, Wish};
 use serde_json::Value;
@@ -166,6 +166,10 @@ impl web::Delivery for Delivery {
         let wish =
             Wish { component, build: to, release, quarantine, reason, ..Wish::new(Class::Rollback, &environment) };
         self.reconciler.request(project, wish, actor).await.map_err(refusal)
+    }
+
+    async fn promotions(&self, project: &Project) -> web::Result<Vec<Promotion>> {
+        self.reconciler.promotions(project).await.map_err(refusal)
     }
 
     async fn promotion(&self, project: &Project, name: &str) -> web::Result<Updates> {
