@@ -58,3 +58,12 @@ pub enum Error {
     #[error("cannot push {reference}: {problem}")]
     Push { reference: Box<Reference>, problem: String },
 }
+
+impl Error {
+    /// True if there is no room for what was to be written.
+    pub fn is_full(&self) -> bool {
+        let full =
+            |source: &io::Error| matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } if full(source))
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 const MOMENTS: u64 = 25;
 
 /// The gateway's process, by the data directory in its arguments.
-fn gateway(home: &Home) -> Option<i32> {
+pub fn gateway(home: &Home) -> Option<i32> {
     let socket = home.data().join("run/gateway.sock").display().to_string();
     std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
@@ -20,7 +20,7 @@ fn gateway(home: &Home) -> Option<i32> {
 }
 
 /// Files that only a process at work has.
-fn leftovers(directory: &Path, found: &mut Vec<String>) {
+pub fn leftovers(directory: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         let marks = [".lock", ".tmp", ".new", ".part"];
