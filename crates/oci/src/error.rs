@@ -62,8 +62,11 @@ pub enum Error {
 impl Error {
     /// True if there is no room for what was to be written.
     pub fn is_full(&self) -> bool {
-        let full =
-            |source: &io::Error| matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        matches!(self, Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } if full(source))
+        matches!(self, Self::Open { source, .. } | Self::Write { source, .. } if is_full(source))
     }
+}
+
+/// No room on the disk, or none for us.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -64,11 +64,18 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// There is no room.
+    pub fn full() -> Self {
+        let message = "the disk of this registry is full and nothing was stored: push again when there is room";
+        Self::new(Code::StorageFull, message)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if error.is_full() {
-            let message = "the disk of this registry is full and nothing was stored: push again when there is room";
-            return Self::new(Code::StorageFull, message);
+            return Self::full();
         }
         let code = match &error {
             Error::BlobMissing { .. } => Code::BlobUnknown,

@@ -8,15 +8,21 @@ use std::time::Duration;
 
 const MOMENTS: u64 = 25;
 
-/// The gateway's process, by the data directory in its arguments.
+/// The gateway's process.
 pub fn gateway(home: &Home) -> Option<i32> {
+    gateways(home).pop()
+}
+
+/// Gateway processes, by the data directory in their arguments: while one hands over to another there are two.
+pub fn gateways(home: &Home) -> Vec<i32> {
     let socket = home.data().join("run/gateway.sock").display().to_string();
-    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+    let found = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
         let words: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         (words.iter().any(|w| w == "gateway") && words.iter().any(|w| *w == socket)).then_some(pid)
-    })
+    });
+    found.collect()
 }
 
 /// Files that only a process at work has.
