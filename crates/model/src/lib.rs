@@ -13,6 +13,7 @@ pub mod people;
 pub mod ports;
 pub mod records;
 pub mod release;
+pub mod remote;
 pub mod routes;
 pub mod rules;
 pub mod settings;

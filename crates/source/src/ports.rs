@@ -11,6 +11,7 @@ use model::flow::{Repository, Revision, Snapshot};
 use model::journal::Entry;
 use model::names::{CommitId, Project};
 use model::ports::{Commit, Repositories, Result, Tag, Write, Written};
+use model::remote::{Address, Fetched};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
@@ -40,6 +41,10 @@ impl Repositories for Source {
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
         let host = self.inner.host(&revision.repository)?;
         Ok(host.objects.snapshot(revision, path).await?)
+    }
+
+    async fn elsewhere(&self, revision: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched> {
+        Ok(self.kept_elsewhere(revision, address, hosts).await?)
     }
 
     async fn log(

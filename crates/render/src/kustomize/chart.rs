@@ -88,18 +88,18 @@ pub(super) fn generate(target: &Target<'_>) -> Result<Vec<Resource>> {
     let mut all = Vec::new();
     for (at, args) in target.kustomization.charts.iter().enumerate() {
         let field = format!("helmCharts[{at}]");
-        if !target.loader.charts {
+        let Some(seed) = target.loader.charts else {
             let problem = format!("{}: charts are rendered only with --enable-helm", args.name);
             return target.fail(&field, &problem);
-        }
-        let text = rendered(target, args).or_else(|problem| target.fail(&field, &problem))?;
+        };
+        let text = rendered(target, args, seed).or_else(|problem| target.fail(&field, &problem))?;
         let file = format!("{}, {field}", target.file);
         all.extend(read::resources(text.as_bytes(), &file, &target.types())?);
     }
     Ok(all)
 }
 
-fn rendered(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<String, String> {
+fn rendered(target: &Target<'_>, args: &ChartArgs, seed: [u8; 32]) -> std::result::Result<String, String> {
     let home = target.kustomization.helm_globals.home();
     // Where the original puts what it fetches, and where people keep their own.
     let fetched = format!("{home}/{}-{}/{}", args.name, args.version, args.name);
@@ -130,7 +130,7 @@ fn rendered(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<String
     for path in &args.additional_values_files {
         files.push(read(path)?);
     }
-    let mut options = helm::Options::default();
+    let mut options = helm::Options { seed, ..helm::Options::default() };
     for (to, from) in
         [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, &args.namespace)]
     {
