@@ -10,10 +10,12 @@ pub mod flow;
 pub mod journal;
 pub mod names;
 pub mod people;
+pub mod policy;
 pub mod ports;
 pub mod records;
 pub mod release;
 pub mod remote;
+pub mod requests;
 pub mod routes;
 pub mod rules;
 pub mod settings;
@@ -24,8 +26,10 @@ pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
 pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Group, ImageRef, Project, UserName};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
+pub use policy::{PolicyAction, PolicyFile};
 pub use records::{Build, Promotion};
 pub use release::{Release, Version};
+pub use requests::{Check, NewEnvironment, Removal};
 pub use routes::RouteTable;
 pub use window::Window;
 

@@ -10,6 +10,7 @@ mod consent;
 mod data_planes;
 mod deployments;
 mod edit;
+mod elsewhere;
 mod environment;
 mod environments;
 mod inputs;
@@ -34,8 +35,6 @@ mod watching;
 mod windows;
 mod write;
 
-pub use consent::Checked;
-pub use environments::{NewEnvironment, Removal};
 pub use kinds::kinds;
 pub use requests::{Refusal, Wish};
 
@@ -48,9 +47,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-
-/// A clock that was set is noticed within this, while something waits for a time.
-const CLOCK: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The places, as reconcile knows them.
 #[derive(Clone)]
@@ -74,6 +70,8 @@ pub struct Settings {
     pub control: SocketAddr,
     /// Directory of the builds' logs.
     pub logs: PathBuf,
+    /// A clock that was set is noticed within this, while something waits for a time.
+    pub clock_noticed: std::time::Duration,
 }
 
 /// Why the loops ended.
@@ -177,7 +175,7 @@ impl Inner {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(CLOCK)).await;
+            tokio::time::sleep(left.min(self.settings.clock_noticed)).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Reconciler;
 use crate::config::{Config, Described, parse_release};
+use crate::elsewhere;
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
@@ -11,6 +12,7 @@ use model::config::ComponentFile;
 use model::flow::{Change, ObjectId, Repository, Revision};
 use model::journal::{EntryKind, detail};
 use model::release::{Notes, ReleaseFile, Version};
+use model::remote::Remotes;
 use model::settings::{Chain, Use};
 use model::views::{ComponentDifference, Difference, ManifestDifference, ReleaseStatus};
 use model::{Component, Environment, EnvironmentFile, Pin, Project};
@@ -176,10 +178,20 @@ impl Reconciler {
         let any: Environment = "any".parse().expect("a label is a name");
         let none = EnvironmentFile::default();
         let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
-        let config = reader.config(&handle.config, &pin.config).await?;
-        let settings = settings(component, &config, &view.config.chain(environment));
-        let input = render::Input { component, pin, environment, file, settings: &settings };
-        Ok(render::render(&input).map(|manifests| manifests.objects).unwrap_or_default())
+        let made = if component.manifests.is_some() {
+            let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
+            let layers = view.config.layers(environment);
+            let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
+            let (layers, repository, remotes, cache) = (&layers, &repository, &remotes, &cache);
+            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
+            let hosts = view.config.remotes();
+            elsewhere::described(&*self.0.ports.repositories, &input, &revision, hosts).await?
+        } else {
+            let config = reader.config(&handle.config, &pin.config).await?;
+            let settings = settings(component, &config, &view.config.chain(environment));
+            render::render(&render::Input { component, pin, environment, file, settings: &settings })
+        };
+        Ok(made.map(|manifests| manifests.objects).unwrap_or_default())
     }
 
     /// What is new since the release before.

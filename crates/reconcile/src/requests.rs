@@ -253,6 +253,14 @@ impl Reconciler {
         Err(Refusal::NotFound(format!("{NAMES_MAX} promotions named {stem} exist: delete old ones")))
     }
 
+    /// All promotions that are kept, newest first.
+    pub async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        let mut promotions = view.facts.promotions.clone();
+        promotions.sort_by(|a, b| b.spec.created.cmp(&a.spec.created).then_with(|| a.name.cmp(&b.name)));
+        Ok(promotions)
+    }
+
     /// A promotion as it changes, until it is final.
     pub async fn promotion(
         &self,
@@ -457,6 +465,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         held: report.held.clone(),
         data_plane: file.remote().cloned(),
         notes: outcome.notes.clone(),
+        policies: outcome.policies.clone(),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
         components: components.collect(),
     }

@@ -71,8 +71,6 @@ pub const FAILPOINTS: &[&str] = &[
     "source.keep.after",
     "source.tag.before",
     "source.tag.after",
-    "source.remote.before",
-    "source.remote.after",
 ];
 
 /// Ends the process as a crash would, if a test asks for it here.

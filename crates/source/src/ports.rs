@@ -17,7 +17,7 @@ use tokio::sync::MutexGuard;
 
 const WRITE: Failpoints = Failpoints { before: "source.write.before", after: "source.write.after" };
 const TAG: Failpoints = Failpoints { before: "source.tag.before", after: "source.tag.after" };
-const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "source.keep.after" };
+pub const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "source.keep.after" };
 
 #[async_trait]
 impl Repositories for Source {

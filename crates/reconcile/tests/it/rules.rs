@@ -38,6 +38,7 @@ impl Shop {
             gateway: "127.0.0.1:7180".parse().unwrap(),
             control: "127.0.0.1:7181".parse().unwrap(),
             logs: logs.path().to_owned(),
+            clock_noticed: std::time::Duration::from_secs(60),
         };
         let reconciler = Reconciler::new(ports(&world), settings);
         let shutdown = CancellationToken::new();
@@ -81,6 +82,12 @@ impl Shop {
     pub fn push_with(&self, component: Option<&str>, text: &str) {
         let repository = Repository { project: self.project(), name: "web".into() };
         self.world.push(&repository, "ada", text, &[("trimtab.yaml", component), ("Dockerfile", Some(text))]);
+        self.reconciler.wake();
+    }
+
+    /// Another file of the component's repository.
+    pub fn push_files(&self, message: &str, files: &[(&str, Option<&str>)]) {
+        self.world.push(&Repository { project: self.project(), name: "web".into() }, "ada", message, files);
         self.reconciler.wake();
     }
 
@@ -452,7 +459,7 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
     let shop = Shop::open().await;
     shop.push("one");
     shop.healthy("dev", "web-1").await;
-    let wanted = reconcile::NewEnvironment {
+    let wanted = model::NewEnvironment {
         name: name("qa"),
         like: Some(name("dev")),
         after: vec![name("dev")],
@@ -513,7 +520,7 @@ async fn a_release_is_made_certified_and_enters_what_requires_that_after_an_appr
         why().await.contains("1.0.0 is not certified in staging")
     })
     .await;
-    let checked = reconcile::Checked {
+    let checked = model::Check {
         check: "acceptance".into(),
         environment: name("staging"),
         build: None,

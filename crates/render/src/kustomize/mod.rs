@@ -7,6 +7,7 @@
 //! tables in `data/`.
 
 mod accumulate;
+mod cache;
 mod chart;
 mod config;
 mod decode;
@@ -38,6 +39,8 @@ mod tree;
 mod value_add;
 mod vars;
 
+pub use cache::Cache;
+
 use crate::error::Error;
 use model::Snapshot;
 use model::remote::Remotes;
@@ -48,7 +51,7 @@ use std::rc::Rc;
 pub const VERSION: &str = "v5.8.2";
 
 /// How objects are ordered if the kustomization does not say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Order {
     /// By kind, what others need first: so does the original's command line.
     #[default]
@@ -79,16 +82,24 @@ pub struct Options {
 /// Where a file cannot be read, a field is wrong, or the parts do not fit together: with file, line and field.
 /// [`Error::Remote`] if it names what lies elsewhere and is not among [`Options::remotes`]: fetch that and build again.
 pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Vec<Value>, Error> {
-    let sources = Rc::new(files::Sources::new(&options.remotes));
-    let built = built(snapshot, directory, options, &sources);
+    built(snapshot, directory, options, &Rc::new(files::Sources::new(&options.remotes)))
+}
+
+fn built<'s>(
+    snapshot: &'s Snapshot,
+    directory: &str,
+    options: &'s Options,
+    sources: &Rc<files::Sources<'s>>,
+) -> Result<Vec<Value>, Error> {
+    let made = made(snapshot, directory, options, sources);
     match sources.lacking() {
-        none if none.is_empty() => built,
+        none if none.is_empty() => made,
         // Whatever went wrong besides, it went wrong for want of these.
         addresses => Err(Error::Remote { addresses }),
     }
 }
 
-fn built<'s>(
+fn made<'s>(
     snapshot: &'s Snapshot,
     directory: &str,
     options: &'s Options,

@@ -5,7 +5,8 @@
 use super::{Fetcher, Found, Rights, git};
 use crate::error::Error;
 use crate::object::{Kind, Mode, Object, Oid, TreeEntry, make_tree, trailers};
-use crate::write::{Draft, Failpoints, store};
+use crate::ports::KEEP;
+use crate::write::{Draft, store};
 use crate::{Host, Source};
 use jiff::Timestamp;
 use model::flow::{File, FileMode, Revision, Snapshot};
@@ -14,7 +15,6 @@ use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const REMOTE: Failpoints = Failpoints { before: "source.remote.before", after: "source.remote.after" };
 const RESOLVED: &str = "Trimtab-Resolved";
 const FORM: &str = "Trimtab-Form";
 /// Name of a file that is no tree.
@@ -61,7 +61,7 @@ impl Source {
             }
         };
         let _writing = self.inner.writers.read().await;
-        store(&self.inner.git, &host.objects, &made, (&reference, None, commit), &REMOTE).await?;
+        store(&self.inner.git, &host.objects, &made, (&reference, None, commit), &KEEP).await?;
         // Whoever was faster has said what holds.
         let kept = host.objects.resolve(&reference).await?.unwrap_or(commit);
         self.kept(&host, revision, kept).await
