@@ -10,6 +10,7 @@ mod consent;
 mod data_planes;
 mod deployments;
 mod edit;
+mod elsewhere;
 mod environment;
 mod environments;
 mod inputs;

@@ -23,6 +23,7 @@ mod object;
 mod ports;
 mod push;
 mod read;
+mod remote;
 mod sign;
 mod ssh;
 mod transfer;
@@ -32,6 +33,7 @@ mod write;
 pub use audit::{Audit, audit, signer};
 pub use error::Error;
 pub use hook::hook_main;
+pub use remote::{Fetcher, Found, Rights};
 pub use ssh::{PublicKey, SshLimits, SshServer};
 pub use transfer::{LayingDown, Pack, Pause, Reference, parse as parse_references};
 
@@ -177,6 +179,8 @@ struct Host {
     /// Our writers take turns; pushes compete with them by compare and swap.
     writing: tokio::sync::Mutex<()>,
     journal: tokio::sync::Mutex<Option<Journal>>,
+    /// Whoever fetches from elsewhere for this repository takes turns: it may take long.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 impl Source {
@@ -286,9 +290,11 @@ impl Inner {
                 pool: self.pool.clone(),
                 cache: self.cache.clone(),
                 limits,
+                skip_submodules: false,
             },
             writing: tokio::sync::Mutex::default(),
             journal: tokio::sync::Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
         };
         Ok(lock(&self.hosts).entry(repository.clone()).or_insert(Arc::new(host)).clone())
     }

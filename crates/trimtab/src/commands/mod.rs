@@ -155,7 +155,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(common, args).await,
         Command::Url(args) => url::run(common, args).await,
         Command::Ui(args) => ui::run(common, args).await,
-        Command::Render(args) => render::run(common, args),
+        Command::Render(args) => render::run(common, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
         Command::User(args) => user::run(common, args).await,
