@@ -20,6 +20,7 @@ mod key;
 mod kubeconfig;
 mod logs;
 mod promote;
+mod reference;
 mod release;
 mod render;
 mod restore;
@@ -37,7 +38,7 @@ use crate::client::{Api, Failure};
 use crate::instance::Layout;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use model::Project;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -105,6 +106,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -164,6 +167,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::DataPlane(args) => dataplane::run(common, args).await,
         Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
+        Command::Reference(args) => reference::run(&args, Arguments::command()),
     }
 }
 
