@@ -13,6 +13,6 @@ mod planes;
 mod recreate;
 mod rollouts;
 mod settings;
-mod transcripts;
 mod survival;
+mod transcripts;
 mod upgrade;
