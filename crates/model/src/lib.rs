@@ -14,6 +14,7 @@ pub mod people;
 pub mod ports;
 pub mod records;
 pub mod release;
+pub mod requests;
 pub mod routes;
 pub mod rules;
 pub mod settings;
@@ -27,6 +28,7 @@ pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment
 pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use records::{Build, Promotion};
 pub use release::{Release, Version};
+pub use requests::{Check, NewEnvironment, Removal};
 pub use routes::RouteTable;
 pub use window::Window;
 

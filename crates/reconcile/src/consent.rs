@@ -6,30 +6,13 @@ use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
 use model::journal::{Entry, EntryKind, detail};
 use model::release::Version;
-use model::{BuildId, Environment, Project};
+use model::{Check, Environment, Project};
 use promote::{Approver, Facts};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The loop has looked at an answer within this.
 const TAKEN: Duration = Duration::from_secs(10);
-
-/// What a check found.
-#[derive(Debug, Clone)]
-pub struct Checked {
-    /// Its name, as rules have it.
-    pub check: String,
-    /// Where it ran.
-    pub environment: Environment,
-    /// The build that it was of, ...
-    pub build: Option<BuildId>,
-    /// ... or the release.
-    pub release: Option<Version>,
-    /// What came of it.
-    pub passed: bool,
-    /// What it found, or where that can be read.
-    pub reason: String,
-}
 
 impl Reconciler {
     /// A person agrees to a promotion as it stands.
@@ -69,7 +52,7 @@ impl Reconciler {
     }
 
     /// A check of a build or a release has ended.
-    pub async fn checked(&self, project: &Project, checked: &Checked, actor: &str) -> Result<Entry, Refusal> {
+    pub async fn checked(&self, project: &Project, checked: &Check, actor: &str) -> Result<Entry, Refusal> {
         let (_, view) = self.look(project).await?;
         known_environment(&view, &checked.environment)?;
         self.say(project, |facts| check(facts, checked, actor)).await
@@ -99,7 +82,7 @@ impl Reconciler {
     }
 }
 
-fn check(facts: &Facts, checked: &Checked, actor: &str) -> Result<Entry, String> {
+fn check(facts: &Facts, checked: &Check, actor: &str) -> Result<Entry, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if checked.check.is_empty() || !checked.check.chars().all(plain) {
         return Err(format!("{:?} is no name of a check: letters, digits, - _ .", checked.check));
@@ -115,7 +98,7 @@ fn check(facts: &Facts, checked: &Checked, actor: &str) -> Result<Entry, String>
         }
         _ => return Err("a check is of a build or of a release".to_owned()),
     };
-    let Checked { check, environment, .. } = checked;
+    let Check { check, environment, .. } = checked;
     let result = if checked.passed { "passed" } else { "failed" };
     let id = format!("checked-{environment}-{check}-{what}-{}", facts.now.as_millisecond());
     let mut entry = Entry::new(EntryKind::Checked, id, facts.now, actor);

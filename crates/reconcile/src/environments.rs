@@ -4,46 +4,10 @@ use crate::Reconciler;
 use crate::config::parse_config;
 use crate::requests::{Refusal, known_environment};
 use crate::write::{Edit, after, text};
-use model::config::{EnvironmentFile, PromotionRule, Strategy};
+use model::config::{EnvironmentFile, PromotionRule};
 use model::flow::Snapshot;
-use model::{CommitId, Environment, Project, ProjectFile};
-use serde::{Deserialize, Serialize};
+use model::{CommitId, Environment, NewEnvironment, Project, ProjectFile, Removal};
 use std::collections::BTreeMap;
-
-/// An environment to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewEnvironment {
-    /// Its name.
-    pub name: Environment,
-    /// Its rules, overlays and configuration are those of that one, until it has its own.
-    #[serde(default)]
-    pub like: Option<Environment>,
-    /// Where its builds come from, and behind which it stands.
-    #[serde(default)]
-    pub after: Vec<Environment>,
-    /// Who moves it.
-    #[serde(default)]
-    pub strategy: Option<Strategy>,
-    /// Shown with care.
-    #[serde(default)]
-    pub production: bool,
-}
-
-/// What goes when an environment goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Removal {
-    /// Files of the config repository.
-    pub files: Vec<String>,
-    /// Objects of the cluster.
-    pub objects: Vec<String>,
-    /// What people lose with it.
-    pub addresses: Vec<String>,
-    /// The commit, once it is done.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub commit: Option<CommitId>,
-}
 
 impl Reconciler {
     /// Makes an environment: its file and its place in `project.yaml`, in one commit.

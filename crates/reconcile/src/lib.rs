@@ -34,8 +34,6 @@ mod watching;
 mod windows;
 mod write;
 
-pub use consent::Checked;
-pub use environments::{NewEnvironment, Removal};
 pub use kinds::kinds;
 pub use requests::{Refusal, Wish};
 

@@ -253,6 +253,14 @@ impl Reconciler {
         Err(Refusal::NotFound(format!("{NAMES_MAX} promotions named {stem} exist: delete old ones")))
     }
 
+    /// All promotions that are kept, newest first.
+    pub async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        let mut promotions = view.facts.promotions.clone();
+        promotions.sort_by(|a, b| b.spec.created.cmp(&a.spec.created).then_with(|| a.name.cmp(&b.name)));
+        Ok(promotions)
+    }
+
     /// A promotion as it changes, until it is final.
     pub async fn promotion(
         &self,

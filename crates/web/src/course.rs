@@ -3,7 +3,7 @@
 
 use crate::api::{App, At, HISTORY_MAX, Input, name};
 use crate::people::{configures, moves};
-use crate::service::{Certify, Check, Delivery, Error, NewEnvironment, NewRelease, NewWindow, Reason, Removal, Result};
+use crate::service::{Certify, Delivery, Error, NewRelease, NewWindow, Reason, Result};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -11,7 +11,7 @@ use futures::StreamExt;
 use model::journal::Entry;
 use model::people::{Person, Right, Target, allowed};
 use model::views::{Deployment, Difference, ReleaseStatus, WindowStatus};
-use model::{Component, Environment, Project};
+use model::{Check, Component, Environment, NewEnvironment, Project, Removal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ async fn check(
     Input(request): Input<Check>,
 ) -> Result<Json<Entry>> {
     let project = name(&project)?;
-    moves(&*app, &person, Right::Promote, &project, &request.env).await?;
+    moves(&*app, &person, Right::Promote, &project, &request.environment).await?;
     Ok(Json(app.check(&project, request, &person.name).await?))
 }
 

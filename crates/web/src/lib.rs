@@ -14,9 +14,9 @@ mod settings;
 mod ui;
 
 pub use service::{
-    AddDataPlane, AddKey, AddUser, Backup, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone,
-    KeyView, LogRequest, MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Reason, Removal,
-    Result, Rollback, Text, TokenView, Updates, UserView,
+    AddDataPlane, AddKey, AddUser, Backup, Certify, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
+    LogRequest, MadeToken, NewRelease, NewToken, NewWindow, People, Promote, Reason, Result, Rollback, Text, TokenView,
+    Updates, UserView,
 };
 pub use sessions::Sessions;
 pub use settings::{RemoveSecret, SetConfig, SetSecret, Settings, settings_router};

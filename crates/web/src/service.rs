@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use model::config::{Seconds, Strategy};
+use model::config::Seconds;
 use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
@@ -12,8 +12,8 @@ use model::views::{
     DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
 };
 use model::{
-    Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Promotion, UserName, Version,
-    Window,
+    Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
+    Removal, UserName, Version, Window,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,41 +131,6 @@ pub struct Reason {
     pub reason: String,
 }
 
-/// `POST /api/v1/projects/{project}/environments`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewEnvironment {
-    /// Its name.
-    pub name: Environment,
-    /// Its rules, overlays and configuration are those of that one, until it has its own.
-    #[serde(default)]
-    pub like: Option<Environment>,
-    /// Where its builds come from, and behind which it stands.
-    #[serde(default)]
-    pub after: Vec<Environment>,
-    /// Who moves it.
-    #[serde(default)]
-    pub strategy: Option<Strategy>,
-    /// Shown with care.
-    #[serde(default)]
-    pub production: bool,
-}
-
-/// What goes when an environment goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Removal {
-    /// Files of the config repository.
-    pub files: Vec<String>,
-    /// Objects of the cluster.
-    pub objects: Vec<String>,
-    /// Addresses that nobody answers any more.
-    pub addresses: Vec<String>,
-    /// The commit, once it is done.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub commit: Option<CommitId>,
-}
-
 /// `POST /api/v1/projects/{project}/windows`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,27 +150,6 @@ pub struct NewRelease {
     pub version: Version,
     /// What is admitted and settled there is what it holds.
     pub from: Environment,
-}
-
-/// `POST /api/v1/projects/{project}/checks`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    /// Its name, as rules have it.
-    pub check: String,
-    /// Where it ran.
-    pub env: Environment,
-    /// The build that it was of, ...
-    #[serde(default)]
-    pub build: Option<BuildId>,
-    /// ... or the release.
-    #[serde(default)]
-    pub release: Option<Version>,
-    /// What came of it.
-    pub passed: bool,
-    /// What it found, or where that can be read.
-    #[serde(default)]
-    pub reason: String,
 }
 
 /// `POST /api/v1/projects/{project}/releases/{version}/certificates`.
@@ -351,6 +295,8 @@ pub trait Delivery: Send + Sync {
     async fn resources(&self, project: &Project, environment: &Environment) -> Result<Resources>;
     /// Something whenever a page about this project, or about all, may look different.
     async fn changes(&self, project: Option<&Project>) -> Result<Changes>;
+    /// All promotions that are kept, newest first.
+    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>>;
     /// A promotion as it changes, until it is final.
     async fn promotion(&self, project: &Project, name: &str) -> Result<Updates>;
     /// A component's log.

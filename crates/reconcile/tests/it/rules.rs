@@ -452,7 +452,7 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
     let shop = Shop::open().await;
     shop.push("one");
     shop.healthy("dev", "web-1").await;
-    let wanted = reconcile::NewEnvironment {
+    let wanted = model::NewEnvironment {
         name: name("qa"),
         like: Some(name("dev")),
         after: vec![name("dev")],
@@ -513,7 +513,7 @@ async fn a_release_is_made_certified_and_enters_what_requires_that_after_an_appr
         why().await.contains("1.0.0 is not certified in staging")
     })
     .await;
-    let checked = reconcile::Checked {
+    let checked = model::Check {
         check: "acceptance".into(),
         environment: name("staging"),
         build: None,

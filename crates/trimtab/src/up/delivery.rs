@@ -17,7 +17,8 @@ use model::views::{
     self, DataPlaneStatus, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
 };
 use model::{
-    Build, BuildId, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Person, Plan, Project, Version,
+    Build, BuildId, Check, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, NewEnvironment, Person,
+    Plan, Project, Promotion, Removal, Version,
 };
 use reconcile::{Reconciler, Refusal, Wish};
 use serde_json::Value;
@@ -167,6 +168,10 @@ impl web::Delivery for Delivery {
         self.reconciler.request(project, wish, actor).await.map_err(refusal)
     }
 
+    async fn promotions(&self, project: &Project) -> web::Result<Vec<Promotion>> {
+        self.reconciler.promotions(project).await.map_err(refusal)
+    }
+
     async fn promotion(&self, project: &Project, name: &str) -> web::Result<Updates> {
         let updates = self.reconciler.promotion(project, name).await.map_err(refusal)?;
         Ok(updates.boxed())
@@ -192,10 +197,8 @@ impl web::Delivery for Delivery {
         self.reconciler.cancel(project, promotion, actor, reason).await.map_err(refusal)
     }
 
-    async fn check(&self, project: &Project, check: web::Check, actor: &str) -> web::Result<Entry> {
-        let web::Check { check, env, build, release, passed, reason } = check;
-        let checked = reconcile::Checked { check, environment: env, build, release, passed, reason };
-        self.reconciler.checked(project, &checked, actor).await.map_err(refusal)
+    async fn check(&self, project: &Project, check: Check, actor: &str) -> web::Result<Entry> {
+        self.reconciler.checked(project, &check, actor).await.map_err(refusal)
     }
 
     async fn certify(
@@ -211,11 +214,9 @@ impl web::Delivery for Delivery {
     async fn create_environment(
         &self,
         project: &Project,
-        wanted: web::NewEnvironment,
+        wanted: NewEnvironment,
         actor: &str,
     ) -> web::Result<CommitId> {
-        let web::NewEnvironment { name, like, after, strategy, production } = wanted;
-        let wanted = reconcile::NewEnvironment { name, like, after, strategy, production };
         self.reconciler.create_environment(project, &wanted, actor).await.map_err(refusal)
     }
 
@@ -225,10 +226,8 @@ impl web::Delivery for Delivery {
         environment: &Environment,
         confirmed: bool,
         actor: &str,
-    ) -> web::Result<web::Removal> {
-        let removal = self.reconciler.delete_environment(project, environment, confirmed, actor).await;
-        let reconcile::Removal { files, objects, addresses, commit } = removal.map_err(refusal)?;
-        Ok(web::Removal { files, objects, addresses, commit })
+    ) -> web::Result<Removal> {
+        self.reconciler.delete_environment(project, environment, confirmed, actor).await.map_err(refusal)
     }
 
     async fn windows(&self, project: &Project) -> web::Result<Vec<WindowStatus>> {

@@ -16,19 +16,32 @@ use std::str::FromStr;
 
 /// A form that was sent from a page of this session. There is no other way to its fields.
 pub struct Asked {
-    session: Session,
-    fields: Fields,
+    pub session: Session,
+    pub fields: Fields,
 }
 
+/// Whatever a form of ours may hold; what is absent is empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fields {
+pub struct Fields {
     csrf: String,
-    component: String,
-    build: String,
-    environment: String,
-    reason: String,
-    suspend: bool,
+    pub component: String,
+    pub build: String,
+    pub release: String,
+    pub environment: String,
+    pub reason: String,
+    pub suspend: bool,
+    pub confirm: String,
+    pub like: String,
+    pub after: String,
+    pub production: bool,
+    pub window: String,
+    pub kind: String,
+    pub schedule: String,
+    pub duration: String,
+    pub from: String,
+    pub to: String,
+    pub timezone: String,
 }
 
 impl FromRequest<Ui> for Asked {
@@ -46,18 +59,19 @@ impl FromRequest<Ui> for Asked {
 }
 
 /// An absent field and an empty one are the same.
-fn optional<T: FromStr<Err = NameError>>(text: &str) -> Result<Option<T>> {
+pub fn optional<T: FromStr<Err = NameError>>(text: &str) -> Result<Option<T>> {
     (!text.is_empty()).then(|| name(text)).transpose()
 }
 
 /// `POST /p/{project}/promote`.
 pub async fn promote(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
     let (project, fields): (Project, _) = (name(&project)?, asked.fields);
+    let release = optional(&fields.release)?;
     let request = Promote {
-        component: Some(name(&fields.component)?),
+        component: if release.is_some() { None } else { Some(name(&fields.component)?) },
         config: None,
         build: optional(&fields.build)?,
-        release: None,
+        release,
         to: name(&fields.environment)?,
         reason: fields.reason.trim().to_owned(),
         change_ref: None,

@@ -4,10 +4,10 @@ use super::layout::{Page, component_path, entries, gates, log, project_path};
 use super::live::gather;
 use super::project::{builds, last_change, next, rollback};
 use super::resources::{events, tree};
+use super::viewer::Viewer;
 use super::words::{Tone, badge, sign, time};
 use super::{Refusal, Result, Ui, name, shown};
 use crate::service::{Error, LogRequest};
-use crate::sessions::Session;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
@@ -43,7 +43,7 @@ pub struct Look {
 
 pub async fn handle(
     State(ui): State<Ui>,
-    session: Session,
+    viewer: Viewer,
     Path((project, component)): Path<(String, String)>,
     Query(at): Query<At>,
 ) -> Result<Response> {
@@ -58,12 +58,12 @@ pub async fn handle(
     let look = gather_look(&ui, &project, component, status, environment).await?;
     let page = Page {
         title: format!("{} in {}", look.explanation.component, look.environment.name),
-        session: Some(&session),
+        session: Some(&viewer.session),
         crumbs: vec![(project.to_string(), project_path(&project))],
         events: Some(format!("{}/events", project_path(&project))),
         project: Some(&project),
     };
-    Ok(shown(page.render(look.main(&session))).into_response())
+    Ok(shown(page.render(look.main(&viewer))).into_response())
 }
 
 fn no_environment(project: &Project, wanted: Option<&Environment>) -> Refusal {
@@ -98,7 +98,7 @@ async fn gather_look(
 }
 
 impl Look {
-    pub fn main(&self, session: &Session) -> Markup {
+    pub fn main(&self, viewer: &Viewer) -> Markup {
         let (project, component, here) = (&self.status.project, &self.explanation.component, &self.environment.name);
         html! {
             h1 { (component) span.quiet { "in " (here) } }
@@ -113,7 +113,7 @@ impl Look {
                     h2 { "Now" }
                     (self.now())
                     h2 { "Why" }
-                    (self.why(session))
+                    (self.why(viewer))
                 }
                 section {
                     h2 { "In every environment" }
@@ -160,8 +160,8 @@ impl Look {
         }
     }
 
-    fn why(&self, session: &Session) -> Markup {
-        let (project, here) = (&self.status.project, &self.environment.name);
+    fn why(&self, viewer: &Viewer) -> Markup {
+        let project = &self.status.project;
         html! {
             @for sentence in &self.explanation.sentences { p.pre { (sentence) } }
             @if let Some(held) = &self.explanation.held {
@@ -172,8 +172,8 @@ impl Look {
                 h3 { "Gates of " (candidate) }
                 (gates(&self.explanation.gates))
             }
-            (next(session, project, &self.environment, &self.explanation))
-            @for build in self.before() { (rollback(session, project, here, build)) }
+            (next(viewer, project, &self.environment, &self.explanation))
+            @for build in self.before() { (rollback(viewer, project, &self.environment, build)) }
         }
     }
 

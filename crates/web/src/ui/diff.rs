@@ -68,11 +68,22 @@ fn changes(changes: &[Change]) -> Markup {
                 @for change in changes {
                     tr {
                         th scope="row" { code.long { (change.path) } }
-                        td.wide { @match &change.before { Some(value) => del { code.long { (shown_value(value)) } }, None => span.quiet { "absent" } } }
-                        td.wide { @match &change.after { Some(value) => ins { code.long { (shown_value(value)) } }, None => span.quiet { "absent" } } }
+                        td.wide { (value(change.before.as_ref(), false)) }
+                        td.wide { (value(change.after.as_ref(), true)) }
                     }
                 }
             }
+        }
+    }
+}
+
+/// One side of a change.
+pub fn value(value: Option<&Value>, after: bool) -> Markup {
+    html! {
+        @match value {
+            None => span.quiet { "absent" },
+            Some(value) if after => ins { code.long { (shown_value(value)) } },
+            Some(value) => del { code.long { (shown_value(value)) } },
         }
     }
 }

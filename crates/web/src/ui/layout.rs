@@ -1,12 +1,21 @@
 //! What all pages share: head, header, navigation, footer, and the small parts that several use.
 
 use super::assets;
-use super::words::{self, badge, time};
+use super::words::{self, Tone, badge, sign, time};
 use crate::sessions::Session;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use model::journal::Entry;
 use model::records::Gate;
-use model::{BuildId, Component, Environment, Project};
+use model::{BuildId, CommitId, Component, Environment, Project};
+
+/// Pages of a project.
+const PAGES: [(&str, &str); 5] = [
+    ("promotions", "Promotions"),
+    ("releases", "Releases"),
+    ("windows", "Windows"),
+    ("difference", "Compare"),
+    ("history", "History"),
+];
 
 /// A page: what stands around its content.
 pub struct Page<'a> {
@@ -53,7 +62,7 @@ impl Page<'_> {
                 @if let Some(project) = self.project {
                     nav aria-label="Project" {
                         a.project href=(project_path(project)) { (project) }
-                        a href={ (project_path(project)) "/history" } { "History" }
+                        @for (page, title) in PAGES { a href={ (project_path(project)) "/" (page) } { (title) } }
                     }
                 }
                 @if let Some(session) = self.session {
@@ -88,8 +97,24 @@ pub fn component_path(project: &Project, component: &Component, environment: Opt
 pub fn build_path(project: &Project, build: &BuildId) -> String {
     format!("/p/{project}/b/{build}")
 }
+pub fn environment_path(project: &Project, environment: &Environment) -> String {
+    format!("/p/{project}/e/{environment}")
+}
+/// Of a release, which may have pins beside: `1.4.0 + web-44`.
+pub fn release_path(project: &Project, release: &str) -> String {
+    format!("/p/{project}/releases/{}", release.split(' ').next().unwrap_or_default())
+}
 pub fn promotion_path(project: &Project, name: &str) -> String {
     format!("/p/{project}/promotions/{name}")
+}
+
+/// What the person who is sent to a page has just done.
+pub fn done(commit: Option<&CommitId>) -> Markup {
+    html! {
+        @if let Some(commit) = commit {
+            p.notice role="status" { (sign("Done", Tone::Good)) " by commit " code title=(commit) { (commit.short()) } "." }
+        }
+    }
 }
 
 /// Gates in the order in which they are judged.

@@ -4,15 +4,23 @@ mod actions;
 mod assets;
 mod build;
 mod component;
+mod course;
 mod diff;
+mod difference;
+mod environment;
+mod forms;
 mod history;
 mod layout;
 mod live;
 mod overview;
 mod project;
 mod promotion;
+mod promotions;
+mod releases;
 mod resources;
 mod sign_in;
+mod viewer;
+mod windows;
 mod words;
 
 use crate::people::reads;
@@ -54,7 +62,19 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/p/{project}/b/{build}", get(build::handle))
         .route("/p/{project}/b/{build}/log", get(live::build_log))
         .route("/p/{project}/e/{environment}/diff", get(diff::handle))
+        .route("/p/{project}/e/{environment}", get(environment::handle))
+        .route("/p/{project}/e/{environment}/removal", get(environment::removal))
+        .route("/p/{project}/e/{environment}/delete", post(course::delete_environment))
+        .route("/p/{project}/environments", post(course::create_environment))
+        .route("/p/{project}/promotions", get(promotions::handle))
         .route("/p/{project}/promotions/{name}", get(promotion::handle))
+        .route("/p/{project}/promotions/{name}/approve", post(course::approve))
+        .route("/p/{project}/promotions/{name}/cancel", post(course::cancel))
+        .route("/p/{project}/releases", get(releases::handle).post(course::create_release))
+        .route("/p/{project}/releases/{version}", get(releases::one))
+        .route("/p/{project}/releases/{version}/certify", post(course::certify))
+        .route("/p/{project}/windows", get(windows::handle).post(course::add_window))
+        .route("/p/{project}/difference", get(difference::handle))
         .route("/p/{project}/promote", post(actions::promote))
         .route("/p/{project}/rollback", post(actions::rollback))
         .route("/p/{project}/suspend", post(actions::suspend))

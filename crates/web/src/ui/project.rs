@@ -1,15 +1,17 @@
 //! `/p/{project}`: environments × components, and what may be done about them.
 
-use super::layout::{Page, build_path, component_path, csrf, entries, project_path};
+use super::forms::{Ask, ask, asking, choice, line};
+use super::layout::{Page, build_path, component_path, entries, environment_path, project_path, release_path};
+use super::viewer::Viewer;
 use super::words::{self, Tone, badge, duration, sign, time};
 use super::{Result, Ui, name, shown};
-use crate::sessions::Session;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use model::config::Strategy;
 use model::journal::{Entry, EntryKind};
+use model::people::Right;
 use model::records::GateState;
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use model::{Build, BuildId, CommitId, Component, Environment, Project};
@@ -42,7 +44,7 @@ pub struct Did {
 
 pub async fn handle(
     State(ui): State<Ui>,
-    session: Session,
+    viewer: Viewer,
     Path(project): Path<String>,
     did: std::result::Result<Query<Did>, QueryRejection>,
 ) -> Result<Response> {
@@ -61,16 +63,16 @@ pub async fn handle(
     let board = Board { status, components, explanations, builds, journal, did: did.ok().map(|Query(did)| did) };
     let page = Page {
         title: project.to_string(),
-        session: Some(&session),
+        session: Some(&viewer.session),
         crumbs: Vec::new(),
         events: Some(format!("{}/events", project_path(&project))),
         project: Some(&project),
     };
-    Ok(shown(page.render(board.main(&session))).into_response())
+    Ok(shown(page.render(board.main(&viewer))).into_response())
 }
 
 impl Board {
-    pub fn main(&self, session: &Session) -> Markup {
+    pub fn main(&self, viewer: &Viewer) -> Markup {
         let project = &self.status.project;
         html! {
             h1 { (project) }
@@ -87,19 +89,20 @@ impl Board {
                     thead {
                         tr {
                             th scope="col" { span.sr { "Component" } }
-                            @for environment in &self.status.environments { (self.column(session, environment)) }
+                            @for environment in &self.status.environments { (self.column(viewer, environment)) }
                         }
                     }
                     tbody {
                         @for component in &self.components {
                             tr {
                                 th scope="row" { a href=(component_path(project, component, None)) { (component) } }
-                                @for environment in &self.status.environments { (self.cell(session, environment, component)) }
+                                @for environment in &self.status.environments { (self.cell(viewer, environment, component)) }
                             }
                         }
                     }
                 }
             }
+            @if viewer.may_configure(project) { (self.create_environment(viewer)) }
             div.columns {
                 section {
                     h2 { "Latest builds" }
@@ -112,6 +115,19 @@ impl Board {
                 }
             }
         }
+    }
+
+    fn create_environment(&self, viewer: &Viewer) -> Markup {
+        let names: Vec<&Environment> = self.status.environments.iter().map(|environment| &environment.name).collect();
+        let path = format!("{}/environments", project_path(&self.status.project));
+        let fields = html! {
+            (line("Name", "environment", "qa", true))
+            (choice("Like", "like", Some("no other"), &names, None))
+            (choice("After", "after", Some("no other"), &names, None))
+            label { input type="checkbox" name="production" value="true"; " production" }
+        };
+        let ask = Ask { id: "create".into(), path: &path, hidden: &[], words: "Create an environment", primary: false };
+        asking(&viewer.session, &ask, &fields)
     }
 
     fn notices(&self) -> Markup {
@@ -143,25 +159,28 @@ impl Board {
         }
     }
 
-    fn column(&self, session: &Session, environment: &EnvironmentStatus) -> Markup {
+    fn column(&self, viewer: &Viewer, environment: &EnvironmentStatus) -> Markup {
         let project = &self.status.project;
         let name = &environment.name;
         html! {
             th scope="col" {
-                span.environment { (name) }
+                a.environment href=(environment_path(project, name)) { (name) }
                 @if environment.production { " " span.tag { "production" } }
                 @if environment.suspended { " " (sign("Suspended", Tone::Warn)) }
+                @if let Some(release) = &environment.release {
+                    " " a.tag href=(release_path(project, release)) { (release) @if environment.certified { ", certified" } }
+                }
                 @if let Some(plane) = &environment.data_plane { " " span.tag { "on " (plane) } }
                 div.meta {
                     span { (words::strategy(environment.strategy)) }
                     a href={ (project_path(project)) "/e/" (name) "/diff" } { "Diff" span.sr { " of " (name) } }
-                    (suspend(session, project, environment))
+                    (suspend(viewer, project, environment))
                 }
             }
         }
     }
 
-    fn cell(&self, session: &Session, environment: &EnvironmentStatus, component: &Component) -> Markup {
+    fn cell(&self, viewer: &Viewer, environment: &EnvironmentStatus, component: &Component) -> Markup {
         let project = &self.status.project;
         let running = environment.components.iter().find(|status| status.component == *component);
         html! {
@@ -171,10 +190,10 @@ impl Board {
                     None => p.quiet { "nothing runs" },
                 }
                 @if let Some(explanation) = self.explanations.get(&(environment.name.clone(), component.clone())) {
-                    (next(session, project, environment, explanation))
+                    (next(viewer, project, environment, explanation))
                 }
                 @if let Some(before) = running.and_then(|running| self.before(&environment.name, running)) {
-                    (rollback(session, project, &environment.name, before))
+                    (rollback(viewer, project, environment, before))
                 }
             }
         }
@@ -221,12 +240,7 @@ pub fn last_change<'a>(journal: &'a [Entry], environment: &Environment, componen
 }
 
 /// The build that could come next: why it does not, or a way to let it.
-pub fn next(
-    session: &Session,
-    project: &Project,
-    environment: &EnvironmentStatus,
-    explanation: &Explanation,
-) -> Markup {
+pub fn next(viewer: &Viewer, project: &Project, environment: &EnvironmentStatus, explanation: &Explanation) -> Markup {
     let Some(candidate) = &explanation.candidate else { return html! {} };
     let shut: Vec<&str> = explanation
         .gates
@@ -240,55 +254,49 @@ pub fn next(
         } @else if environment.strategy == Strategy::Auto {
             p.next { (sign("On its way", Tone::Busy)) " " strong { (candidate) } }
         } @else {
-            (promote(session, project, &environment.name, candidate))
+            (promote(viewer, project, environment, candidate))
         }
     }
 }
 
-/// A request that is confirmed with a reason. It needs no script: a disclosure, then a button.
-fn ask(session: &Session, id: &str, path: &str, fields: &[(&str, &str)], words: &str, primary: bool) -> Markup {
-    html! {
-        details.ask.primary[primary] #(id) {
-            summary { (words) "…" }
-            form method="post" action=(path) {
-                (csrf(session))
-                @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
-                label { "Reason " span.quiet { "(optional)" } input name="reason" maxlength="500" autocomplete="off"; }
-                button.primary { (words) }
-            }
-        }
+/// A way to bring a build here, for those who may.
+fn promote(viewer: &Viewer, project: &Project, to: &EnvironmentStatus, build: &BuildId) -> Markup {
+    if !viewer.may(Right::Promote, project, to) {
+        return html! { p.next { strong { (build) } " may come next" } };
     }
-}
-
-pub fn promote(session: &Session, project: &Project, to: &Environment, build: &BuildId) -> Markup {
-    let (path, id) = (format!("{}/promote", project_path(project)), format!("promote-{build}-{to}"));
     let (component, number) = (build.component.to_string(), build.to_string());
-    let fields = [("component", component.as_str()), ("build", &number), ("environment", to.as_str())];
-    ask(session, &id, &path, &fields, &format!("Promote {build} to {to}"), true)
+    let hidden = [("component", component.as_str()), ("build", &number), ("environment", to.name.as_str())];
+    let (path, words) = (format!("{}/promote", project_path(project)), format!("Promote {build} to {}", to.name));
+    let id = format!("promote-{build}-{}", to.name);
+    ask(&viewer.session, &Ask { id, path: &path, hidden: &hidden, words: &words, primary: true })
 }
 
-pub fn rollback(session: &Session, project: &Project, environment: &Environment, to: &BuildId) -> Markup {
-    let (path, id) = (format!("{}/rollback", project_path(project)), format!("rollback-{to}-{environment}"));
-    let (component, number) = (to.component.to_string(), to.to_string());
-    let fields = [("component", component.as_str()), ("build", &number), ("environment", environment.as_str())];
-    ask(session, &id, &path, &fields, &format!("Roll back to {to}"), false)
+/// A way to bring a build back, for those who may.
+pub fn rollback(viewer: &Viewer, project: &Project, environment: &EnvironmentStatus, to: &BuildId) -> Markup {
+    if !viewer.may(Right::Rollback, project, environment) {
+        return html! {};
+    }
+    let (component, number, name) = (to.component.to_string(), to.to_string(), &environment.name);
+    let hidden = [("component", component.as_str()), ("build", &number), ("environment", name.as_str())];
+    let (path, words) = (format!("{}/rollback", project_path(project)), format!("Roll back to {to}"));
+    let id = format!("rollback-{to}-{name}");
+    ask(&viewer.session, &Ask { id, path: &path, hidden: &hidden, words: &words, primary: false })
 }
 
-fn suspend(session: &Session, project: &Project, environment: &EnvironmentStatus) -> Markup {
+/// A way to stop an environment or to let it go on, for those who may.
+pub fn suspend(viewer: &Viewer, project: &Project, environment: &EnvironmentStatus) -> Markup {
+    if !viewer.may(Right::Suspend, project, environment) {
+        return html! {};
+    }
     let name = &environment.name;
     let (word, flag) = if environment.suspended { ("Resume", "false") } else { ("Suspend", "true") };
-    html! {
-        details.ask #{ (word) "-" (name) } {
-            summary { (word) span.sr { " " (name) } "…" }
-            form method="post" action={ (project_path(project)) "/suspend" } {
-                (csrf(session))
-                input type="hidden" name="environment" value=(name);
-                input type="hidden" name="suspend" value=(flag);
-                p.quiet { "Writes " code { "suspend: " (flag) } " to " code { "environments/" (name) ".yaml" } "." }
-                button.primary { (word) " " (name) }
-            }
-        }
-    }
+    let (path, words) = (format!("{}/suspend", project_path(project)), format!("{word} {name}"));
+    let hidden = [("environment", name.as_str()), ("suspend", flag)];
+    let id = format!("{word}-{name}");
+    let what = html! {
+        p.quiet { "Writes " code { "suspend: " (flag) } " to " code { "environments/" (name) ".yaml" } "." }
+    };
+    asking(&viewer.session, &Ask { id, path: &path, hidden: &hidden, words: &words, primary: false }, &what)
 }
 
 /// Builds, newest first.

@@ -1,19 +1,22 @@
 //! `/p/{project}/promotions/{name}`: one movement, with its gates and its commit.
 
-use super::layout::{Page, build_path, component_path, gates, project_path};
+use super::forms::{Ask, ask};
+use super::layout::{Page, build_path, component_path, environment_path, gates, project_path, promotion_path};
+use super::viewer::Viewer;
 use super::words::{self, badge, duration, time};
 use super::{Refusal, Result, Ui, name, shown};
 use crate::service::Error;
-use crate::sessions::Session;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use maud::{Markup, html};
+use model::people::Right;
+use model::records::{Gate, GateName, GateState};
 use model::{Project, Promotion};
 
 pub async fn handle(
     State(ui): State<Ui>,
-    session: Session,
+    viewer: Viewer,
     Path((project, promotion)): Path<(String, String)>,
 ) -> Result<Response> {
     let project: Project = name(&project)?;
@@ -21,24 +24,27 @@ pub async fn handle(
     let first = ui.delivery.promotion(&project, &promotion).await?.next().await;
     let promotion = first
         .ok_or_else(|| Refusal::Service(Error::NotFound(format!("there is no promotion {promotion} in {project}"))))?;
+    let status = ui.delivery.status(&project).await?;
+    let environment = status.environments.iter().find(|one| one.name == promotion.spec.environment);
+    let production = environment.is_some_and(|environment| environment.production);
     let page = Page {
         title: promotion.name.clone(),
-        session: Some(&session),
+        session: Some(&viewer.session),
         crumbs: vec![(project.to_string(), project_path(&project))],
         events: Some(format!("{}/events", project_path(&project))),
         project: Some(&project),
     };
-    Ok(shown(page.render(main(&promotion))).into_response())
+    Ok(shown(page.render(main(&viewer, &promotion, production))).into_response())
 }
 
-pub fn main(promotion: &Promotion) -> Markup {
+pub fn main(viewer: &Viewer, promotion: &Promotion, production: bool) -> Markup {
     let (spec, status) = (&promotion.spec, &promotion.status);
     let project = &spec.project;
     html! {
         h1 { (promotion.name) " " (badge(status.phase)) }
         p.lead {
             @if status.change.is_empty() { "A " (words::class(spec.class)) } @else { strong { (status.change) } }
-            " in " strong { (spec.environment) }
+            " in " a href=(environment_path(project, &spec.environment)) { strong { (spec.environment) } }
         }
         @if !status.message.is_empty() { pre.message { (status.message) } }
         dl.facts {
@@ -58,6 +64,26 @@ pub fn main(promotion: &Promotion) -> Markup {
             h2 { "Gates" }
             @if status.gates.is_empty() { p.quiet { "not judged yet" } }
             (gates(&status.gates))
+            @if !status.phase.is_final() { (answers(viewer, promotion, production)) }
+        }
+    }
+}
+
+/// What those who look may do about one that is not final.
+fn answers(viewer: &Viewer, promotion: &Promotion, production: bool) -> Markup {
+    let (project, environment) = (&promotion.spec.project, &promotion.spec.environment);
+    let path = promotion_path(project, &promotion.name);
+    let (approve, cancel) = (format!("{path}/approve"), format!("{path}/cancel"));
+    let waits = |gate: &Gate| gate.name == GateName::Approvals && gate.state != GateState::Open;
+    let wanted = promotion.status.gates.iter().any(waits);
+    html! {
+        p.actions {
+            @if wanted && viewer.may_approve(project) {
+                (ask(&viewer.session, &Ask { id: "approve".into(), path: &approve, hidden: &[], words: "Approve", primary: true }))
+            }
+            @if viewer.may_in(Right::Promote, project, environment, production) {
+                (ask(&viewer.session, &Ask { id: "cancel".into(), path: &cancel, hidden: &[], words: "Cancel", primary: false }))
+            }
         }
     }
 }

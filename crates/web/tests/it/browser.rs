@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 17] = [
     "/",
     "/p/demo",
     "/p/demo?env=staging&suspended=true",
@@ -17,6 +17,14 @@ const PAGES: [&str; 9] = [
     "/p/demo/e/dev/diff",
     "/p/demo/history",
     "/p/demo/promotions/staging-shop-1",
+    "/p/demo/promotions",
+    "/p/demo/e/staging?time=2026-11-21",
+    "/p/demo/e/prod",
+    "/p/demo/e/staging/removal",
+    "/p/demo/releases",
+    "/p/demo/releases/1.1.0",
+    "/p/demo/windows",
+    "/p/demo/difference?from=1.0.0&to=1.1.0",
 ];
 
 /// Texts whose contrast to what is behind them is below 4.5, with the figure.

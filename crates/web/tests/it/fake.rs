@@ -12,16 +12,18 @@ use model::people::{Grant, Person, Role};
 use model::views::{
     DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
 };
-use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Plan, Project, Version};
+use model::{
+    Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
+    Removal, Version,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use web::{
-    AddDataPlane, AddUser, Certify, Changes, Check, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
-    LogRequest, MadeToken, NewEnvironment, NewRelease, NewToken, NewWindow, People, Promote, Removal, Result, Rollback,
-    Sessions, Text, Updates, UserView,
+    AddDataPlane, AddUser, Certify, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView, LogRequest,
+    MadeToken, NewRelease, NewToken, NewWindow, People, Promote, Result, Rollback, Sessions, Text, Updates, UserView,
 };
 
 pub const COMMIT: &str = "0123456789012345678901234567890123456789";
@@ -131,6 +133,13 @@ fn promotion(name: &str, phase: &str) -> Value {
             "requestedBy": "ada", "reason": "Friday", "created": "2026-11-21T09:00:00Z",
         },
         "status": { "phase": phase, "gates": gates(), "change": "shop-2 → shop-3", "commit": COMMIT },
+    })
+}
+
+fn deployment(build: &str, reason: &str) -> Value {
+    json!({
+        "environment": "staging", "at": "2026-11-21T09:00:00Z", "actor": "ada", "change": format!("shop → {build}"),
+        "reason": reason, "promotion": format!("staging-{build}"), "commit": COMMIT, "builds": { "shop": build },
     })
 }
 
@@ -284,20 +293,59 @@ impl Delivery for World {
         only(project, of(json!({ "files": [], "objects": [], "addresses": [] })))
     }
     async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>> {
-        only(project, Vec::new())
+        let window = |name: &str, kind: &str, state: &str, message: &str| {
+            json!({
+                "window": { "name": name, "kind": kind, "schedule": "0 8 * * 1-4", "duration": "8h", "timeZone": "Europe/Berlin" },
+                "state": state, "until": "2026-11-23T08:00:00Z", "message": message, "environments": ["prod"],
+            })
+        };
+        let never = window("leap", "allow", "never", "31 February does not come");
+        only(
+            project,
+            of(json!([window("office-hours", "allow", "shut", ""), window("holidays", "deny", "open", ""), never])),
+        )
     }
     async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId> {
         self.ask(format!("{actor} adds window {}", wanted.window.name));
         only(project, of(json!(COMMIT)))
     }
     async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>> {
-        only(project, Vec::new())
+        let pin = |number: u32| {
+            json!({
+                "build": format!("shop-{number}"), "source": COMMIT, "config": COMMIT,
+                "image": format!("registry.trimtab.internal/demo/shop@sha256:{}", "0".repeat(64)),
+            })
+        };
+        let release = |version: &str, number: u32, certified: &[&str], environments: &[&str], notes: Value| {
+            json!({
+                "version": version, "commit": COMMIT, "author": "ada", "at": "2026-11-21T09:00:00Z",
+                "file": { "pins": { "shop": pin(number) }, "notes": notes },
+                "certified": certified, "environments": environments,
+            })
+        };
+        let notes =
+            json!({ "since": "1.0.0", "commits": ["shop 0123abcd Ada: <b>only</b> faster"], "issues": ["#12"] });
+        let releases =
+            [release("1.1.0", 3, &[], &["staging"], notes), release("1.0.0", 1, &["staging"], &[], json!({}))];
+        only(project, of(json!(releases)))
     }
     async fn create_release(&self, _: &Project, wanted: NewRelease, _: &str) -> Result<ReleaseStatus> {
         Err(Error::Refused(format!("{} exists already", wanted.version)))
     }
     async fn difference(&self, project: &Project, from: &str, to: &str) -> Result<Difference> {
-        only(project, of(json!({ "from": from, "to": to, "components": [] })))
+        if [from, to].contains(&"9.9.9") {
+            return Err(Error::NotFound("there is no release 9.9.9".into()));
+        }
+        let change = json!({
+            "object": "Deployment.apps shop",
+            "change": { "path": "spec.replicas", "before": 2, "after": 3 },
+        });
+        let component = json!({
+            "component": "shop", "commits": ["0123abcd Eve <script>: faster"], "configuration": ["89abcdef Ada: LOG_LEVEL"],
+            "manifests": [change],
+        });
+        let components = if from == to { json!([]) } else { json!([component]) };
+        only(project, of(json!({ "from": from, "to": to, "components": components })))
     }
     async fn deployments(
         &self,
@@ -306,10 +354,11 @@ impl Delivery for World {
         _: Option<&Component>,
         _: usize,
     ) -> Result<Vec<Deployment>> {
-        only(project, Vec::new())
+        let first = deployment("shop-1", "<i>because</i>");
+        only(project, of(json!([deployment("shop-2", ""), first])))
     }
-    async fn at(&self, project: &Project, _: &Environment, _: &str) -> Result<Option<Deployment>> {
-        only(project, None)
+    async fn at(&self, project: &Project, _: &Environment, time: &str) -> Result<Option<Deployment>> {
+        only(project, (time > "2026").then(|| of(deployment("shop-1", ""))))
     }
     async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
         let builds = json!([
@@ -332,6 +381,13 @@ impl Delivery for World {
             Some(((), ticks))
         });
         Ok(changes.boxed())
+    }
+    async fn promotions(&self, project: &Project) -> Result<Vec<Promotion>> {
+        let mut waiting = promotion("staging-shop-1", "Waiting");
+        waiting["status"]["gates"].as_array_mut().unwrap().push(json!({
+            "name": "approvals", "state": "Waiting", "message": "0 of 1 approvals",
+        }));
+        only(project, of(json!([waiting, promotion("staging-shop-0", "Succeeded")])))
     }
     async fn promotion(&self, project: &Project, name: &str) -> Result<Updates> {
         only(project, futures::stream::iter([of(promotion(name, "Waiting"))]).boxed())

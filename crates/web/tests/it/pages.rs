@@ -8,7 +8,7 @@ async fn every_page_says_what_it_is_for() {
     let site = Site::new();
     let cookie = site.sign_in().await;
     let short = &COMMIT[..8];
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 20] = [
         ("/", &["Projects", "href=\"/p/demo\"", "Degraded", "Held", "Suspended"]),
         (
             "/p/demo",
@@ -59,7 +59,49 @@ async fn every_page_says_what_it_is_for() {
         ("/p/demo/e/dev/diff", &["Configure", "changed by kubectl", "spec.replicas", "<del>", "<ins>", short]),
         ("/p/demo/history", &["staging: shop-2", "dev: shop-3", "&lt;i&gt;because&lt;/i&gt;", "staging-shop-2"]),
         ("/p/demo/history?env=dev", &["dev: shop-3", "value=\"dev\" selected"]),
-        ("/p/demo/promotions/staging-shop-1", &["Waiting", "shop-2 → shop-3", "Friday", COMMIT, "Healthy before"]),
+        (
+            "/p/demo/promotions/staging-shop-1",
+            &["Waiting", "shop-2 → shop-3", "Friday", COMMIT, "Healthy before", "/promotions/staging-shop-1/cancel"],
+        ),
+        ("/p/demo/promotions", &["staging-shop-1", "0 of 1 approvals", "Ended", "staging-shop-0", "Succeeded"]),
+        (
+            "/p/demo/e/staging",
+            &[
+                "Suspended",
+                "Degraded",
+                "Promote shop-3 to staging",
+                "value=\"1.1.0\"",
+                "Undo the last movement",
+                "On its way",
+                "staging-shop-1",
+                "shop → shop-2",
+                "/e/staging/removal",
+                short,
+            ],
+        ),
+        ("/p/demo/e/prod", &["production", "Held", "there is no build shop-9", "office-hours", "Shut", "0 8 * * 1-4"]),
+        ("/p/demo/e/staging?time=2026-11-21", &["What ran at 2026-11-21", "shop-1"]),
+        ("/p/demo/e/staging?time=1999", &["Nothing was admitted here before 1999"]),
+        ("/p/demo/e/staging/removal", &["Delete staging", "Its name, to be sure", "/e/staging/delete"]),
+        ("/p/demo/releases", &["1.1.0", "nowhere yet", "shop-3", "href=\"/p/demo/e/staging\"", "Make a release"]),
+        (
+            "/p/demo/releases/1.1.0",
+            &[
+                "v1.1.0",
+                "&lt;b&gt;only",
+                "#12",
+                "difference?from=1.0.0&amp;to=1.1.0",
+                "Certify",
+                "Promote 1.1.0",
+                short,
+            ],
+        ),
+        ("/p/demo/windows", &["office-hours", "a freeze", "Never", "31 February does not come", "Add a window"]),
+        (
+            "/p/demo/difference?from=1.0.0&to=1.1.0",
+            &["1.0.0 → 1.1.0", "Eve &lt;script&gt;: faster", "LOG_LEVEL", "spec.replicas", "<del>", "<ins>"],
+        ),
+        ("/p/demo/difference?from=1.0.0&to=9.9.9", &["there is no release 9.9.9", "value=\"9.9.9\""]),
     ];
     for (path, words) in cases {
         let answer = site.get(path, &cookie).await;
@@ -82,6 +124,9 @@ async fn what_is_not_there_is_said() {
         ("/p/nobody", StatusCode::NOT_FOUND, "there is: demo"),
         ("/p/demo/b/shop-77", StatusCode::NOT_FOUND, "there is no build shop-77"),
         ("/p/demo/c/shop?env=moon", StatusCode::NOT_FOUND, "there is no environment moon"),
+        ("/p/demo/e/moon", StatusCode::NOT_FOUND, "there is no environment moon in demo; there is: dev, staging"),
+        ("/p/demo/releases/7.0.0", StatusCode::NOT_FOUND, "there is no release 7.0.0"),
+        ("/p/demo/releases/latest", StatusCode::BAD_REQUEST, "is not a release version"),
         ("/p/Nonsense!", StatusCode::BAD_REQUEST, "may hold only"),
         ("/assets/other.js", StatusCode::NOT_FOUND, "no asset"),
     ] {
@@ -129,6 +174,55 @@ async fn an_action_asks_delivery_and_shows_what_came_of_it() {
         assert_eq!(site.get(shown, &cookie).await.status, StatusCode::OK);
     }
     assert!(site.get(&suspended, &cookie).await.body.contains("staging is suspended, by commit"));
+}
+
+#[tokio::test]
+async fn what_stands_between_environments_is_changed_here_too() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    let csrf = site.get("/p/demo", &cookie).await.csrf();
+    let by_commit = |page: &str| format!("{page}?commit={COMMIT}");
+    for (path, fields, shown, asked) in [
+        ("promote", "release=1.1.0&environment=prod", "/p/demo/promotions/staging-shop-1", "ada promotes  to prod: "),
+        (
+            "promotions/staging-shop-1/approve",
+            "reason=tested",
+            "/p/demo/promotions/staging-shop-1",
+            "ada ({Admin}) approves staging-shop-1: tested",
+        ),
+        (
+            "promotions/staging-shop-1/cancel",
+            "reason=no",
+            "/p/demo/promotions/staging-shop-1",
+            "ada cancels staging-shop-1: no",
+        ),
+        ("releases/1.1.0/certify", "environment=staging", "/p/demo/releases/1.1.0", "ada certifies 1.1.0 in staging"),
+        (
+            "windows",
+            "window=office&kind=allow&schedule=0+8+*+*+1-4&duration=8h&environment=prod",
+            &by_commit("/p/demo/windows"),
+            "ada adds window office",
+        ),
+        ("environments", "environment=qa&like=staging&after=dev", &by_commit("/p/demo/e/qa"), "ada makes qa"),
+        ("e/staging/delete", "confirm=staging", "/p/demo", "ada deletes staging: true"),
+    ] {
+        let answer = site.post(&format!("/p/demo/{path}"), &cookie, &origin(), &format!("csrf={csrf}&{fields}")).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", answer.body);
+        assert_eq!(answer.header(header::LOCATION), shown, "{path}");
+        assert_eq!(site.world.asked().last().map(String::as_str), Some(asked));
+    }
+    let before = site.world.asked();
+    for (path, fields, status, word) in [
+        ("e/staging/delete", "confirm=prod", StatusCode::BAD_REQUEST, "is not staging: nothing was deleted"),
+        ("windows", "window=w&duration=soon", StatusCode::BAD_REQUEST, "is not a length of time"),
+        ("releases", "release=latest&environment=dev", StatusCode::BAD_REQUEST, "is not a release version"),
+        ("releases", "release=1.1.0&environment=dev", StatusCode::CONFLICT, "1.1.0 exists already"),
+    ] {
+        let answer = site.post(&format!("/p/demo/{path}"), &cookie, &origin(), &format!("csrf={csrf}&{fields}")).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert!(answer.body.contains(word), "{path}: {}", answer.body);
+    }
+    assert_eq!(site.world.asked(), before);
 }
 
 #[tokio::test]

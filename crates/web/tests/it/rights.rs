@@ -107,6 +107,41 @@ async fn pages_show_and_do_what_their_visitor_may() {
 }
 
 #[tokio::test]
+async fn nobody_is_offered_what_they_may_not_do() {
+    let site = Site::new();
+    let pages = ["/p/demo", "/p/demo/c/shop?env=staging", "/p/demo/e/staging", "/p/demo/e/prod"];
+    let more = ["/p/demo/releases", "/p/demo/releases/1.1.0", "/p/demo/windows", "/p/demo/promotions/staging-shop-1"];
+    // A form for everything that somebody may do, besides signing out.
+    for (token, words) in [
+        ("vera", &[][..]),
+        ("dora", &["/p/demo/promote", "/p/demo/rollback"]),
+        ("olga", &["/p/demo/promote", "/p/demo/rollback", "/p/demo/suspend"]),
+        ("abel", &["/releases/1.1.0/certify"]),
+    ] {
+        let cookie = site.sign_in_as(token).await;
+        let mut offered = std::collections::BTreeSet::new();
+        for page in pages.iter().chain(&more) {
+            let body = site.get(page, &cookie).await.body;
+            offered.extend(body.split("action=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+        for word in words {
+            assert!(offered.iter().any(|path| path.ends_with(word)), "{token} is not offered {word}: {offered:?}");
+        }
+        for path in &offered {
+            let csrf = site.get("/p/demo", &cookie).await.csrf();
+            let form = format!("csrf={csrf}&component=shop&environment=staging&release=2.0.0&window=w&confirm=staging");
+            let answer = site.post(path, &cookie, &origin(), &form).await;
+            assert_ne!(answer.status, StatusCode::FORBIDDEN, "{token} was offered {path}: {}", answer.body);
+        }
+        assert_eq!(
+            words.is_empty(),
+            offered.iter().all(|path| path == "/sign-out" || path.starts_with("/p/demo/e/")),
+            "{token}: {offered:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn who_was_removed_is_signed_out() {
     let site = Site::new();
     let gone = site.sign_in_as("gone").await;

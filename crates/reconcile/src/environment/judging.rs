@@ -1,0 +1,220 @@
+//! Health of what stands, and what follows from it: routes and the journal.
+
+use super::rendering::Rendering;
+use super::{Outcome, Rendered, Target, Work};
+use crate::moving::Leftover;
+use model::flow::{Action, Health, Observation, Plan, Verdict};
+use model::journal::EntryKind;
+use model::ports::{Placement, PortError};
+use model::routes::{Backend, Route};
+use model::views::ComponentStatus;
+use model::{Component, Pin};
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+
+/// Lines of a container's log that explain a failure.
+const LOG_LINES: u32 = 20;
+
+impl Work {
+    /// Health, routes, journal, records: in this order, so that what is said to be healthy can be reached.
+    pub(super) async fn judge(
+        &mut self,
+        target: &Target,
+        Rendering { rendered, sourceless }: &Rendering,
+        observation: &Observation,
+        placement: &Placement,
+        mut plan: Plan,
+        leftovers: &[Leftover],
+    ) -> Result<bool, PortError> {
+        let settled = plan.is_empty();
+        let mut components = Vec::new();
+        for one in rendered {
+            let untouched = plan
+                .steps
+                .iter()
+                .all(|s| s.action == Action::Unchanged || s.component.as_ref() != Some(&one.pin.build.component));
+            let verdict = match untouched || target.report.suspended {
+                true => health::component(&one.manifests.objects, observation),
+                false => Verdict { health: Health::Progressing, reason: "Applying".into(), message: String::new() },
+            };
+            let mut status = self.status(target, one, verdict, observation, placement, !untouched).await;
+            if let Some(lack) = one.lacks.as_ref().filter(|_| status.health != Health::Healthy) {
+                lack.show(&mut status);
+            }
+            components.push(status);
+        }
+        let healthy = settled && components.iter().all(|status| status.health == Health::Healthy);
+        // Requests go to where it was until it is healthy where it is.
+        let reachable = if self.arriving && !healthy {
+            true
+        } else {
+            let routed = rendered.iter().zip(&components).filter(|_| target.is_routed());
+            let routes = routed.filter_map(|(one, status)| self.route(one, status, observation)).collect();
+            self.inner.routes.set(&self.handle.scope, routes).await
+        };
+        plan.steps
+            .extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
+        components.extend(sourceless.iter().map(|(pin, lack)| lack.status(pin)));
+        let outcome = Outcome {
+            commit: Some(target.commit.clone()),
+            applied: self.applied.clone(),
+            error: None,
+            unreachable: None,
+            data_plane: self.on.clone(),
+            left: self.left.clone(),
+            notes: self.notes(target, leftovers),
+            components,
+            plan: Some(plan),
+        };
+        if settled && reachable {
+            for (one, status) in rendered.iter().zip(&outcome.components) {
+                self.tell(target, &one.pin, status).await?;
+            }
+        }
+        self.show(target, rendered, &outcome).await?;
+        self.publish(outcome);
+        Ok(healthy)
+    }
+
+    async fn status(
+        &self,
+        target: &Target,
+        one: &Rendered,
+        verdict: Verdict,
+        observation: &Observation,
+        placement: &Placement,
+        drifted: bool,
+    ) -> ComponentStatus {
+        let component = one.pin.build.component.clone();
+        let mut message = verdict.message;
+        if verdict.health == Health::Degraded
+            && let Some(log) = self.last_words(&component, observation, placement).await
+        {
+            message = format!("{message}\n{log}");
+        }
+        let public = target.is_routed() && render::public_endpoint(&one.file).is_some();
+        let url = public.then(|| {
+            let host = render::public_host(&component, &self.handle.name, &self.handle.scope.project);
+            format!("http://{host}:{}/", self.inner.settings.gateway.port())
+        });
+        ComponentStatus {
+            component,
+            build: one.pin.build.clone(),
+            health: verdict.health,
+            reason: verdict.reason,
+            message,
+            url,
+            drifted,
+        }
+    }
+
+    /// The end of the log of a container that failed.
+    async fn last_words(
+        &self,
+        component: &Component,
+        observation: &Observation,
+        placement: &Placement,
+    ) -> Option<String> {
+        let failing = observation.objects.values().find(|object| {
+            let restarted =
+                object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0) > 0;
+            let label = object.pointer("/metadata/labels").and_then(|l| l.get(model::LABEL_COMPONENT));
+            object["kind"] == "Pod" && label.and_then(Value::as_str) == Some(component.as_str()) && restarted
+        })?;
+        let (namespace, pod) = (failing["metadata"]["namespace"].as_str()?, failing["metadata"]["name"].as_str()?);
+        let running = failing.pointer("/status/containerStatuses/0/state/running").is_some();
+        let log = placement.plane.logs(namespace, pod, LOG_LINES, running).await.ok()?;
+        (!log.trim().is_empty())
+            .then(|| log.trim_end().lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n"))
+    }
+
+    fn route(&self, one: &Rendered, status: &ComponentStatus, observation: &Observation) -> Option<Route> {
+        let (name, endpoint) = render::public_endpoint(&one.file)?;
+        let component = &one.pin.build.component;
+        let endpoints = ready(observation, component, name, endpoint.port);
+        Some(Route {
+            host: render::public_host(component, &self.handle.name, &self.handle.scope.project),
+            label: format!("{component} in {}: {:?}", self.handle.name, status.health),
+            backends: vec![Backend { name: "stable".into(), weight: 1, endpoints }],
+        })
+    }
+
+    /// The journal hears of health once per movement of a component.
+    async fn tell(&mut self, target: &Target, pin: &Pin, status: &ComponentStatus) -> Result<(), PortError> {
+        let component = &pin.build.component;
+        let since = target.report.since.get(component).unwrap_or(&target.commit);
+        let (kind, word) = match status.health {
+            Health::Healthy => (EntryKind::Healthy, "is healthy"),
+            Health::Degraded => (EntryKind::Failed, "does not become healthy"),
+            Health::Suspended | Health::Progressing | Health::Missing => return Ok(()),
+        };
+        let id = format!("{kind}-{}-{}-{}", self.handle.name, pin.build, &since.as_str()[..12]);
+        if self.told.contains(&id) {
+            return Ok(());
+        }
+        let mut entry = self.entry(kind, id.clone());
+        entry.component = Some(component.clone());
+        entry.build = Some(pin.build.clone());
+        entry.commit = Some(since.clone());
+        entry.summary = format!("{}: {} {word}", self.handle.name, pin.build);
+        if kind == EntryKind::Failed {
+            entry.reason = format!("{}: {}", status.reason, status.message);
+        }
+        self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
+        self.told.insert(id);
+        self.project.wake();
+        Ok(())
+    }
+}
+
+/// Ready addresses of a component's endpoint, out of its EndpointSlices.
+fn ready(observation: &Observation, component: &Component, name: &str, port: u16) -> Vec<SocketAddr> {
+    let of_it = |slice: &&Value| {
+        let service = slice.pointer("/metadata/labels").and_then(|l| l.get("kubernetes.io/service-name"));
+        slice["kind"] == "EndpointSlice" && service.and_then(Value::as_str) == Some(component.as_str())
+    };
+    let mut addresses = Vec::new();
+    for slice in observation.objects.values().filter(of_it) {
+        let ports = slice["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let named = ports.iter().find(|p| p["name"] == name).or(ports.first());
+        let port = named.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok()).unwrap_or(port);
+        for endpoint in slice["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            if endpoint["conditions"]["ready"] == false || endpoint["conditions"]["terminating"] == true {
+                continue;
+            }
+            let ips = endpoint["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+            addresses.extend(
+                ips.iter().filter_map(|ip| ip.as_str()?.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, port)),
+            );
+        }
+    }
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::flow::ObjectId;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn only_ready_addresses_are_routed() {
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": { "name": "web-x", "namespace": "shop-dev", "labels": { "kubernetes.io/service-name": "web" } },
+            "ports": [{ "name": "admin", "port": 9000 }, { "name": "http", "port": 3000 }],
+            "endpoints": [
+                { "addresses": ["10.0.0.2"], "conditions": { "ready": true } },
+                { "addresses": ["10.0.0.3"], "conditions": { "ready": false } },
+                { "addresses": ["10.0.0.4"], "conditions": { "ready": true, "terminating": true } },
+            ],
+        });
+        let observation = Observation { objects: BTreeMap::from([(ObjectId::of(&slice), slice)]) };
+        let web = "web".parse().unwrap();
+        assert_eq!(ready(&observation, &web, "http", 80), ["10.0.0.2:3000".parse().unwrap()]);
+        assert_eq!(ready(&observation, &"api".parse().unwrap(), "http", 80), []);
+    }
+}

@@ -1,0 +1,130 @@
+//! From the pins of a target to manifests.
+
+use super::{Target, Work};
+use crate::config::Config;
+use crate::lacks::Lack;
+use crate::{inputs, sealing};
+use model::config::{ComponentFile, EnvironmentFile};
+use model::flow::{Manifests, Repository, Revision};
+use model::ports::PortError;
+use model::{Component, Environment, Pin};
+use std::collections::BTreeSet;
+
+/// What the objects depend on that a component describes itself.
+pub(super) type Ingredients = (Pin, EnvironmentFile, Vec<Environment>);
+
+/// A component of the target with its manifests.
+pub struct Rendered {
+    pub pin: Pin,
+    pub(super) file: ComponentFile,
+    pub manifests: Manifests,
+    /// What is sealed behind the masks of its Secrets.
+    pub(super) behind: sealing::Behind,
+    /// It is held: its manifests are not applied.
+    pub lacks: Option<Lack>,
+}
+
+/// What was rendered, and the pins that cannot be.
+pub(super) struct Rendering {
+    pub(super) rendered: Vec<Rendered>,
+    pub(super) sourceless: Vec<(Pin, Lack)>,
+}
+
+impl Rendering {
+    pub(super) fn held(&self) -> BTreeSet<Component> {
+        let lacking = self.rendered.iter().filter(|one| one.lacks.is_some()).map(|one| &one.pin);
+        lacking.chain(self.sourceless.iter().map(|(pin, _)| pin)).map(|pin| pin.build.component.clone()).collect()
+    }
+}
+
+impl Work {
+    pub(super) async fn render(&mut self, target: &Target) -> Result<Result<Rendering, String>, PortError> {
+        let (mut rendered, mut sourceless) = (Vec::new(), Vec::new());
+        let configuration = Repository::config(&self.handle.scope.project);
+        let project = self.project.clone();
+        let reader = project.reader(&self.inner);
+        // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
+        let admitted = reader.config(&configuration, &target.commit).await?;
+        let chain = admitted.chain(&self.handle.name);
+        for pin in target.state.pins.values() {
+            let Some(repository) = target.sources.get(&pin.build) else {
+                return Ok(Err(format!("{}: its build is not known here", pin.build)));
+            };
+            let revision = Revision { repository: repository.clone(), commit: pin.source.clone() };
+            let described = match reader.described(&revision, &pin.config, Some(&pin.build.component)).await {
+                Err(PortError::Terminal(error)) => {
+                    sourceless.push((pin.clone(), self.inner.source_lack(pin, repository, &error)));
+                    continue;
+                }
+                described => described?,
+            };
+            let file = match described {
+                Some(Ok(described)) => described.file,
+                Some(Err(problem)) => return Ok(Err(format!("{}: {problem}", pin.build))),
+                None => return Ok(Err(format!("{}: its commit has no {}", pin.build, crate::config::COMPONENT_FILE))),
+            };
+            let config = reader.config(&configuration, &pin.config).await?;
+            let groups = match inputs::groups(&file, &config, &chain) {
+                Ok(groups) => groups,
+                Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
+            };
+            let (secrets, behind) = match self.digests.secrets(&*self.inner.ports.secrets, &file, &admitted, &chain)? {
+                Ok(found) => found,
+                Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
+            };
+            let settings = render::settings::Settings { groups, secrets };
+            let input = render::Input {
+                component: &file,
+                pin,
+                environment: &self.handle.name,
+                file: &target.state.file,
+                settings: &settings,
+            };
+            let made = match file.manifests {
+                None => render::render(&input),
+                Some(_) => self.describe(pin, &file, &revision, target, &admitted).await?,
+            };
+            match made {
+                Ok(manifests) => {
+                    let lacks = self.inner.image_lack(pin).await?;
+                    rendered.push(Rendered { pin: pin.clone(), file, manifests, behind, lacks });
+                }
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        Ok(Ok(Rendering { rendered, sourceless }))
+    }
+
+    /// The objects that a component describes itself. A pin's never change in one environment: they are kept.
+    async fn describe(
+        &mut self,
+        pin: &Pin,
+        file: &ComponentFile,
+        revision: &Revision,
+        target: &Target,
+        admitted: &Config,
+    ) -> Result<Result<Manifests, render::Error>, PortError> {
+        let layers = admitted.layers(&self.handle.name);
+        let key = (pin.clone(), target.state.file.clone(), layers.clone());
+        let component = pin.build.component.clone();
+        if let Some((known, manifests)) = self.described.get(&component)
+            && *known == key
+        {
+            return Ok(Ok(manifests.clone()));
+        }
+        let repository = self.inner.ports.repositories.snapshot(revision, ".").await?;
+        let input = render::Described {
+            component: file,
+            pin,
+            environment: &self.handle.name,
+            layers: &layers,
+            file: &target.state.file,
+            repository: &repository,
+        };
+        let made = render::described(&input);
+        if let Ok(manifests) = &made {
+            self.described.insert(component, (key, manifests.clone()));
+        }
+        Ok(made)
+    }
+}

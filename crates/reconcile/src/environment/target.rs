@@ -1,0 +1,129 @@
+//! What an environment should be, how it stands, and the handle by which others know it.
+
+use crate::config::Config;
+use crate::planes::{self, Plane};
+use model::flow::{Plan, Repository};
+use model::ports::Scope;
+use model::views::ComponentStatus;
+use model::{BuildId, CommitId, DataPlaneName, Digest, Environment, Pin, Project};
+use promote::{Facts, Report, State};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+
+/// What an environment should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The admitted commit.
+    pub commit: CommitId,
+    /// And what stands there.
+    pub state: State,
+    pub report: Report,
+    /// Where the source of each pinned build lies.
+    pub sources: BTreeMap<BuildId, Repository>,
+    /// Where it runs; `None`: on the embedded data plane.
+    pub plane: Option<Plane>,
+    /// Tells the project from others of its name.
+    pub claim: String,
+    /// The project has it no more: nothing of it shall stand.
+    pub removed: bool,
+}
+
+impl Target {
+    /// `None` while nothing is admitted.
+    pub fn of(facts: &Facts, config: &Config, name: &Environment, report: &Report) -> Option<Self> {
+        let commit = report.admitted.clone()?;
+        let mut state = facts.state(&commit, name)?.as_ref().ok()?.clone();
+        crate::removal::inherit(facts, &commit, &mut state.file);
+        let source = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.repository.clone()));
+        let sources = state.pins.values().filter_map(source).collect();
+        let plane = state.file.remote().map(|plane| Plane {
+            name: plane.clone(),
+            file: match config.data_planes.get(plane) {
+                Some(read) => read.clone(),
+                None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
+            },
+        });
+        let (report, claim) = (report.clone(), planes::claim(facts));
+        Some(Self { commit, state, report, sources, plane, claim, removed: false })
+    }
+
+    /// Of an environment that the project has no more at head.
+    pub fn removed(facts: &Facts) -> Self {
+        Self {
+            commit: facts.head.clone(),
+            state: State::default(),
+            report: Report::default(),
+            sources: BTreeMap::new(),
+            plane: None,
+            claim: planes::claim(facts),
+            removed: true,
+        }
+    }
+}
+
+/// How an environment stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// What the target was when this was found out.
+    pub commit: Option<CommitId>,
+    /// Digest of the manifests that were applied last.
+    pub applied: Option<Digest>,
+    /// Why the target cannot be applied.
+    pub error: Option<String>,
+    /// The data plane, if the error is that nobody answers there.
+    pub unreachable: Option<DataPlaneName>,
+    /// Where it was applied last.
+    pub data_plane: Option<DataPlaneName>,
+    /// Where something of it may stand that belongs there no more.
+    pub left: BTreeSet<DataPlaneName>,
+    /// What else people want to know.
+    pub notes: Vec<String>,
+    pub components: Vec<ComponentStatus>,
+    /// What would be done now.
+    pub plan: Option<Plan>,
+}
+
+/// An environment, as others see it.
+pub struct Handle {
+    pub name: Environment,
+    pub scope: Scope,
+    pub(crate) notify: Arc<Notify>,
+    target: watch::Sender<Option<Target>>,
+    pub(super) outcome: watch::Sender<Outcome>,
+}
+
+impl Handle {
+    pub fn new(project: &Project, name: &Environment) -> Self {
+        Self {
+            name: name.clone(),
+            scope: Scope { project: project.clone(), environment: name.clone() },
+            notify: Arc::new(Notify::new()),
+            target: watch::Sender::new(None),
+            outcome: watch::Sender::new(Outcome::default()),
+        }
+    }
+
+    /// What it should be from now on.
+    pub fn aim(&self, target: Option<Target>) {
+        let changed = self.target.send_if_modified(|current| {
+            let changed = *current != target;
+            *current = target;
+            changed
+        });
+        if changed {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Something may have changed.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+    pub fn target(&self) -> Option<Target> {
+        self.target.borrow().clone()
+    }
+    pub fn outcome(&self) -> Outcome {
+        self.outcome.borrow().clone()
+    }
+}
