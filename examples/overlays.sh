@@ -1,46 +1,12 @@
 #!/usr/bin/env bash
 # A service with overlays of its own: 2 replicas in dev, 10 in staging, 20 in prod; promoted, repaired, rolled back.
 # Every step asserts. Needs git and curl; with root it runs containers, else Pods are simulated.
-set -euo pipefail
-
-examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${TRIMTAB_STORY_INSTALLED:-}" ]; then
-    cargo install --path "$examples/../crates/trimtab"
-fi
-work=$(mktemp -d)
-export HOME="$work/home"
-mkdir "$HOME"
-unset XDG_DATA_HOME TRIMTAB_DATA GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
-export GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1
-cd "$work"
-
-step() { printf '\n\033[1m▸ %s\033[0m\n' "$*"; }
-fail() {
-    printf '\nSTORY FAILED: %s\n' "$*" >&2
-    { trimtab status || true; trimtab explain overlays --env dev || true; tail -n 40 "$work/up.log"; } >&2 2>&1
-    exit 1
-}
-eventually() { # SECONDS COMMAND…: until it succeeds
-    local deadline=$((SECONDS + $1)); shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $deadline ] || fail "did not become true: $*"
-        sleep 0.1
-    done
-}
-answers() { local code=0; trimtab status --project none >/dev/null 2>&1 || code=$?; [ $code -eq 3 ]; }
-cleanup() {
-    trimtab down >/dev/null 2>&1 || true
-    kill "$up" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-up=
-trap cleanup EXIT
+title=OVERLAYS
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+state() { trimtab status || true; trimtab explain overlays --env dev || true; }
 
 step "trimtab up"
-trimtab up --listen 127.0.0.1:0 >>"$work/up.log" 2>&1 &
-up=$!
-eventually 30 answers
+start up trimtab
 
 # The Kubernetes API, without kubectl.
 trimtab kubeconfig >"$work/kubeconfig"
@@ -56,7 +22,7 @@ replicas() { # ENVIRONMENT NUMBER: so many are wanted, and so many are ready
 
 step "git push: 2 replicas in dev, out of overlays/dev"
 cp -r "$examples/overlays" overlays && cd overlays
-git init -q -b main && git config user.name Ada && git config user.email ada@example.com
+git init -q -b main && identity
 git add . && git commit -qm "Overlays"
 trimtab init
 git push trimtab main 2>&1 || fail "push"

@@ -1,55 +1,12 @@
 #!/usr/bin/env bash
 # From an empty machine to a service that heals, moves through environments and rolls back.
 # Every step asserts. Needs root (for real containers), git and curl; uses kubectl where there is one.
-set -euo pipefail
+title=STORY
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ -z "${TRIMTAB_STORY_INSTALLED:-}" ]; then
-    cargo install --path "$examples/../crates/trimtab"
-fi
-
-# ── a newcomer's machine: an empty home, no git identity ──
-work=$(mktemp -d)
-export HOME="$work/home"
-mkdir "$HOME"
-unset XDG_DATA_HOME TRIMTAB_DATA GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
-export GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1
-cd "$work"
-
-step() { printf '\n\033[1m▸ %s\033[0m\n' "$*"; }
-fail() {
-    printf '\nSTORY FAILED: %s\n' "$*" >&2
-    { trimtab status || true; trimtab history || true; tail -n 60 "$work/up.log"; } >&2 2>&1
-    exit 1
-}
-# eventually SECONDS COMMAND…: until it succeeds.
-eventually() {
-    local deadline=$((SECONDS + $1)); shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $deadline ] || fail "did not become true: $*"
-        sleep 0.05
-    done
-}
-milliseconds() { echo $(($(date +%s%N) / 1000000)); }
-expect() { grep -qF -- "$2" <<<"$1" || fail "expected «$2» in: $1"; }
-page() { curl -sS --max-time 10 "$(trimtab url hello --env "$1")"; }
-shows() { [ "$(page "$1")" = "Hello from Trimtab, version $2." ]; }
 commits() { git -C "$work/config" pull -q && git -C "$work/config" rev-list --count HEAD; }
 
-up() {
-    trimtab up --listen "${listen:-127.0.0.1:0}" >>"$work/up.log" 2>&1 &
-    up=$!
-    eventually 30 answers
-}
-answers() { local code=0; trimtab status >/dev/null 2>&1 || code=$?; [ $code -lt 5 ]; }
-cleanup() {
-    trimtab down >/dev/null 2>&1 || true
-    kill "$up" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-up=
-trap cleanup EXIT
+up() { start up trimtab; up=$pid; }
 
 step "trimtab up"
 up
@@ -58,7 +15,7 @@ cat "$work/up.log"
 step "trimtab init"
 cp -r "$examples/hello" hello && cd hello
 expect "$(trimtab init)" "git push trimtab main"
-git config user.name "Ada" && git config user.email "ada@example.com"
+identity
 [ -s trimtab.yaml ] || fail "no trimtab.yaml"
 [ -z "$(git status --porcelain)" ] || fail "init left something uncommitted: $(git status --porcelain)"
 case $(git remote get-url trimtab) in *@*) fail "a credential stands in the URL" ;; esac
@@ -78,9 +35,7 @@ step "the page, through the gateway, from a real container"
 shows dev 1 || fail "dev shows: $(page dev)"
 
 step "trimtab promote hello --to staging"
-git clone -q "$(trimtab url --config)" "$work/config" -c "credential.helper=!trimtab credential"
-git -C "$work/config" config user.name "Ada"
-git -C "$work/config" config user.email "ada@example.com"
+clone_config
 before=$(commits)
 trimtab promote hello --to staging
 shows staging 1 || fail "staging shows: $(page staging)"

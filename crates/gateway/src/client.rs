@@ -2,6 +2,7 @@
 
 use crate::control::{Envelope, PROTOCOL, Request, Response, Started, Status, receive, send};
 use crate::error::Error;
+use crate::handover;
 use crate::server;
 use async_trait::async_trait;
 use model::RouteTable;
@@ -11,11 +12,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 /// For an answer to anything: all are given from memory.
@@ -46,6 +48,8 @@ struct Link {
     options: Options,
     listen: SocketAddr,
     state: Mutex<State>,
+    /// Another process serves now: it is the one to look after.
+    replaced: Notify,
 }
 
 #[derive(Default)]
@@ -63,7 +67,7 @@ impl Client {
         let listen = reach_or_start(&options).await?;
         // A successor must serve where this one does, also when the port was chosen by the kernel.
         options.gateway.listen = listen;
-        let link = Arc::new(Link { options, listen, state: Mutex::default() });
+        let link = Arc::new(Link { options, listen, state: Mutex::default(), replaced: Notify::new() });
         let guard = tokio::spawn(guard(link.clone()));
         Ok(Self { link, guard })
     }
@@ -78,6 +82,20 @@ impl Client {
         match self.link.ask(&mut *self.link.state.lock().await, Request::Status).await? {
             Response::Status(status) => Ok(status),
             other => Err(unexpected(other)),
+        }
+    }
+
+    /// Starts a gateway process of this program, to which the present one hands over: connections, long answers and
+    /// tunnels do not notice. On an error the present one goes on.
+    pub async fn replace(&self) -> Result<(), Error> {
+        let mut state = self.link.state.lock().await;
+        start(&self.link.options, true).await?;
+        state.connection = None;
+        self.link.replaced.notify_one();
+        // It has the table from disk; that it is the last one that was acknowledged is made sure of.
+        match state.published.take() {
+            Some(table) => self.link.publish(&mut state, &table).await,
+            None => Ok(()),
         }
     }
 
@@ -103,17 +121,21 @@ impl Gateway for Client {
         if state.published.as_ref() == Some(table) {
             return Ok(());
         }
-        match self.link.ask(&mut state, Request::Publish(table.clone())).await? {
-            Response::Published => {
-                state.published = Some(table.clone());
-                Ok(())
-            }
-            other => Err(unexpected(other).into()),
-        }
+        Ok(self.link.publish(&mut state, table).await?)
     }
 }
 
 impl Link {
+    async fn publish(&self, state: &mut State, table: &RouteTable) -> Result<(), Error> {
+        match self.ask(state, Request::Publish(table.clone())).await? {
+            Response::Published => {
+                state.published = Some(table.clone());
+                Ok(())
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Asks on the connection that is open; if it is broken, once more on a new one.
     async fn ask(&self, state: &mut State, request: Request) -> Result<Response, Error> {
         let envelope = Envelope { protocol: PROTOCOL, request };
@@ -142,6 +164,7 @@ async fn guard(link: Arc<Link>) {
             tokio::select! {
                 // Nothing is ever said on this one: it is read for its end.
                 _ = connection.read_u8() => {}
+                () = link.replaced.notified() => continue,
                 () = silence(socket) => {
                     tracing::error!("the gateway does not answer any more; ending it");
                     kill(&connection);
@@ -190,23 +213,38 @@ async fn reach_or_start(options: &Options) -> Result<SocketAddr, Error> {
         let envelope = Envelope { protocol: PROTOCOL, request: Request::Status };
         match ask(&mut connection, &envelope).await {
             Ok(Response::Status(status)) if listen.port() == 0 || listen == status.listen => return Ok(status.listen),
-            // It serves elsewhere, is of another version, or hangs: replace it.
+            // Of another version: it hands over, if it knows how.
+            Ok(Response::Refused(_)) => match start(options, true).await {
+                Ok(address) => return Ok(address),
+                Err(error) => {
+                    tracing::warn!(error = error.explain(), "the gateway of another version is ended");
+                    stop(socket).await?;
+                }
+            },
+            // It serves elsewhere, or hangs: replace it.
             _ => stop(socket).await?,
         }
     }
-    start(options).await
+    start(options, false).await
 }
 
-async fn start(options: &Options) -> Result<SocketAddr, Error> {
+async fn start(options: &Options, take_over: bool) -> Result<SocketAddr, Error> {
     let parent = options.log.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
     let mut log = std::fs::OpenOptions::new();
     let log = log.create(true).append(true).open(&options.log).map_err(Error::file("open", &options.log))?;
-    let mut child = Command::new(&options.exe)
+    let mut command = Command::new(&options.exe);
+    // A crash that a test asks for happens once.
+    static BEFORE: AtomicBool = AtomicBool::new(false);
+    if BEFORE.swap(true, Ordering::Relaxed) {
+        command.env_remove(crate::FAILPOINT_VARIABLE);
+    }
+    let mut child = command
         .args(["gateway", "--listen", &options.gateway.listen.to_string(), "--state"])
         .arg(&options.gateway.state)
         .arg("--socket")
         .arg(&options.gateway.socket)
+        .args(["--take-over", if take_over { "true" } else { "false" }])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -226,8 +264,18 @@ async fn start(options: &Options) -> Result<SocketAddr, Error> {
     }
 }
 
-/// Ends the gateway behind a socket, if there is one, and waits until it hangs up; one that does not answer is killed.
+/// Ends the gateway behind a socket, if there is one, and those that handed over to it, and waits until they hang up;
+/// one that does not answer is killed.
 pub async fn stop(socket: &Path) -> Result<(), Error> {
+    for leaving in handover::leaving(socket) {
+        end(&leaving).await?;
+        // Of one that was killed, only the name is left.
+        let _ = std::fs::remove_file(&leaving);
+    }
+    end(socket).await
+}
+
+async fn end(socket: &Path) -> Result<(), Error> {
     let Ok(mut connection) = connect(socket).await else { return Ok(()) };
     let work = async {
         send(&mut connection, &Envelope { protocol: PROTOCOL, request: Request::Stop }).await?;

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// Version of everything but [`Request::Stop`], which every gateway understands.
+/// Version of everything but [`Request::Stop`] and [`Request::HandOver`], which every gateway understands.
 pub const PROTOCOL: u32 = 1;
 /// A table of more than twenty thousand routes.
 const LINE_BYTES_MAX: u64 = 16 << 20;
@@ -32,6 +32,8 @@ pub enum Request {
     Measures,
     /// Answered when no request is in flight to this address, and no tunnel leads to it.
     AtRest(IpAddr),
+    /// Give the listening socket to this process; see `handover`. With the version of that.
+    HandOver(u32),
     /// End now.
     Stop,
 }
@@ -48,6 +50,8 @@ pub enum Response {
     Measures(Vec<Measure>),
     /// Nothing is in flight there.
     AtRest,
+    /// The listening socket comes with this; where it listens.
+    HandingOver(SocketAddr),
     /// It ends.
     Stopping,
     /// Why not.

@@ -50,7 +50,7 @@ pub enum Error {
     #[error("the gateway refuses: {0}")]
     Refused(String),
     /// Its arguments make no sense.
-    #[error("{0}; usage: trimtab gateway --listen ADDRESS --state FILE --socket FILE")]
+    #[error("{0}; usage: trimtab gateway --listen ADDRESS --state FILE --socket FILE [--take-over true]")]
     Arguments(String),
 }
 

@@ -2,6 +2,7 @@
 
 use crate::control::{Envelope, PROTOCOL, Request, Response, receive, send};
 use crate::error::Error;
+use crate::handover;
 use model::routes::Measure;
 use std::io;
 use std::net::IpAddr;
@@ -18,8 +19,19 @@ pub async fn measures(socket: &Path) -> Result<Vec<Measure>, Error> {
 }
 
 /// Returns when no request is in flight to this address and no tunnel leads to it. That may take for ever: the caller
-/// knows how long to wait.
+/// knows how long to wait. A gateway that has handed over, and has not ended, is asked too.
 pub async fn at_rest(socket: &Path, address: IpAddr) -> Result<(), Error> {
+    let there = rests(socket, address).await;
+    for leaving in handover::leaving(socket) {
+        // One that is gone has nothing under way.
+        if let Err(error) = rests(&leaving, address).await {
+            tracing::debug!(socket = %leaving.display(), error = error.explain(), "a gateway that left");
+        }
+    }
+    there
+}
+
+async fn rests(socket: &Path, address: IpAddr) -> Result<(), Error> {
     match ask(socket, Request::AtRest(address)).await? {
         Response::AtRest => Ok(()),
         other => Err(Error::Refused(format!("it answered {other:?}"))),

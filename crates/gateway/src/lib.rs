@@ -15,8 +15,10 @@
 mod buffer;
 mod client;
 mod control;
+pub mod descriptors;
 mod endpoint;
 mod error;
+mod handover;
 mod holder;
 mod http;
 mod inspect;
@@ -41,13 +43,28 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-/// `trimtab gateway --listen ADDRESS --state FILE --socket FILE`: the whole life of a gateway process.
+/// Where a killed process is tested to recover: before and after each write that lasts.
+pub const FAILPOINTS: &[&str] = &["gateway.routes.before", "gateway.routes.after"];
+
+const FAILPOINT_VARIABLE: &str = "TRIMTAB_FAILPOINT";
+
+/// Ends the process as a crash would, if a test asks for it here.
+fn failpoint(name: &'static str) {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
+    if WANTED.get_or_init(|| std::env::var(FAILPOINT_VARIABLE).ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
+
+/// `trimtab gateway --listen ADDRESS --state FILE --socket FILE [--take-over true]`: the whole life of a gateway process.
 /// `args` are what follows the subcommand. The first line of its output says where it serves, or why not.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A session of its own: Ctrl-C and the end of the terminal are meant for whoever started us.
     let _ = rustix::process::setsid();
-    match parse(args).and_then(serve) {
+    match parse(args).and_then(|(options, take_over)| serve(options, take_over)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = error.explain(), "gateway");
@@ -56,10 +73,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(options: Options) -> Result<(), Error> {
+fn serve(options: Options, take_over: bool) -> Result<(), Error> {
     // Only for control connections: threads of their own serve traffic.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let result = runtime.block_on(run(options, tell));
+    let result = runtime.block_on(run(options, take_over, tell));
     // Streams that are still open end with the process.
     runtime.shutdown_background();
     result
@@ -73,8 +90,9 @@ fn tell(started: Started) {
     let _ = output.write_all(&line).and_then(|()| output.flush());
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
-    let (mut listen, mut state, mut socket) = (None, None, None);
+/// Where to serve, and whether to take that over from a gateway that does.
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Options, bool), Error> {
+    let (mut listen, mut state, mut socket, mut take_over) = (None, None, None, false);
     let mut args = args.into_iter();
     while let Some(flag) = args.next() {
         let flag = flag.to_string_lossy().into_owned();
@@ -87,11 +105,12 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
             }
             "--state" => state = Some(PathBuf::from(value)),
             "--socket" => socket = Some(PathBuf::from(value)),
+            "--take-over" => take_over = value == "true",
             _ => return Err(Error::Arguments(format!("{flag:?} is unknown"))),
         }
     }
     match (listen, state, socket) {
-        (Some(listen), Some(state), Some(socket)) => Ok(Options { listen, state, socket }),
+        (Some(listen), Some(state), Some(socket)) => Ok((Options { listen, state, socket }, take_over)),
         _ => Err(Error::Arguments("a value is missing".into())),
     }
 }

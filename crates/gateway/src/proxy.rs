@@ -2,6 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::endpoint::Endpoint;
+use crate::handover::Departures;
 use crate::http::{Field, HEAD_BYTES_MAX};
 use crate::table::{Pick, Picked, Table};
 use model::RouteTable;
@@ -9,9 +10,10 @@ use model::routes::Measure;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// Endpoints are on this machine or near: one that does not accept in this time will not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -112,6 +114,9 @@ pub struct Worker {
     pub proxy: Arc<Proxy>,
     index: usize,
     buffers: Mutex<Kept>,
+    /// Where connections at rest go, once a successor serves.
+    departures: OnceLock<Departures>,
+    leaving: Notify,
 }
 
 /// What became of a request that was to be sent.
@@ -137,7 +142,32 @@ pub struct Sent {
 
 impl Worker {
     pub fn new(proxy: Arc<Proxy>, index: usize) -> Self {
-        Self { proxy, index, buffers: Mutex::default() }
+        Self { proxy, index, buffers: Mutex::default(), departures: OnceLock::new(), leaving: Notify::new() }
+    }
+
+    /// From now on connections go to a successor when they come to rest.
+    pub fn leave(&self, departures: Departures) {
+        let _ = self.departures.set(departures);
+        self.leaving.notify_waiters();
+    }
+
+    /// Returns when they do.
+    pub async fn left(&self) {
+        let leaving = self.leaving.notified();
+        if !self.is_leaving() {
+            leaving.await;
+        }
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.departures.get().is_some()
+    }
+
+    /// Hands a connection on on which nothing is under way.
+    pub async fn hand_on(&self, stream: TcpStream) {
+        if let (Some(departures), Ok(stream)) = (self.departures.get(), stream.into_std()) {
+            let _ = departures.send(Some(stream)).await;
+        }
     }
 
     /// Picks an endpoint and sends on an idle connection, under the lock of the table that allows it: a table that is

@@ -1,15 +1,16 @@
 //! The threads that serve clients, and who is let in.
 
 use crate::error::Error;
+use crate::handover::Departures;
 use crate::proxy::{Proxy, Worker};
 use crate::session;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Passing bytes on needs little; more threads only cost memory.
 const THREADS_MAX: usize = 2;
@@ -19,6 +20,8 @@ const CONNECTIONS_MAX: usize = 8192;
 const SHARE: usize = 4;
 /// Descriptors that are not connections: listeners, the store, logs.
 const DESCRIPTORS_KEPT: u64 = 64;
+/// Connections that a predecessor hands over, and that wait to be let in.
+const ARRIVING_MAX: usize = 64;
 /// Idle connections to endpoints are looked at this often.
 const SWEEP: Duration = Duration::from_secs(20);
 
@@ -31,6 +34,8 @@ pub fn threads() -> usize {
 /// nothing is handed from one to the other.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
+    workers: Vec<Arc<Worker>>,
+    arrivals: Vec<mpsc::Sender<TcpStream>>,
     stop: watch::Sender<bool>,
 }
 
@@ -43,16 +48,19 @@ impl Workers {
         admission: &Arc<Admission>,
     ) -> Result<Self, Error> {
         let (stop, stopped) = watch::channel(false);
-        let mut started = Vec::new();
+        let (mut started, mut workers, mut arrivals) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..threads {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
             let listener = listener.try_clone().map_err(Error::Start)?;
             let worker = Arc::new(Worker::new(proxy.clone(), index));
+            let (arrival, arriving) = mpsc::channel(ARRIVING_MAX);
+            arrivals.push(arrival);
+            workers.push(worker.clone());
             let (admission, mut stopped) = (admission.clone(), stopped.clone());
             let work = move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(listener, &worker, &admission) => {}
+                        () = accept(listener, arriving, &worker, &admission) => {}
                         () = sweep(&worker) => {}
                         _ = stopped.wait_for(|stop| *stop) => {}
                     }
@@ -63,7 +71,19 @@ impl Workers {
             let thread = std::thread::Builder::new().name(format!("serve-{index}")).spawn(work);
             started.push(thread.map_err(Error::Start)?);
         }
-        Ok(Self { threads: started, stop })
+        Ok(Self { threads: started, workers, arrivals, stop })
+    }
+
+    /// Where connections go that a predecessor hands over.
+    pub fn arrivals(&self) -> Vec<mpsc::Sender<TcpStream>> {
+        self.arrivals.clone()
+    }
+
+    /// Nobody is let in any more, and connections that come to rest go to a successor.
+    pub fn leave(&self, departures: &Departures) {
+        for worker in &self.workers {
+            worker.leave(departures.clone());
+        }
     }
 
     /// Ends them and waits.
@@ -75,15 +95,39 @@ impl Workers {
     }
 }
 
-async fn accept(listener: TcpListener, worker: &Arc<Worker>, admission: &Arc<Admission>) {
+async fn accept(
+    listener: TcpListener,
+    mut arriving: mpsc::Receiver<TcpStream>,
+    worker: &Arc<Worker>,
+    admission: &Arc<Admission>,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the listener cannot be used"),
     };
+    tokio::select! {
+        () = admit(&listener, &mut arriving, worker, admission) => {}
+        () = worker.left() => {}
+    }
+    drop(listener);
+    // Those who are in are served to their end.
+    std::future::pending().await
+}
+
+async fn admit(
+    listener: &tokio::net::TcpListener,
+    arriving: &mut mpsc::Receiver<TcpStream>,
+    worker: &Arc<Worker>,
+    admission: &Arc<Admission>,
+) {
     loop {
         // Taken before accepting: more clients wait in the kernel's queue instead of failing.
         let Ok(permit) = admission.slots.clone().acquire_owned().await else { return };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(stream) = arriving.recv() => arrived(stream),
+        };
+        match accepted {
             Ok((stream, peer)) => match admission.admit(peer.ip().to_canonical(), permit) {
                 Some(guest) => drop(tokio::spawn(session::serve(stream, guest, worker.clone()))),
                 None => tracing::debug!(%peer, "too many connections of one address"),
@@ -91,6 +135,13 @@ async fn accept(listener: TcpListener, worker: &Arc<Worker>, admission: &Arc<Adm
             Err(error) => refused(error).await,
         }
     }
+}
+
+/// A connection that a predecessor had accepted.
+fn arrived(stream: TcpStream) -> io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
+    stream.set_nonblocking(true)?;
+    let peer = stream.peer_addr()?;
+    Ok((tokio::net::TcpStream::from_std(stream)?, peer))
 }
 
 async fn sweep(worker: &Worker) {
@@ -132,6 +183,12 @@ impl Admission {
     /// Clients that may be connected at the same time.
     pub fn most(&self) -> usize {
         self.most
+    }
+
+    /// Returns when nobody is connected, and lets nobody in.
+    pub async fn empty(&self) {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        let _ = self.slots.acquire_many(all).await;
     }
 
     /// Clients that are connected.

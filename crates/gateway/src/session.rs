@@ -47,9 +47,10 @@ pub async fn serve(mut stream: TcpStream, guest: Guest, worker: Arc<Worker>) {
     loop {
         // Whoever idles holds no buffers.
         deadline.extend(if guest.is_crowded() { CROWDED_IDLE_LIMIT } else { IDLE_LIMIT });
-        let readable = poll_fn(|context| stream.poll_read_ready(context));
-        if !matches!(patience.watch(&deadline, readable).await, Some(Ok(()))) {
-            return;
+        match patience.watch(&deadline, rest(&stream, &worker)).await {
+            Some(Rest::Readable) => {}
+            Some(Rest::Left) => return worker.hand_on(stream).await,
+            Some(Rest::Lost) | None => return,
         }
         let mut lent = worker.lend();
         loop {
@@ -75,6 +76,28 @@ pub async fn serve(mut stream: TcpStream, guest: Guest, worker: Arc<Worker>) {
             }
         }
         worker.give_back(lent);
+    }
+}
+
+/// How waiting for the next request ends.
+enum Rest {
+    Readable,
+    Lost,
+    /// A successor takes the connection.
+    Left,
+}
+
+async fn rest(stream: &TcpStream, worker: &Worker) -> Rest {
+    if worker.is_leaving() {
+        return Rest::Left;
+    }
+    tokio::select! {
+        biased;
+        ready = poll_fn(|context| stream.poll_read_ready(context)) => match ready {
+            Ok(()) => Rest::Readable,
+            Err(_) => Rest::Lost,
+        },
+        () = worker.left() => Rest::Left,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod journal;
 pub mod names;
 pub mod people;
+pub mod policy;
 pub mod ports;
 pub mod records;
 pub mod release;
@@ -26,6 +27,7 @@ pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
 pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Group, ImageRef, Project, UserName};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
+pub use policy::{PolicyAction, PolicyFile};
 pub use records::{Build, Promotion};
 pub use release::{Release, Version};
 pub use requests::{Check, NewEnvironment, Removal};

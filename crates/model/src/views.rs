@@ -3,6 +3,7 @@
 use crate::config::{Pin, Strategy};
 use crate::flow::{Change, Health};
 use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, Project};
+use crate::policy::{PolicyAction, PolicyFile};
 use crate::records::Gate;
 use crate::release::{ReleaseFile, Version};
 use crate::window::Window;
@@ -57,6 +58,9 @@ pub struct EnvironmentStatus {
     /// What else is to be known: what still stands on a data plane that it has left.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,
+    /// Policies that what was admitted breaks; one that denies is why nothing of it is applied.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub policies: Vec<PolicyResult>,
     /// Why it cannot be made what was admitted, if so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
@@ -125,6 +129,50 @@ pub struct Held {
     pub gates: Vec<Gate>,
     /// The same for people.
     pub reason: String,
+}
+
+/// A policy that something breaks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyResult {
+    /// Its name: that of its file.
+    pub policy: String,
+    /// What comes of it.
+    pub action: PolicyAction,
+    /// What breaks it: `Deployment.apps shop-prod/web`. Absent: all of it together.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub object: Option<String>,
+    /// For people: what must hold and does not.
+    pub message: String,
+}
+
+impl std::fmt::Display for PolicyResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "policy {}: ", self.policy)?;
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A policy of a project, and what breaks it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyStatus {
+    /// Its name: that of its file.
+    pub name: String,
+    /// As its file has it; absent: it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file: Option<PolicyFile>,
+    /// What is wrong with its file on main; the last good one holds.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub problems: Vec<String>,
+    /// Environments in which it has a say.
+    pub environments: Vec<Environment>,
+    /// What breaks it, per environment, of what is admitted there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub results: BTreeMap<Environment, Vec<PolicyResult>>,
 }
 
 /// A data plane of a project.

@@ -127,7 +127,10 @@ impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Day(day) => write!(f, "{day}"),
-            Self::Time(time) => write!(f, "{}", time.strftime("%Y-%m-%dT%H:%M")),
+            Self::Time(time) if time.second() == 0 && time.subsec_nanosecond() == 0 => {
+                write!(f, "{}", time.strftime("%Y-%m-%dT%H:%M"))
+            }
+            Self::Time(time) => write!(f, "{time}"),
         }
     }
 }
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_day_or_a_time_without_an_offset() {
-        for good in ["2026-12-24", "2026-12-24T18:00"] {
+        for good in ["2026-12-24", "2026-12-24T18:00", "2026-12-24T18:00:30"] {
             assert_eq!(good.parse::<Moment>().unwrap().to_string(), good);
         }
         for bad in ["", "tomorrow", "2026-13-01", "2026-12-24T18:00Z", "2026-12-24T18:00+01:00", "2026-02-30"] {

@@ -4,6 +4,7 @@
 //! stands. Nothing is deleted that does not carry our labels and our field manager, and never a namespace.
 
 mod order;
+pub mod policy;
 mod reason;
 #[cfg(test)]
 mod tests;

@@ -47,9 +47,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// A clock that was set is noticed within this, while something waits for a time.
-const CLOCK: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// The places, as reconcile knows them.
 #[derive(Clone)]
 pub struct Ports {
@@ -72,6 +69,8 @@ pub struct Settings {
     pub control: SocketAddr,
     /// Directory of the builds' logs.
     pub logs: PathBuf,
+    /// A clock that was set is noticed within this, while something waits for a time.
+    pub clock_noticed: std::time::Duration,
 }
 
 /// Why the loops ended.
@@ -175,7 +174,7 @@ impl Inner {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(CLOCK)).await;
+            tokio::time::sleep(left.min(self.settings.clock_noticed)).await;
         }
     }
 }

@@ -176,10 +176,17 @@ impl Reconciler {
         let any: Environment = "any".parse().expect("a label is a name");
         let none = EnvironmentFile::default();
         let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
-        let config = reader.config(&handle.config, &pin.config).await?;
-        let settings = settings(component, &config, &view.config.chain(environment));
-        let input = render::Input { component, pin, environment, file, settings: &settings };
-        Ok(render::render(&input).map(|manifests| manifests.objects).unwrap_or_default())
+        let made = if component.manifests.is_some() {
+            let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
+            let layers = view.config.layers(environment);
+            let input = render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
+            render::described(&input)
+        } else {
+            let config = reader.config(&handle.config, &pin.config).await?;
+            let settings = settings(component, &config, &view.config.chain(environment));
+            render::render(&render::Input { component, pin, environment, file, settings: &settings })
+        };
+        Ok(made.map(|manifests| manifests.objects).unwrap_or_default())
     }
 
     /// What is new since the release before.

@@ -465,6 +465,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         held: report.held.clone(),
         data_plane: file.remote().cloned(),
         notes: outcome.notes.clone(),
+        policies: outcome.policies.clone(),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
         components: components.collect(),
     }

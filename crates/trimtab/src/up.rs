@@ -1,6 +1,7 @@
 //! The wiring: the only place where places meet.
 
 mod admission;
+mod clock;
 mod delivery;
 mod listener;
 mod people;
@@ -50,6 +51,7 @@ impl Control {
     /// Takes the data directory, opens everything in it, and begins to work.
     pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool, exec: Vec<String>) -> Result<Self> {
         let started = Instant::now();
+        let clock = clock::Clock::of_process(simulate)?;
         let lock = Lock::take(&layout)?;
         let instance = Instance::load_or_create(&layout, listen)?;
         let exe = std::env::current_exe().context("where this program is")?;
@@ -143,9 +145,14 @@ impl Control {
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
                 secrets: Arc::new(settings::Keys(vault::Vault::new(layout.keys().join("secrets")))),
-                clock: Arc::new(jiff::Timestamp::now),
+                clock: clock.now,
             },
-            Settings { gateway: instance.gateway, control: instance.control, logs: layout.build_logs() },
+            Settings {
+                gateway: instance.gateway,
+                control: instance.control,
+                logs: layout.build_logs(),
+                clock_noticed: clock.noticed,
+            },
         );
         let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));

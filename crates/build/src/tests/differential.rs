@@ -153,8 +153,18 @@ impl Buildah {
             .arg(context);
         let mut push = self.command();
         push.args(["push", "--quiet", reference]).arg(format!("docker-archive:{}:{reference}", archive.display()));
+        /// Tries of a command that fails for a reason of buildah's own.
+        const TRIES: usize = 5;
         for mut command in [bud, push] {
-            let output = command.output().unwrap();
+            let mut output = command.output().unwrap();
+            for _ in 1..TRIES {
+                // It copies itself into a sealed memory file when it starts again; while a page of that is still being
+                // written, the kernel answers EBUSY, which buildah takes for the end.
+                if !String::from_utf8_lossy(&output.stderr).contains("sealing memfd copy") {
+                    break;
+                }
+                output = command.output().unwrap();
+            }
             assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         archive

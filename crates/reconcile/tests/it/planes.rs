@@ -83,6 +83,7 @@ impl Shop {
             gateway: "127.0.0.1:7180".parse().unwrap(),
             control: "127.0.0.1:7181".parse().unwrap(),
             logs: logs.path().to_owned(),
+            clock_noticed: std::time::Duration::from_secs(60),
         };
         let planes = Planes { here: world.clone(), edge: edge.clone() };
         let ports = reconcile::Ports { data_planes: Arc::new(planes), ..ports(&world) };

@@ -38,6 +38,7 @@ impl Shop {
             gateway: "127.0.0.1:7180".parse().unwrap(),
             control: "127.0.0.1:7181".parse().unwrap(),
             logs: logs.path().to_owned(),
+            clock_noticed: std::time::Duration::from_secs(60),
         };
         let reconciler = Reconciler::new(ports(&world), settings);
         let shutdown = CancellationToken::new();

@@ -99,9 +99,9 @@ async fn progress_over_ssh_is_live_and_who_leaves_only_detaches() {
         assert!(push.try_wait().unwrap().is_none(), "the push returned before it was settled: {text:?}");
         let ended = served.recorder.ended.load(Ordering::SeqCst);
         if leave {
-            // Ctrl-C reaches git and its ssh alike.
+            // What Ctrl-C does, as both get it; not INT, which a shell without job control lets its background ignore.
             let group = rustix::process::Pid::from_raw(push.id().unwrap() as i32).unwrap();
-            rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+            rustix::process::kill_process_group(group, rustix::process::Signal::TERM).unwrap();
             push.wait().await.unwrap();
             let held = || format!("{:?}", served.recorder.heard.lock().unwrap());
             // The receiver is let go only after git on the server has ended by itself.

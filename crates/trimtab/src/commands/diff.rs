@@ -1,21 +1,32 @@
-use super::Common;
+use super::{Common, release};
 use anyhow::Result;
 use model::flow::{Action, Plan};
 use model::{Environment, Project};
 use serde_json::Value;
 use std::process::ExitCode;
 
-/// What applying would change in the cluster now
+/// What applying would change in the cluster now, or what differs between any two releases, environments or times
+///
+/// `diff` and `diff --env prod` show the plan of each environment, `diff 1.3.0 prod` commits, configuration and
+/// manifests between the two.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// Only this environment
-    #[arg(long)]
+    /// 1.3.0, staging, or staging@2026-11-01T14:00
+    #[arg(requires = "to")]
+    from: Option<String>,
+    /// The same
+    to: Option<String>,
+    /// Only what would change in this environment
+    #[arg(long, conflicts_with = "from")]
     env: Option<Environment>,
 }
 
 pub async fn run(common: &Common, args: DiffArgs) -> Result<ExitCode> {
     let api = common.api()?;
     let project = common.project(&api).await?;
+    if let (Some(from), Some(to)) = (&args.from, &args.to) {
+        return release::difference(common, &api, &project, from, to).await;
+    }
     let environments = match args.env {
         Some(env) => vec![env],
         None => environments(&api, &project).await?,

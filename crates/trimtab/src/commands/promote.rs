@@ -62,7 +62,7 @@ pub async fn follow(common: &Common, api: &Api, project: &Project, name: &str, d
         common.output.print(&json!({ "promotion": name }), |_| format!("{name} is asked for\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut shown = String::new();
+    let mut shown = Shown::default();
     let mut last: Option<Promotion> = None;
     let patient = std::io::stdout().is_terminal();
     let updates = api.stream(&format!("/projects/{project}/promotions/{name}"), &[]).await?;
@@ -96,27 +96,43 @@ impl std::fmt::Display for Held {
 }
 impl std::error::Error for Held {}
 
-fn show(output: Output, promotion: &Promotion, line: &str, shown: &mut String) {
+/// What was printed last, and whether it was said that it is on its way: what people read does not depend on how fast
+/// things follow each other.
+#[derive(Default)]
+struct Shown {
+    text: String,
+    admitted: bool,
+}
+
+fn show(output: Output, promotion: &Promotion, line: &str, shown: &mut Shown) {
     if output == Output::Json {
         println!("{line}");
         return;
     }
     let status = &promotion.status;
-    let text = match status.phase {
+    let mut text = match status.phase {
         PromotionPhase::Pending => return,
         PromotionPhase::Waiting => {
             format!("{} waits: {}\n{}", promotion.name, status.message, gate_table(&status.gates))
         }
-        PromotionPhase::Admitted => {
-            format!("{}→ {}: {}\n", gate_table(&status.gates), promotion.spec.environment, status.change)
-        }
+        PromotionPhase::Admitted => admitted(promotion),
         PromotionPhase::Succeeded if status.change.is_empty() => format!("✔ {}\n", status.message),
         PromotionPhase::Succeeded => format!("✔ {}: {} is healthy\n", promotion.spec.environment, status.change),
         PromotionPhase::Failed => format!("✘ {}: {}\n", promotion.spec.environment, status.message),
         PromotionPhase::Superseded | PromotionPhase::Cancelled => format!("{}: {}\n", promotion.name, status.message),
     };
-    if text != *shown {
-        print!("{text}");
-        *shown = text;
+    let came = matches!(status.phase, PromotionPhase::Succeeded | PromotionPhase::Failed) && status.commit.is_some();
+    if came && !shown.admitted && !status.change.is_empty() {
+        text.insert_str(0, &admitted(promotion));
     }
+    shown.admitted |= came || status.phase == PromotionPhase::Admitted;
+    if text != shown.text {
+        print!("{text}");
+        shown.text = text;
+    }
+}
+
+fn admitted(promotion: &Promotion) -> String {
+    let status = &promotion.status;
+    format!("{}→ {}: {}\n", gate_table(&status.gates), promotion.spec.environment, status.change)
 }

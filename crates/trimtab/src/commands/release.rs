@@ -1,11 +1,11 @@
 use super::Common;
 use super::approve::summary;
-use crate::client::Failure;
+use crate::client::{Api, Failure};
 use crate::output::table;
 use anyhow::Result;
 use clap::Subcommand;
 use model::views::{Difference, ReleaseStatus};
-use model::{Environment, Version};
+use model::{Environment, Project, Version};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -87,12 +87,20 @@ pub async fn run(common: &Common, args: ReleaseArgs) -> Result<ExitCode> {
             common.output.print(&found, show);
         }
         ReleaseCommand::Diff { from, to } => {
-            let query = [("from", from.as_str()), ("to", to.as_str())];
-            let answer = api.get(&format!("/projects/{project}/difference"), &query).await?;
-            let difference: Difference = serde_json::from_value(answer)?;
-            common.output.print(&difference, diff);
+            return difference(common, &api, &project, &from, &to).await;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what differs between two of them.
+pub async fn difference(common: &Common, api: &Api, project: &Project, from: &str, to: &str) -> Result<ExitCode> {
+    // A `+` of an offset would be read as a space.
+    let (from, to) = (from.replace('+', "%2B"), to.replace('+', "%2B"));
+    let query = [("from", from.as_str()), ("to", to.as_str())];
+    let answer = api.get(&format!("/projects/{project}/difference"), &query).await?;
+    let difference: Difference = serde_json::from_value(answer)?;
+    common.output.print(&difference, diff);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,3 +12,4 @@ mod planes;
 mod recreate;
 mod rollouts;
 mod settings;
+mod transcripts;

@@ -166,6 +166,7 @@ impl World {
             gateway: "127.0.0.1:7180".parse().unwrap(),
             control: "127.0.0.1:7181".parse().unwrap(),
             logs: self.logs.path().to_owned(),
+            clock_noticed: std::time::Duration::from_secs(60),
         };
         let reconciler = Reconciler::new(ports, settings);
         let running = reconciler.clone();
