@@ -179,7 +179,8 @@ impl Reconciler {
         let made = if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
-            let input = render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
+            let input =
+                render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
             render::described(&input)
         } else {
             let config = reader.config(&handle.config, &pin.config).await?;

@@ -63,6 +63,7 @@ impl Work {
             data_plane: self.on.clone(),
             left: self.left.clone(),
             notes: self.notes(target, leftovers),
+            policies: Vec::new(),
             components,
             plan: Some(plan),
         };

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::planes::{self, Plane};
 use model::flow::{Plan, Repository};
 use model::ports::Scope;
-use model::views::ComponentStatus;
+use model::views::{ComponentStatus, PolicyResult};
 use model::{BuildId, CommitId, DataPlaneName, Digest, Environment, Pin, Project};
 use promote::{Facts, Report, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +79,8 @@ pub struct Outcome {
     pub left: BTreeSet<DataPlaneName>,
     /// What else people want to know.
     pub notes: Vec<String>,
+    /// What the project's policies say of what is to be applied.
+    pub policies: Vec<PolicyResult>,
     pub components: Vec<ComponentStatus>,
     /// What would be done now.
     pub plan: Option<Plan>,

@@ -125,7 +125,10 @@ fn play(name: &str) {
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, &played).unwrap();
     } else if played != text {
-        panic!("{name}.txt: {}\nUPDATE=1 writes what was printed; all of it:\n{played}", first_difference(&text, &played));
+        panic!(
+            "{name}.txt: {}\nUPDATE=1 writes what was printed; all of it:\n{played}",
+            first_difference(&text, &played)
+        );
     }
 }
 
