@@ -3,6 +3,7 @@
 use crate::flow::{Action, Repository};
 use crate::names::{CommitId, Environment, NameError, Project};
 use crate::records::Gate;
+use crate::views::PolicyResult;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -233,6 +234,8 @@ fn topic(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Opened {
+    /// Whose.
+    pub project: Project,
     /// Its number.
     pub number: u64,
     /// Its title.
@@ -316,15 +319,71 @@ pub struct EnvironmentPlan {
     /// What it would wait for.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub gates: Vec<Gate>,
+    /// Policies that it breaks.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub policies: Vec<PolicyResult>,
     /// What else is to be known, such as why it cannot be rendered.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,
 }
 
+/// `POST …/changes/{number}/comments`: what somebody has to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewComment {
+    /// Of which file of the last patch set; absent: of all of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
+    /// Of which line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<u32>,
+    /// In their words.
+    pub text: String,
+}
+
+/// `POST …/changes/{number}/checks`: what a system found out about the last patch set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCheck {
+    /// Name of the check.
+    pub check: String,
+    /// The commit that it looked at; absent: that of the last patch set.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<CommitId>,
+    /// What came of it.
+    pub state: CheckState,
+    /// What it found, or where that can be read.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub message: String,
+}
+
 impl EnvironmentPlan {
     /// True if nothing is different there.
     pub fn is_empty(&self) -> bool {
-        self.change.is_empty() && self.objects.is_empty() && self.notes.is_empty()
+        self.change.is_empty() && self.objects.is_empty() && self.notes.is_empty() && self.policies.is_empty()
+    }
+
+    /// For people: what moves, a line per object, what it would wait for.
+    pub fn lines(&self) -> Vec<String> {
+        let name = &self.environment;
+        if self.is_empty() {
+            return vec![format!("{name}: nothing changes")];
+        }
+        let reviewed = if self.reviewed { " (reviewed)" } else { "" };
+        let what = if self.change.is_empty() { "what runs stays" } else { self.change.as_str() };
+        let mut lines = vec![format!("{name}{reviewed}: {what}")];
+        lines.extend(self.objects.iter().map(|one| {
+            let sign = match one.action {
+                Action::Create => '+',
+                Action::Delete => '-',
+                Action::Configure | Action::Unchanged => '~',
+            };
+            format!("  {sign} {}", one.object)
+        }));
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
+        lines.extend(self.policies.iter().map(|broken| format!("  {} ({})", broken, broken.action)));
+        lines.extend(self.gates.iter().map(|gate| format!("  would wait: {}", gate.message)));
+        lines
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Commit {
     pub at: Timestamp,
     /// First line.
     pub subject: String,
+    /// What the message says between that and its trailers.
+    pub body: String,
     /// `Key: value` lines at the end of the message, in order.
     pub trailers: Vec<(String, String)>,
     /// Paths that differ from the first parent.
@@ -261,6 +263,11 @@ pub trait DataPlane: Send + Sync {
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>>;
     /// Runs a plan. `opened` holds the values that stand masked in its manifests; they go to the API server and nowhere else.
     async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt>;
+    /// Who we are there, if its API enforces rules over who writes what (`ValidatingAdmissionPolicy` of
+    /// `admissionregistration.k8s.io/v1`).
+    async fn writer(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// The end of a container's log, `previous` for the container before the last restart.
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String>;
 }

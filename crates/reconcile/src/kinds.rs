@@ -67,6 +67,12 @@ fn columns(kind: Kind) -> Value {
             column("Phase", ".status.phase"),
             column("Waits for", ".status.message"),
         ],
+        Kind::Change => vec![
+            column("Repository", ".spec.repository.name"),
+            column("Author", ".spec.author"),
+            column("State", ".status.state"),
+            column("Title", ".status.patchSets[-1:].title"),
+        ],
     };
     columns.push(json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" }));
     json!(columns)
@@ -92,6 +98,14 @@ fn spec(kind: Kind) -> Value {
             "properties": {
                 "project": text, "build": text, "commit": text, "pushedBy": text, "message": text,
                 "created": { "type": "string", "format": "date-time" },
+                "repository": { "type": "object", "properties": { "project": text, "name": text } },
+            },
+        }),
+        Kind::Change => json!({
+            "type": "object",
+            "required": ["project", "repository", "author", "created"],
+            "properties": {
+                "project": text, "author": text, "topic": text, "created": { "type": "string", "format": "date-time" },
                 "repository": { "type": "object", "properties": { "project": text, "name": text } },
             },
         }),

@@ -11,19 +11,21 @@ mod opening;
 mod plan;
 mod rendering;
 mod settle;
+mod telling;
 mod touch;
 mod view;
 
 pub(crate) use checks::next as next_check;
-pub(crate) use opening::Wanted;
-pub(crate) use settle::settle;
-pub(crate) use touch::{reviewed, reviewed_by};
+pub(crate) use landing::difference;
+pub(crate) use settle::{Compared, settle};
+pub(crate) use touch::reviewed;
 
 use crate::projections::{change as object, read_change};
 use crate::requests::Refusal;
 use crate::{Inner, Reconciler};
-use model::change::{ChangeState, CheckState, Comment};
+use model::change::{ChangeState, Comment, NewCheck, NewComment};
 use model::journal::{Entry, EntryKind, detail};
+use model::people::{Person, Right, Target, allowed};
 use model::ports::PortError;
 use model::records::Kind;
 use model::{Change, CommitId, Project};
@@ -34,30 +36,6 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 const COMMENTS_MAX: usize = 1000;
 /// Systems that report on one patch set.
 const CHECKS_MAX: usize = 50;
-
-/// What is said of a Change.
-#[derive(Debug, Clone)]
-pub struct Remark {
-    /// Of which file of the last patch set.
-    pub path: Option<String>,
-    /// Of which line, from 1.
-    pub line: Option<u32>,
-    /// In their words.
-    pub text: String,
-}
-
-/// What a system found out about the last patch set.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Name of the check.
-    pub check: String,
-    /// Of this commit; absent: of the last patch set.
-    pub commit: Option<CommitId>,
-    /// What came of it.
-    pub state: CheckState,
-    /// What it found, or where that can be read.
-    pub message: String,
-}
 
 impl Inner {
     /// All Changes of a project, oldest first.
@@ -122,7 +100,7 @@ impl Reconciler {
         &self,
         project: &Project,
         number: u64,
-        remark: Remark,
+        remark: NewComment,
         actor: &str,
     ) -> Result<Comment, Refusal> {
         let (handle, _) = self.look(project).await?;
@@ -175,7 +153,7 @@ impl Reconciler {
         &self,
         project: &Project,
         number: u64,
-        found: Found,
+        found: NewCheck,
         actor: &str,
     ) -> Result<model::change::Check, Refusal> {
         let (handle, _) = self.look(project).await?;
@@ -214,10 +192,20 @@ impl Reconciler {
     }
 
     /// Takes a Change back. Its patch sets stay readable.
-    pub async fn abandon(&self, project: &Project, number: u64, actor: &str, reason: &str) -> Result<Change, Refusal> {
+    pub async fn abandon(
+        &self,
+        project: &Project,
+        number: u64,
+        person: &Person,
+        reason: &str,
+    ) -> Result<Change, Refusal> {
         let (handle, _) = self.look(project).await?;
         let _turn = handle.changes.lock().await;
         let mut change = open(&self.0, project, number).await?;
+        let actor = person.name.as_str();
+        if change.spec.author != actor {
+            allowed(person, Right::Write, &Target::Reference(&change.spec.repository, model::MAIN))?;
+        }
         let commit = change.latest().commit.clone();
         self.0.tell_change(&change, EntryKind::Abandoned, actor, &commit, reason).await?;
         close(&self.0, &mut change, ChangeState::Abandoned, actor, None).await?;

@@ -109,7 +109,8 @@ impl Reconciler {
 
     fn opened(&self, change: &Change, environments: Vec<Environment>) -> Opened {
         let (number, title) = (change.number, change.title().to_owned());
-        Opened { number, title, address: self.change_address(&change.spec.project, number), environments }
+        let project = change.spec.project.clone();
+        Opened { address: self.change_address(&project, number), project, number, title, environments }
     }
 
     /// The open Change of the same person that does the very same.
