@@ -37,7 +37,7 @@ commit() { git add -A && git commit -qm "$1" && git push -q 2>&1; }
 propose() { # [OPTIONS OF git push] REMOTE
     git push "${@:1:$#-1}" "${@: -1}" HEAD:refs/for/main 2>&1 | sed -n 's/^remote: //p' | sed 's/ *$//'
 }
-kube() { kubectl --kubeconfig <(trimtab kubeconfig) "$@" 2>&1; }
+kube() { trimtab kubeconfig >~/kubeconfig; kubectl --kubeconfig ~/kubeconfig "$@" 2>&1; }
 
 # What runs in an environment: builds, healthy, in one line.
 runs() { # ENVIRONMENT
