@@ -56,7 +56,9 @@ impl Cluster {
         let kinds = Kinds::new(client.clone());
         let watches = Watches::new(client.clone());
         let records = RecordWatches::default();
-        Self { inner: Arc::new(Inner { client, kinds, watches, records, writer: tokio::sync::Mutex::default(), expires }) }
+        Self {
+            inner: Arc::new(Inner { client, kinds, watches, records, writer: tokio::sync::Mutex::default(), expires }),
+        }
     }
 
     /// Applies CustomResourceDefinitions and returns when all of them are served.

@@ -370,7 +370,7 @@ impl EnvironmentPlan {
             return vec![format!("{name}: nothing changes")];
         }
         let reviewed = if self.reviewed { " (reviewed)" } else { "" };
-        let what = if self.change.is_empty() { "what runs stays" } else { self.change.as_str() };
+        let what = if self.change.is_empty() { "no build moves" } else { self.change.as_str() };
         let mut lines = vec![format!("{name}{reviewed}: {what}")];
         lines.extend(self.objects.iter().map(|one| {
             let sign = match one.action {

@@ -22,7 +22,8 @@ pub fn unified(before: &str, after: &str) -> String {
     let edits = edits(&old, &new);
     let mut text = String::new();
     let mut at = 0;
-    while let Some(first) = edits[at..].iter().position(|edit| !matches!(edit, Edit::Keep(..))).map(|first| at + first) {
+    while let Some(first) = edits[at..].iter().position(|edit| !matches!(edit, Edit::Keep(..))).map(|first| at + first)
+    {
         let start = first.saturating_sub(CONTEXT).max(at);
         // Differences that are near to each other are one hunk.
         let (mut end, mut quiet) = (first, 0);
@@ -165,10 +166,10 @@ mod tests {
     #[test]
     fn what_is_shown_leads_from_one_to_the_other() {
         // All words of up to five letters over two: short, and every shape of difference is among them.
-        let words: Vec<Vec<&str>> =
-            (0..6).flat_map(|length| (0..1_u32 << length).map(move |bits| (length, bits))).map(|(length, bits)| {
-                (0..length).map(|place| if bits >> place & 1 == 1 { "x" } else { "y" }).collect()
-            }).collect();
+        let words: Vec<Vec<&str>> = (0..6)
+            .flat_map(|length| (0..1_u32 << length).map(move |bits| (length, bits)))
+            .map(|(length, bits)| (0..length).map(|place| if bits >> place & 1 == 1 { "x" } else { "y" }).collect())
+            .collect();
         for old in &words {
             for new in &words {
                 let (mut from, mut to) = (Vec::new(), Vec::new());
@@ -186,8 +187,7 @@ mod tests {
                 assert_eq!((&from, &to), (old, new));
             }
         }
-        let (many, other): (Vec<String>, Vec<String>) =
-            (0..3000).map(|n| (format!("a{n}"), format!("b{n}"))).unzip();
+        let (many, other): (Vec<String>, Vec<String>) = (0..3000).map(|n| (format!("a{n}"), format!("b{n}"))).unzip();
         let shown = unified(&many.join("\n"), &other.join("\n"));
         assert_eq!(shown.lines().count(), 6001);
     }

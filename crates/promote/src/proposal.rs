@@ -3,10 +3,10 @@
 
 use crate::case::Case;
 use crate::facts::Facts;
+use crate::gates::reason;
 use crate::movement::{Movement, movement};
 use crate::state::{Delta, State};
 use crate::text::message;
-use crate::gates::reason;
 use model::ports::Write;
 use model::records::{GateName, GateState, PromotionSpec, PromotionStatus};
 use model::{Environment, Promotion};

@@ -4,6 +4,7 @@ mod judging;
 mod rendering;
 mod showing;
 mod target;
+mod testing;
 
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};
@@ -15,6 +16,7 @@ use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
 use model::records::Kind;
 use model::{Component, DataPlaneName, Digest};
+use render::kustomize::Cache;
 use rendering::{Ingredients, Rendering};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +53,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         shown: BTreeMap::new(),
         digests: sealing::Digests::default(),
         described: BTreeMap::new(),
+        overlays: Cache::default(),
     };
     loop {
         let wait = match work.pass().await {
@@ -118,6 +121,8 @@ pub struct Work {
     digests: sealing::Digests,
     /// What components describe themselves, by what it was made of.
     described: BTreeMap<Component, (Ingredients, Manifests)>,
+    /// Overlays that were built for earlier pins: most commits leave them as they were.
+    overlays: Cache,
 }
 
 impl Work {
@@ -140,7 +145,8 @@ impl Work {
         let held = rendering.held();
         let writer = planes::writer(&target, &placement).await.map_err(Stop::DataPlane)?;
         self.unguarded = planes::guarded(&target) && writer.is_none();
-        let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement, writer.as_deref());
+        let mut desired =
+            planes::desired(&self.handle, &mut rendering.rendered, &target, &placement, writer.as_deref());
         let Rendering { rendered, .. } = &rendering;
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();

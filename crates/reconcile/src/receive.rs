@@ -47,7 +47,9 @@ impl Receiver for Reconciler {
     }
 
     async fn propose(&self, proposal: &Proposal) -> Result<Proposed, Vec<String>> {
-        self.propose_pushed(proposal).await.map_err(|refusal| vec![refusal.to_string(), "nothing was changed".to_owned()])
+        self.propose_pushed(proposal)
+            .await
+            .map_err(|refusal| vec![refusal.to_string(), "nothing was changed".to_owned()])
     }
 
     async fn follow(&self, push: &Push, lines: &dyn Lines) {

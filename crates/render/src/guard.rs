@@ -17,10 +17,8 @@ pub fn guard(project: &Project, environment: &Environment, writer: &str) -> [Val
     let message = format!(
         "changes to {environment} of {project} are reviewed: describe it in git and push that to {FOR_MAIN} of {project}/config"
     );
-    let people = format!(
-        "!request.userInfo.username.startsWith('system:') && request.userInfo.username != {}",
-        text(writer)
-    );
+    let people =
+        format!("!request.userInfo.username.startsWith('system:') && request.userInfo.username != {}", text(writer));
     let described = "[object, oldObject].exists(o, o != null && !(has(o.metadata.ownerReferences) && \
                      o.metadata.ownerReferences.exists(r, has(r.controller) && r.controller)))";
     let policy = json!({
@@ -53,7 +51,8 @@ pub fn guard(project: &Project, environment: &Environment, writer: &str) -> [Val
 
 /// As CEL writes a text.
 fn text(plain: &str) -> String {
-    let escaped: String = plain.chars().flat_map(|c| if matches!(c, '\\' | '\'') { vec!['\\', c] } else { vec![c] }).collect();
+    let escaped: String =
+        plain.chars().flat_map(|c| if matches!(c, '\\' | '\'') { vec!['\\', c] } else { vec![c] }).collect();
     format!("'{escaped}'")
 }
 

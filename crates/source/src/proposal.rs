@@ -14,9 +14,7 @@ use std::io::{self, Read, Write};
 const PACKET_BYTES_MAX: usize = 65_520;
 
 /// The whole conversation. `decide` gets the updates and the options of the push.
-pub fn serve(
-    decide: impl FnOnce(Vec<String>, Vec<String>) -> io::Result<(u8, Vec<Moved>)>,
-) -> io::Result<u8> {
+pub fn serve(decide: impl FnOnce(Vec<String>, Vec<String>) -> io::Result<(u8, Vec<Moved>)>) -> io::Result<u8> {
     converse(&mut io::stdin().lock().take(REQUEST_BYTES_MAX), &mut io::stdout().lock(), decide)
 }
 

@@ -133,6 +133,11 @@ async fn answer_hook(inner: &Arc<Inner>, stream: UnixStream) -> std::io::Result<
                     },
                     // Nobody reads: git may finish. The work goes on.
                     () = session.gone.cancelled() => break,
+                    () = inner.leaving.cancelled() => {
+                        let text = "a new process takes over here: your push is stored, and the work goes on (trimtab status)";
+                        send(&mut output, &Answer::Line(text.into())).await?;
+                        break;
+                    }
                 }
             }
             send(&mut output, &Answer::Exit(0)).await
@@ -210,7 +215,9 @@ async fn propose(
                     options: request.options.clone(),
                 };
                 let work = tokio::time::timeout(CHECK_TIMEOUT, receiver.propose(&proposal)).await;
-                work.unwrap_or_else(|_| Err(vec![format!("no answer within {} s; push again", CHECK_TIMEOUT.as_secs())]))
+                work.unwrap_or_else(|_| {
+                    Err(vec![format!("no answer within {} s; push again", CHECK_TIMEOUT.as_secs())])
+                })
             }
             _ => Err(vec!["nothing takes this reference".to_owned()]),
         };

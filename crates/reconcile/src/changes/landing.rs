@@ -57,8 +57,11 @@ pub async fn landing(inner: &Inner, change: &Change) -> Result<Landing, PortErro
     let proposed = difference(&base, &snapshot(inner, change, &set.commit).await?);
     if head != set.base {
         let moved = difference(&base, &snapshot(inner, change, &head).await?);
-        let both: Vec<String> =
-            proposed.iter().filter(|(path, file)| moved.get(*path).is_some_and(|other| other != *file)).map(|(path, _)| path.clone()).collect();
+        let both: Vec<String> = proposed
+            .iter()
+            .filter(|(path, file)| moved.get(*path).is_some_and(|other| other != *file))
+            .map(|(path, _)| path.clone())
+            .collect();
         if !both.is_empty() {
             return Ok(Landing::Conflict(both));
         }

@@ -31,7 +31,11 @@ impl Reconciler {
                 let snapshot = landing::snapshot(&self.0, &change, to).await?;
                 let more = self.broken(&change.spec.repository, &snapshot).await;
                 let known = matter.before.problems();
-                why.extend(more.into_iter().filter(|problem| !known.contains(problem) && !why.contains(problem)).collect::<Vec<_>>());
+                why.extend(
+                    more.into_iter()
+                        .filter(|problem| !known.contains(problem) && !why.contains(problem))
+                        .collect::<Vec<_>>(),
+                );
             }
             if !why.is_empty() {
                 return Err(Refusal::Refused(format!("Change {number} cannot be merged: {}", why.join("; "))));

@@ -138,7 +138,8 @@ impl Reconciler {
         let before = landing::snapshot(&self.0, change, &set.base).await?;
         let (number, patch) = (change.number, set.number);
         let file = after.files.get(path).or_else(|| before.files.get(path));
-        let file = file.ok_or_else(|| Refusal::NotFound(format!("Change {number}, patch set {patch}, has no file {path}")))?;
+        let file =
+            file.ok_or_else(|| Refusal::NotFound(format!("Change {number}, patch set {patch}, has no file {path}")))?;
         let lines = String::from_utf8_lossy(&file.bytes).lines().count();
         match line {
             Some(line) if line == 0 || line as usize > lines => {
@@ -239,4 +240,3 @@ fn entries<'j>(journal: &'j [Entry], number: u64) -> impl Iterator<Item = &'j En
     let number = number.to_string();
     journal.iter().filter(move |entry| entry.detail(detail::REVIEW) == Some(number.as_str()))
 }
-

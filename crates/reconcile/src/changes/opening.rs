@@ -222,17 +222,17 @@ impl Inner {
 /// The open Change that a proposal belongs to: the one that it names, or that of the same author and topic, or one with
 /// this very commit.
 fn existing(all: &[Change], wanted: &Wanted, set: &PatchSet) -> Result<Option<Change>, Refusal> {
-    let open = |change: &&Change| {
-        change.status.state == ChangeState::Open && change.spec.repository == wanted.repository
-    };
+    let open =
+        |change: &&Change| change.status.state == ChangeState::Open && change.spec.repository == wanted.repository;
     if let Some(number) = wanted.options.change {
         let named = all.iter().find(|change| change.number == number);
         let repository = &wanted.repository;
         return match named {
             None => Err(Refusal::NotFound(format!("there is no Change {number}: leave `-o change` out to open one"))),
-            Some(change) if change.status.state != ChangeState::Open => {
-                Err(Refusal::Refused(format!("Change {number} is {}: leave `-o change` out to open another", change.status.state)))
-            }
+            Some(change) if change.status.state != ChangeState::Open => Err(Refusal::Refused(format!(
+                "Change {number} is {}: leave `-o change` out to open another",
+                change.status.state
+            ))),
             Some(change) if change.spec.repository != *repository => {
                 Err(Refusal::Refused(format!("Change {number} is of {}, not of {repository}", change.spec.repository)))
             }

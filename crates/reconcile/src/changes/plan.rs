@@ -125,7 +125,8 @@ fn rules(before: Option<&State>, after: &State) -> Vec<String> {
         notes.push("its gates change".to_owned());
     }
     if old.data_plane != new.data_plane {
-        let name = |file: &model::EnvironmentFile| file.data_plane.as_ref().map_or("embedded".to_owned(), ToString::to_string);
+        let name =
+            |file: &model::EnvironmentFile| file.data_plane.as_ref().map_or("embedded".to_owned(), ToString::to_string);
         notes.push(format!("it moves from data plane {} to {}", name(old), name(new)));
     }
     notes
@@ -205,7 +206,10 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
         let pin = Pin {
             build: build.clone(),
             source: commit.clone(),
-            image: image.clone().or(pin.as_ref().map(|pin| pin.image.clone())).unwrap_or_else(|| unknown(&build, handle)),
+            image: image
+                .clone()
+                .or(pin.as_ref().map(|pin| pin.image.clone()))
+                .unwrap_or_else(|| unknown(&build, handle)),
             config: pin.map_or(newest, |pin| pin.config),
         };
         state.pins.insert(component.clone(), pin);

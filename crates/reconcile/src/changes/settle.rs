@@ -16,12 +16,7 @@ use std::collections::BTreeMap;
 pub type Compared = BTreeMap<u64, (CommitId, CommitId)>;
 
 /// True if something was written: read again.
-pub async fn settle(
-    inner: &Inner,
-    handle: &Handle,
-    facts: &Facts,
-    compared: &mut Compared,
-) -> Result<bool, PortError> {
+pub async fn settle(inner: &Inner, handle: &Handle, facts: &Facts, compared: &mut Compared) -> Result<bool, PortError> {
     let changes = inner.all_changes(&facts.project).await?;
     let mut written = false;
     for change in changes.iter().filter(|change| change.status.state == ChangeState::Open) {

@@ -122,14 +122,18 @@ mod tests {
     const PIN: &str = "{build: web-1, source: a1, image: x, config: a1}";
 
     fn files(more: &[(&str, &str)]) -> Snapshot {
-        let pin = PIN.replace("a1", &format!("a{}", "1".repeat(39))).replace("x,", &format!("x@sha256:{},", "1".repeat(64)));
+        let pin =
+            PIN.replace("a1", &format!("a{}", "1".repeat(39))).replace("x,", &format!("x@sha256:{},", "1".repeat(64)));
         let base = [
             ("project.yaml", "project: shop\nenvironments: [dev, prod]\n"),
             ("environments/dev.yaml", "promotion: {strategy: Auto}\n"),
             ("environments/prod.yaml", "changes: reviewed\npromotion: {from: [dev]}\n"),
             ("environments/prod/web.yaml", pin.as_str()),
             ("config/common.yaml", "data: {LEVEL: {default: info}}\n"),
-            ("windows.yaml", "- {name: freeze, kind: deny, from: 2026-12-24, to: 2026-12-26, selector: {environments: [prod]}}\n"),
+            (
+                "windows.yaml",
+                "- {name: freeze, kind: deny, from: 2026-12-24, to: 2026-12-26, selector: {environments: [prod]}}\n",
+            ),
         ];
         let mut found: Vec<(String, String)> = base.iter().map(|(p, t)| ((*p).to_owned(), (*t).to_owned())).collect();
         for (path, text) in more {
@@ -176,8 +180,16 @@ mod tests {
         let prod: Environment = "prod".parse().unwrap();
         for (path, text, expect) in [
             ("environments/prod/web.yaml", "", Needed::Promote(prod.clone())),
-            ("environments/prod.yaml", "changes: reviewed\npromotion: {from: [dev]}\nrelease: 1.0.0\n", Needed::Promote(prod.clone())),
-            ("environments/prod.yaml", "changes: reviewed\npromotion: {from: [dev]}\nsuspend: true\n", Needed::Suspend(prod)),
+            (
+                "environments/prod.yaml",
+                "changes: reviewed\npromotion: {from: [dev]}\nrelease: 1.0.0\n",
+                Needed::Promote(prod.clone()),
+            ),
+            (
+                "environments/prod.yaml",
+                "changes: reviewed\npromotion: {from: [dev]}\nsuspend: true\n",
+                Needed::Suspend(prod),
+            ),
             ("environments/prod.yaml", "promotion: {from: [dev]}\n", Needed::Main),
             ("environments/prod.yaml", "promotion: {from: [dev]}\nrelease: 1.0.0\n", Needed::Main),
             ("environments/qa/web.yaml", "PIN", Needed::Main),

@@ -2,8 +2,8 @@
 
 use super::checks::BUILD;
 use super::consent::{Matter, approvals, matter};
-use super::landing::{self, Landing};
 use super::find;
+use super::landing::{self, Landing};
 use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::requests::Refusal;
@@ -112,7 +112,9 @@ pub fn blocked(change: &Change, matter: &Matter, needs: &[Need]) -> Vec<String> 
     let checks = &change.status.checks;
     for check in checks.iter().filter(|check| check.state != CheckState::Passed) {
         why.push(match check.state {
-            CheckState::Failed => format!("check {} failed: {}", check.name, check.message.lines().next().unwrap_or("")),
+            CheckState::Failed => {
+                format!("check {} failed: {}", check.name, check.message.lines().next().unwrap_or(""))
+            }
             _ => format!("check {} is on its way", check.name),
         });
     }

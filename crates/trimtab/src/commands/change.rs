@@ -106,7 +106,8 @@ pub async fn run(common: &Common, args: ChangeArgs) -> Result<ExitCode> {
         }
         ChangeCommand::Diff { number, files } => {
             let detail: ChangeDetail = serde_json::from_value(api.get(&of(number), &[]).await?)?;
-            let value = json!({ "files": detail.files, "plans": if files { Vec::new() } else { detail.plans.clone() } });
+            let value =
+                json!({ "files": detail.files, "plans": if files { Vec::new() } else { detail.plans.clone() } });
             common.output.print(&value, |_| diff(&detail, files));
         }
         ChangeCommand::Approve { number, reason } => {

@@ -133,7 +133,9 @@ mod tests {
     #[test]
     fn a_change_is_written_by_nobody_else() {
         let object = || Some(json!({ "spec": { "a": 1 } }));
-        assert!(asked("ada", (model::GROUP, "Change"), object(), object()).unwrap_err().contains("trimtab change show web"));
+        assert!(
+            asked("ada", (model::GROUP, "Change"), object(), object()).unwrap_err().contains("trimtab change show web")
+        );
         assert!(asked("ada", (model::GROUP, "Environment"), object(), object()).is_ok());
         assert!(asked("ada", (model::GROUP, "Environment"), object(), None).unwrap_err().contains("projection of git"));
         assert!(asked("ada", (model::GROUP, "Promotion"), object(), Some(json!({ "spec": {} }))).is_ok());

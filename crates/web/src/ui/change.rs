@@ -14,11 +14,7 @@ use model::Project;
 use model::change::{ChangeDetail, ChangeState, Comment, EnvironmentPlan, FileDifference};
 use model::policy::PolicyAction;
 
-pub async fn handle(
-    State(ui): State<Ui>,
-    viewer: Viewer,
-    Path(path): Path<(String, String)>,
-) -> Result<Response> {
+pub async fn handle(State(ui): State<Ui>, viewer: Viewer, Path(path): Path<(String, String)>) -> Result<Response> {
     let (project, number) = which(&path)?;
     let detail = ui.delivery.change(&project, number).await?;
     let page = Page {

@@ -16,9 +16,7 @@ fn change(number: u64, state: &str) -> Value {
             "title": "prod: shop-2 → shop-3 <i>now</i>", "description": "because\nit is time",
         })
     };
-    let said = |path: Value, line: Value| {
-        json!({ "by": "olga", "at": "2026-11-21T09:10:00Z", "patchSet": 2, "path": path, "line": line, "text": "why <b>three</b>?" })
-    };
+    let said = |path: Value, line: Value| json!({ "by": "olga", "at": "2026-11-21T09:10:00Z", "patchSet": 2, "path": path, "line": line, "text": "why <b>three</b>?" });
     json!({
         "number": number,
         "spec": {

@@ -11,7 +11,16 @@ async fn every_page_says_what_it_is_for() {
     let cases: [(&str, &[&str]); 23] = [
         (
             "/p/demo/changes",
-            &["Ready", "Nothing blocks it", "Blocked", "1 of 2 approvals for prod", "Ended", "Merged", "by olga", "three"],
+            &[
+                "Ready",
+                "Nothing blocks it",
+                "Blocked",
+                "1 of 2 approvals for prod",
+                "Ended",
+                "Merged",
+                "by olga",
+                "three",
+            ],
         ),
         (
             "/p/demo/changes/1",
