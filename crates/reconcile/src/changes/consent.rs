@@ -27,7 +27,11 @@ pub struct Matter {
 /// Reads what a Change is judged by.
 pub async fn matter(inner: &Inner, handle: &Handle, change: &Change) -> Result<Matter, PortError> {
     let landing = landing::landing(inner, change).await?;
-    let paths = landing::paths(inner, change).await?;
+    // What an application repository holds is nothing that environments are judged by.
+    let paths = match change.spec.repository.is_config() {
+        true => landing::paths(inner, change).await?,
+        false => BTreeSet::new(),
+    };
     let (reader, set) = (handle.reader(inner), change.latest());
     let (before, after) = match (&landing, change.spec.repository.is_config()) {
         (landing::Landing::On(from, to), true) => (from.clone(), to.clone()),

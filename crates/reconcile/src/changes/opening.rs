@@ -13,11 +13,11 @@ use model::records::Kind;
 use model::{Change, CommitId, Environment, Project};
 
 /// Commits of one proposal: what is longer is not looked at as a whole by anybody.
-const COMMITS_MAX: usize = 100;
+pub const COMMITS_MAX: usize = 100;
 /// A number may be taken by somebody else so many times in a row.
 const TRIES_MAX: usize = 100;
 /// Patch sets of one Change.
-const PATCH_SETS_MAX: usize = 200;
+pub const PATCH_SETS_MAX: u32 = 200;
 
 /// What somebody proposes.
 pub(crate) struct Wanted {
@@ -144,7 +144,7 @@ impl Reconciler {
                 let before = change.latest().commit.clone();
                 let mut what = "is that already";
                 if before != set.commit {
-                    if change.status.patch_sets.len() >= PATCH_SETS_MAX {
+                    if change.latest().number >= PATCH_SETS_MAX {
                         let text = format!("Change {} has {PATCH_SETS_MAX} patch sets: open another", change.number);
                         return Err(Refusal::Refused(text));
                     }
