@@ -1,7 +1,9 @@
 //! What stands in repositories: the shapes of `trimtab.yaml`, `project.yaml`,
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
-use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, Project, RegistryHost};
+use crate::names::{
+    BuildId, CommitId, Component, DataPlaneName, Domain, Environment, Group, ImageRef, Project, RegistryHost,
+};
 use crate::release::Version;
 pub use crate::rules::{Approvals, ChangeRef, OnFailure, PromotionRule, Requires, Seconds, Strategy};
 use crate::settings::Use;
@@ -37,6 +39,9 @@ pub struct EnvironmentFile {
     /// Overlays, configuration and keys of secrets that are not there for this environment are those of that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<Environment>,
+    /// Public components have their hosts under it; `<environment>.<project>.localhost` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Domain>,
     /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneName>,
@@ -209,6 +214,8 @@ pub enum ComponentType {
     WebApp,
     /// Runs all the time and answers nobody.
     Worker,
+    /// Runs once behind each change of its environment and ends: with 0 if all is well there.
+    TestRunner,
 }
 
 /// How the image of a component is made.

@@ -145,7 +145,8 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         }
     }
     let windows = parse_windows(snapshot);
-    for (environment, problem) in graph::problems(&environments, windows.as_deref().ok()) {
+    let name = project.as_ref().ok().map(|file| &file.project);
+    for (environment, problem) in graph::problems(&environments, windows.as_deref().ok(), name) {
         environments.insert(environment, Err(vec![problem]));
     }
     let (mut versions, mut releases) = (Vec::new(), Vec::new());

@@ -4,6 +4,7 @@ mod judging;
 mod rendering;
 mod showing;
 mod target;
+mod testing;
 
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};

@@ -4,7 +4,7 @@ use super::{Target, Work};
 use crate::config::Config;
 use crate::lacks::Lack;
 use crate::{elsewhere, inputs, sealing};
-use model::config::{ComponentFile, EnvironmentFile};
+use model::config::{ComponentFile, ComponentType, EnvironmentFile};
 use model::flow::{Manifests, Repository, Revision};
 use model::ports::PortError;
 use model::remote::Remotes;
@@ -47,6 +47,7 @@ impl Work {
         // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
         let admitted = reader.config(&configuration, &target.commit).await?;
         let chain = admitted.chain(&self.handle.name);
+        let tested = super::testing::tested(&target.state);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
                 return Ok(Err(format!("{}: its build is not known here", pin.build)));
@@ -82,6 +83,11 @@ impl Work {
                 settings: &settings,
             };
             let made = match file.manifests {
+                None if file.kind == ComponentType::TestRunner => {
+                    let (release, builds, state) = &tested;
+                    let release = release.as_ref().map(String::as_str);
+                    render::test_run(&input, &render::Tested { release, builds, state })
+                }
                 None => render::render(&input),
                 Some(_) => self.describe(pin, &file, &revision, target, &admitted).await?,
             };

@@ -465,6 +465,7 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
         after: vec![name("dev")],
         strategy: None,
         production: false,
+        domain: None,
     };
     shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
     shop.healthy("qa", "web-1").await;
