@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: one table of medians and p99, with the machine's own speed beside it.
 
 mod containers;
+mod render;
 mod rollouts;
+mod scale;
 mod traffic;
 
 use crate::root;
@@ -25,26 +27,50 @@ type Part = (&'static str, fn(&mut Table) -> Result<()>);
 const PARTS: &[Part] = &[
     ("starts", starts),
     ("delivery", delivery),
+    ("scale", scale::measure),
     ("rollouts", rollouts::measure),
     ("traffic", traffic::measure),
     ("containers", containers::measure),
+    ("render", render::measure),
 ];
 
-/// Measures and prints; `only` names the parts, none are all. Needs root, for real containers.
+/// Measures and prints; `only` names the parts, none are all. Needs root, for real containers; `render` alone does not.
+/// Without Go to build what rendering is held against, that part is left out unless it is named.
 pub fn run(only: &[&str]) -> Result<bool> {
     if let Some(unknown) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != *name)) {
         let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
         bail!("there is no part {unknown:?}; there are: {}", names.join(", "));
     }
-    crate::test::install(PACKAGES)?;
-    let build = ["build", "--release", "-p", "trimtab", "-p", "container", "--bin", "trimtab", "--example", "lives"];
+    if only != ["render"] {
+        crate::test::install(PACKAGES)?;
+    }
+    let build = [
+        "build",
+        "--release",
+        "-p",
+        "trimtab",
+        "-p",
+        "container",
+        "-p",
+        "render",
+        "--bin",
+        "trimtab",
+        "--example",
+        "lives",
+        "--example",
+        "bench",
+    ];
     let status = Command::new(env!("CARGO")).current_dir(root()).args(build).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
     let mut table = Table::default();
     calibrate(&mut table)?;
-    for (_, measure) in PARTS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+    for (name, measure) in PARTS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+        if let (&"render", true, Err(problem)) = (name, only.is_empty(), crate::peers::directory()) {
+            eprintln!("left out: {name}: {problem}");
+            continue;
+        }
         measure(&mut table)?;
     }
     table.print();
@@ -162,20 +188,21 @@ fn delivery(table: &mut Table) -> Result<()> {
     table.row("Deployment deleted → object back, ms", back, "≤ 150");
     table.row("Deployment deleted → serving again, ms", serving, "≤ 1000");
 
-    let mut rollbacks = Vec::new();
+    let (mut promotions, mut rollbacks) = (Vec::new(), Vec::new());
     for _ in 0..10 {
         for (build, text) in [(11, "version 10"), (12, "version 11")] {
-            sh(
-                &format!("cd {} && trimtab promote hello --build hello-{build} --to staging", hello.display()),
-                &instance,
-            )?;
-            instance.until_page("hello", "staging", text)?;
+            promotions.push(timed(|| {
+                let promote = format!("trimtab promote hello --build hello-{build} --to staging");
+                sh(&format!("cd {} && {promote}", hello.display()), &instance)?;
+                instance.until_page("hello", "staging", text)
+            })?);
         }
         rollbacks.push(timed(|| {
             sh(&format!("cd {} && trimtab rollback --env staging", hello.display()), &instance)?;
             instance.until_page("hello", "staging", "version 10")
         })?);
     }
+    table.row("promote → serving, a ready image, ms", promotions, "≤ 2000 (p99)");
     table.row("rollback → serving, ms", rollbacks, "≤ 2000");
     table.row("SSH push → first progress line, ms", ssh_pushes(&instance, &hello)?, "≤ 300");
     Ok(())
@@ -268,12 +295,17 @@ struct Instance {
 
 impl Instance {
     fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(options: &[&str]) -> Result<Self> {
         let directory = Scratch::new("instance")?;
         let log = File::create(directory.0.join("up.log"))?;
         let mut command = environment(Command::new("trimtab"), &directory.0);
         let start = Instant::now();
         let process = command
             .args(["up", "--listen", "127.0.0.1:0"])
+            .args(options)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

@@ -2,7 +2,7 @@
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
 use crate::names::{
-    BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, Project, RegistryHost, UserName,
+    BuildId, CommitId, Component, DataPlaneName, Domain, Environment, Group, ImageRef, Project, RegistryHost, UserName,
 };
 pub use crate::people::Membership;
 use crate::release::Version;
@@ -29,6 +29,9 @@ pub struct ProjectFile {
     /// Whose signatures environments ask for that say nothing of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
+    /// Hosts from which manifests may take what lies elsewhere, over HTTP and without credentials; none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<String>,
 }
 
 /// `environments/<env>.yaml`.
@@ -44,9 +47,15 @@ pub struct EnvironmentFile {
     /// Overlays, configuration and keys of secrets that are not there for this environment are those of that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<Environment>,
+    /// Public components have their hosts under it; `<environment>.<project>.localhost` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Domain>,
     /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneName>,
+    /// How people change it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub changes: Changes,
     /// The release that it runs; pin files beside override it. Absent: the pin files are all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Version>,
@@ -67,7 +76,23 @@ pub struct EnvironmentFile {
     pub overrides: BTreeMap<Component, Override>,
 }
 
+/// How people change an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub enum Changes {
+    /// By commits on main: pushes and commands make them.
+    #[default]
+    Direct,
+    /// By Changes that others have looked at. Rollbacks, and what Trimtab moves by itself, are commits nevertheless.
+    Reviewed,
+}
+
 impl EnvironmentFile {
+    /// True if people change it by Changes only.
+    pub fn is_reviewed(&self) -> bool {
+        self.changes == Changes::Reviewed
+    }
+
     /// The data plane, unless it is the embedded one.
     pub fn remote(&self) -> Option<&DataPlaneName> {
         self.data_plane.as_ref().filter(|name| !name.is_embedded())
@@ -219,6 +244,8 @@ pub enum ComponentType {
     WebApp,
     /// Runs all the time and answers nobody.
     Worker,
+    /// Runs once behind each change of its environment and ends: with 0 if all is well there.
+    TestRunner,
 }
 
 /// How the image of a component is made.

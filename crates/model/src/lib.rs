@@ -4,6 +4,7 @@
 //! A noun is here only if it crosses two crates; a trait only where a test needs a fake.
 //! Everything is a value: no clock, disk, network or task. Time is an argument.
 
+pub mod change;
 pub mod config;
 pub mod edit;
 pub mod flow;
@@ -14,6 +15,7 @@ pub mod policy;
 pub mod ports;
 pub mod records;
 pub mod release;
+pub mod remote;
 pub mod requests;
 pub mod routes;
 pub mod rules;
@@ -22,14 +24,17 @@ pub mod trust;
 pub mod views;
 pub mod window;
 
+pub use change::Change;
 pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Group, ImageRef, Project, UserName};
+pub use names::{
+    BuildId, CommitId, Component, DataPlaneName, Digest, Domain, Environment, Group, ImageRef, Project, UserName,
+};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use policy::{PolicyAction, PolicyFile};
 pub use records::{Build, Promotion};
 pub use release::{Release, Version};
-pub use requests::{Check, NewEnvironment, Removal};
+pub use requests::{Check, NewEnvironment, Recreate, Removal};
 pub use routes::RouteTable;
 pub use window::Window;
 

@@ -40,6 +40,9 @@ pub struct EnvironmentStatus {
     pub strategy: Strategy,
     /// Nothing moves.
     pub suspended: bool,
+    /// People change it by Changes only.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reviewed: bool,
     /// `1.4.0 + web-44`, if it has a release.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub release: Option<String>,
@@ -363,4 +366,16 @@ pub struct Deployment {
     /// The release, with pins beside.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub release: Option<String>,
+}
+
+/// What ran somewhere and shall run somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recreated {
+    /// What ran.
+    pub deployment: Deployment,
+    /// The commit that pins it; `None`: it stood so already.
+    pub commit: Option<CommitId>,
+    /// The environment was made for it.
+    pub created: bool,
 }

@@ -17,6 +17,7 @@ mod gates;
 mod history;
 mod movement;
 mod phase;
+mod proposal;
 mod state;
 mod text;
 pub mod windows;
@@ -26,6 +27,7 @@ pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
 pub use evidence::{Evidence, Finding};
 pub use facts::{Facts, needs};
 pub use gates::{Approver, approve, prospect};
+pub use proposal::{change_between, proposal};
 pub use state::{Reading, State};
 pub use text::{change_text, pin_path, pin_text};
 

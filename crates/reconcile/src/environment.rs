@@ -5,6 +5,7 @@ mod policies;
 mod rendering;
 mod showing;
 mod target;
+mod testing;
 
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};
@@ -17,6 +18,7 @@ use model::ports::{Placement, PortError};
 use model::records::Kind;
 use model::views::PolicyResult;
 use model::{Component, DataPlaneName, Digest};
+use render::kustomize::Cache;
 use rendering::{Ingredients, Rendering};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +47,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         on,
         left,
         arriving: false,
+        unguarded: false,
         failures: 0,
         in_flight: BTreeMap::new(),
         behind: BTreeMap::new(),
@@ -53,6 +56,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         digests: sealing::Digests::default(),
         broken: Vec::new(),
         described: BTreeMap::new(),
+        overlays: Cache::default(),
     };
     loop {
         let wait = match work.pass().await {
@@ -107,6 +111,8 @@ pub struct Work {
     pub(crate) left: BTreeSet<DataPlaneName>,
     /// It has moved, and was not healthy yet where it is now.
     arriving: bool,
+    /// Changes are reviewed, and its API does not keep people from writing.
+    pub(crate) unguarded: bool,
     /// In a row.
     failures: u32,
     /// Object → what it looked like when a step ran on it, and when that was.
@@ -120,6 +126,8 @@ pub struct Work {
     broken: Vec<PolicyResult>,
     /// What components describe themselves, by what it was made of.
     described: BTreeMap<Component, (Ingredients, Manifests)>,
+    /// Overlays that were built for earlier pins: most commits leave them as they were.
+    overlays: Cache,
 }
 
 impl Work {
@@ -140,7 +148,10 @@ impl Work {
         let placement =
             planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
         let held = rendering.held();
-        let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement);
+        let writer = planes::writer(&target, &placement).await.map_err(Stop::DataPlane)?;
+        self.unguarded = planes::guarded(&target) && writer.is_none();
+        let mut desired =
+            planes::desired(&self.handle, &mut rendering.rendered, &target, &placement, writer.as_deref());
         let Rendering { rendered, .. } = &rendering;
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();

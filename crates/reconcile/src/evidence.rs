@@ -4,14 +4,16 @@
 use crate::config::{Config, Described, Reader};
 use crate::inputs::wanted;
 use crate::project::Handle;
-use crate::{Inner, releases, sealing};
+use crate::{Inner, elsewhere, releases, sealing};
 use model::config::{EnvironmentFile, Keys, Verify};
 use model::flow::{Action, ObjectId, Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::PortError;
 use model::release::Version;
+use model::remote::Remotes;
 use model::trust::{Signers, Unsigned};
-use model::{Build, BuildId, CommitId, Component, Digest, Environment, Pin};
+use model::views::PolicyResult;
+use model::{Build, BuildId, CommitId, Component, Digest, Environment, LABEL_COMPONENT, Pin};
 use plan::policy::{Item, Part, Place, Policy, judge};
 use promote::{Evidence, Facts, Finding, State};
 use serde_json::{Value, json};
@@ -238,14 +240,10 @@ impl Work<'_> {
         let made = if component.manifests.is_some() {
             let repository = self.inner.ports.repositories.snapshot(&source, ".").await?;
             let layers = self.config.layers(environment);
-            render::described(&render::Described {
-                component: &component,
-                pin,
-                environment,
-                layers: &layers,
-                file,
-                repository: &repository,
-            })
+            let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
+            let (component, layers, repository, remotes, cache) = (&component, &layers, &repository, &remotes, &cache);
+            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
+            elsewhere::described(&*self.inner.ports.repositories, &input, &source, self.config.remotes()).await?
         } else {
             let at = self.reader().config(&self.handle.config, &pin.config).await?;
             let settings = releases::settings(&component, &at, &self.config.chain(environment));
@@ -483,6 +481,60 @@ fn judged(
     found
 }
 
+/// What a proposed state of an environment would break, objects by their names. Signatures are judged when it moves.
+pub fn reviewed(
+    facts: &Facts,
+    law: &Law,
+    environment: &Environment,
+    state: &State,
+    before: &BTreeMap<String, Value>,
+    after: &BTreeMap<String, Value>,
+) -> Vec<PolicyResult> {
+    let holds = |policy: &&Policy| policy.holds_in(environment, state.file.production);
+    let policies: Vec<Policy> =
+        law.policies.iter().filter(holds).filter(|policy| !policy.asks("signed")).cloned().collect();
+    let mut items: BTreeMap<Option<Component>, Vec<Item<'_>>> = BTreeMap::new();
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let (old, new) = (before.get(name), after.get(name));
+        let operation = match (old, new) {
+            (None, _) => Action::Create,
+            (_, None) => Action::Delete,
+            _ if old == new => Action::Unchanged,
+            _ => Action::Configure,
+        };
+        let label = new.or(old).and_then(|object| object.pointer("/metadata/labels")?.get(LABEL_COMPONENT)?.as_str());
+        let component = label.and_then(|label| label.parse().ok());
+        items.entry(component).or_default().push(Item { object: new, before: old, operation });
+    }
+    let parts: Vec<Part<'_>> = items
+        .iter()
+        .map(|(component, items)| {
+            let pin = component.as_ref().and_then(|component| state.pins.get(component));
+            let build = pin.and_then(|pin| facts.build(&pin.build));
+            let whole = pin.is_some_and(|pin| state.base.get(&pin.build.component) == Some(pin));
+            Part {
+                component: component.as_ref(),
+                build: build.map_or(Value::Null, facts_of),
+                release: state.file.release.as_ref().filter(|_| whole).map(ToString::to_string),
+                actor: build.map(|build| build.spec.pushed_by.clone()).unwrap_or_default(),
+                signed: false,
+                items: items.clone(),
+            }
+        })
+        .collect();
+    let place = Place {
+        project: &facts.project,
+        environment,
+        production: state.file.production,
+        groups: state.groups.iter().map(model::Group::as_str).collect(),
+        plan: None,
+    };
+    let mut broken = judge(&policies, &place, &parts);
+    broken.sort();
+    broken
+}
+
 /// A build as policies see it.
 pub fn facts_of(build: &Build) -> Value {
     let BuildId { component, number } = &build.spec.build;
@@ -502,7 +554,7 @@ impl Inner {
         view: &crate::project::View,
         law: &Law,
         environment: &Environment,
-    ) -> Result<Vec<model::views::PolicyResult>, crate::requests::Refusal> {
+    ) -> Result<Vec<PolicyResult>, crate::requests::Refusal> {
         let (facts, config) = (&*view.facts, &*view.config);
         let people = Signers { ssh: self.ports.directory.keys(), gpg: Vec::new() };
         let work = Work { inner: self, handle, facts, config, people };

@@ -5,11 +5,13 @@
 //! woken by events that carry nothing: it reads the latest state and acts. Places are reached through `model::ports`.
 
 mod builds;
+mod changes;
 mod config;
 mod consent;
 mod data_planes;
 mod deployments;
 mod edit;
+mod elsewhere;
 mod environment;
 mod environments;
 mod evidence;
@@ -26,6 +28,7 @@ mod projections;
 mod receive;
 mod releases;
 mod removal;
+mod replay;
 mod requests;
 mod rights;
 mod routes;
@@ -46,9 +49,21 @@ use model::ports::{Builder, DataPlanes, Directory, Gateway, PortError, Records, 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Where a killed process is tested to recover: before and after the log of a build begins.
+pub const FAILPOINTS: &[&str] = &["reconcile.log.before", "reconcile.log.after"];
+
+/// Ends the process as a crash would, if a test asks for it here.
+fn failpoint(name: &'static str) {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
+    if WANTED.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
 
 /// The places, as reconcile knows them.
 #[derive(Clone)]
@@ -121,6 +136,7 @@ impl Reconciler {
 
     /// Runs until `shutdown`. Every project found in the repositories gets its loops, new ones as they appear.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.0.routes.inherit().await;
         let publish = tokio::spawn(self.0.clone().publish_routes(shutdown.clone()));
         loop {
             self.find_projects(&shutdown).await.map_err(Error::Projects)?;
@@ -138,10 +154,10 @@ impl Reconciler {
     }
 
     async fn find_projects(&self, shutdown: &CancellationToken) -> Result<(), PortError> {
-        for repository in self.0.ports.repositories.list().await? {
-            if !repository.is_config() {
-                continue;
-            }
+        let mut repositories = self.0.ports.repositories.list().await?;
+        repositories.retain(model::flow::Repository::is_config);
+        self.0.routes.expect_projects(repositories.iter().map(|repository| repository.project.clone()));
+        for repository in repositories {
             let mut projects = self.0.projects.lock().unwrap_or_else(PoisonError::into_inner);
             if let std::collections::btree_map::Entry::Vacant(place) = projects.entry(repository.project.clone()) {
                 let handle = Arc::new(project::Handle::new(repository.project, self.0.tick.clone()));

@@ -3,22 +3,19 @@
 
 use crate::config::Config;
 use model::config::EnvironmentFile;
-use model::flow::Snapshot;
 use model::people::{Person, Right, Target, allowed};
 use model::{Environment, Project};
-use std::collections::BTreeSet;
 
 /// What a person lacks for turning one state of a config repository into another: one sentence for each file.
-pub fn missing(
+pub fn missing<'p>(
     person: &Person,
     project: &Project,
-    (old, before): (&Snapshot, &Config),
-    (new, after): (&Snapshot, &Config),
+    before: &Config,
+    after: &Config,
+    paths: impl IntoIterator<Item = &'p String>,
 ) -> Vec<String> {
-    let paths: BTreeSet<&String> = old.files.keys().chain(new.files.keys()).collect();
-    let changed = |path: &&String| old.files.get(*path) != new.files.get(*path);
     let mut told = Vec::new();
-    for path in paths.into_iter().filter(changed) {
+    for path in paths {
         let needed = needed(path, before, after);
         let denied = needed.iter().find_map(|(right, environment)| {
             let production = |environment: &Environment| {
@@ -81,14 +78,14 @@ fn needed(path: &str, before: &Config, after: &Config) -> Vec<(Right, Option<Env
 
 /// What a movement is held to.
 fn gates(file: &EnvironmentFile) -> impl PartialEq + use<> {
-    (file.promotion.clone(), file.verify.clone(), file.production, file.allow.clone())
+    (file.promotion.clone(), file.verify.clone(), file.production, file.allow.clone(), file.changes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::parse_config;
-    use model::flow::{File, FileMode, Repository, Revision};
+    use model::flow::{File, FileMode, Repository, Revision, Snapshot};
     use model::people::Grant;
     use std::collections::BTreeMap;
 
@@ -102,7 +99,7 @@ mod tests {
         ("windows.yaml", "# none\n"),
     ];
 
-    fn read(change: Option<(&str, &str)>) -> (Snapshot, Config) {
+    fn read(change: Option<(&str, &str)>) -> Config {
         let mut files: BTreeMap<&str, &str> = BTreeMap::from(BASE);
         files.extend(change);
         let file = |text: &str| File { mode: FileMode::Regular, bytes: text.as_bytes().into() };
@@ -110,8 +107,7 @@ mod tests {
         let revision = Revision { repository, commit: "0".repeat(40).parse().unwrap() };
         let files = files.into_iter().map(|(path, text)| (path.to_owned(), file(text))).collect();
         let snapshot = Snapshot { revision, files };
-        let config = parse_config(&snapshot);
-        (snapshot, config)
+        parse_config(&snapshot)
     }
 
     #[test]
@@ -147,14 +143,16 @@ mod tests {
             ("project.yaml", "project: shop\nenvironments: [prod, dev]\nmembers: {ada: [developer]}\n", "yyyy"),
             ("config/common.yaml", "data: {A: {default: c}}\n", "yyyy"),
         ] {
-            let ((old, before), (new, after)) = (read(None), read(Some((path, text))));
-            let may =
-                |person: &Person| missing(person, &"shop".parse().unwrap(), (&old, &before), (&new, &after)).is_empty();
+            let (before, after) = (read(None), read(Some((path, text))));
+            let may = |person: &Person| {
+                missing(person, &"shop".parse().unwrap(), &before, &after, [&path.to_owned()]).is_empty()
+            };
             let given: String = people.iter().map(|person| if may(person) { 'y' } else { '.' }).collect();
             assert_eq!(given, who, "{path}: {text}");
         }
-        let ((old, before), (new, after)) = (read(None), read(Some(("environments/prod.yaml", "production: true\n"))));
-        let told = missing(&people[1], &"shop".parse().unwrap(), (&old, &before), (&new, &after));
+        let (before, after) = (read(None), read(Some(("environments/prod.yaml", "production: true\n"))));
+        let paths = ["environments/prod.yaml".to_owned()];
+        let told = missing(&people[1], &"shop".parse().unwrap(), &before, &after, &paths);
         assert!(
             told.len() == 1
                 && told[0].starts_with(

@@ -7,20 +7,24 @@
 mod check;
 mod described;
 mod error;
+mod guard;
 pub mod helm;
 pub mod kustomize;
 mod own;
 mod place;
 mod plain;
 pub mod settings;
+mod test_run;
 mod workload;
 
 pub use described::{Described, described};
 pub use error::Error;
+pub use guard::guard;
 pub use own::{Owner, own};
 pub use place::{PULL_SECRET, claimed_namespace, place, pull_secret};
 pub use plain::plain;
-pub use workload::{Input, namespace, public_endpoint, public_host, render};
+pub use test_run::{Tested, test_run};
+pub use workload::{Input, namespace, public_domain, public_endpoint, public_host, render};
 
 #[cfg(test)]
 mod tests;

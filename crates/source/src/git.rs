@@ -44,6 +44,12 @@ impl Git {
         Ok(git)
     }
 
+    /// With nobody's configuration, not even ours: for a directory that goes again.
+    pub fn alone(directory: &Path) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        Self { root: directory.to_owned(), home: directory.to_owned(), path }
+    }
+
     /// A command in a repository, with pipes; it is killed when its handle is dropped.
     pub fn command(&self, directory: &Path) -> Command {
         let mut command = Command::new("git");
@@ -149,7 +155,8 @@ fn configuration(hooks: &Path, push_bytes_max: u64) -> String {
          [init]\n\tdefaultBranch = main\n\
          [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n\
          [transfer]\n\tfsckObjects = true\n\
-         [receive]\n\thideRefs = refs/trimtab\n\tfsckObjects = true\n\tautogc = false\n\tadvertisePushOptions = false\n\
+         [receive]\n\thideRefs = refs/trimtab\n\thideRefs = refs/changes\n\tprocReceiveRefs = refs/for\n\tfsckObjects = true\n\
+         \tautogc = false\n\tadvertisePushOptions = true\n\
          \tmaxInputSize = {push_bytes_max}\n\tdenyDeleteCurrent = true\n\
          [uploadpack]\n\tallowFilter = true\n"
     )

@@ -62,6 +62,8 @@ pub enum Denial {
     Absent(String),
     /// A right is missing.
     Denied(String),
+    /// There is no room for it.
+    Full(String),
 }
 
 /// The repository and where it lies, if it may be served to this person.
@@ -83,7 +85,11 @@ pub fn open(
     let target = Target::Repository(&repository);
     allowed(person, Right::Read, &target).map_err(|_| absent())?;
     if service == Service::Receive {
-        allowed(person, Right::Write, &target).map_err(|denied| Denial::Denied(denied.to_string()))?;
+        // Who may not push may perhaps propose; which references move is asked when that is known.
+        allowed(person, Right::Propose, &target)
+            .or_else(|_| allowed(person, Right::Write, &target))
+            .map_err(|denied| Denial::Denied(denied.to_string()))?;
+        inner.no_room().map_or(Ok(()), |full| Err(Denial::Full(full)))?;
     }
     let directory = host.objects.place.directory.clone();
     Ok((repository, directory))

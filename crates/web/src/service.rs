@@ -1,19 +1,22 @@
 //! What the API asks of the rest of the program.
 
+use crate::reviews::Reviews;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use model::change::Opened;
 use model::config::Seconds;
 use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
+    WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
-    Removal, UserName, Version, Window,
+    Recreate, Removal, UserName, Version, Window,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +35,9 @@ pub enum Error {
     /// Something does not answer now.
     #[error("{0}")]
     Unavailable(String),
+    /// What was asked for touches what is reviewed: a Change was opened with it instead.
+    #[error("{0}")]
+    Opened(Opened),
     /// A right is missing; the message says which, and who can give it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -223,7 +229,7 @@ pub struct Backup {
 
 /// Delivery, as the CLI and the UI see it.
 #[async_trait]
-pub trait Delivery: Send + Sync {
+pub trait Delivery: Reviews {
     /// Names of all projects.
     async fn projects(&self) -> Result<Vec<Project>>;
     /// Creates or joins a project.
@@ -287,6 +293,8 @@ pub trait Delivery: Send + Sync {
     ) -> Result<Vec<Deployment>>;
     /// What ran in an environment at a time.
     async fn at(&self, project: &Project, environment: &Environment, time: &str) -> Result<Option<Deployment>>;
+    /// Pins what ran somewhere at a time somewhere else, by one commit.
+    async fn recreate(&self, project: &Project, wanted: Recreate, actor: &str) -> Result<Recreated>;
     /// All builds, newest first.
     async fn builds(&self, project: &Project) -> Result<Vec<Build>>;
     /// A build's log: what is there and, with `follow`, what comes until it ends.

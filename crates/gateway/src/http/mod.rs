@@ -7,6 +7,8 @@
 mod body;
 mod emit;
 mod fields;
+#[cfg(test)]
+mod properties;
 mod request;
 mod response;
 

@@ -25,6 +25,8 @@ pub struct Target {
     pub sources: BTreeMap<BuildId, Repository>,
     /// Where it runs; `None`: on the embedded data plane.
     pub plane: Option<Plane>,
+    /// Hosts from which manifests may take what lies elsewhere, as main says now.
+    pub remotes: Vec<String>,
     /// Tells the project from others of its name.
     pub claim: String,
     /// What it is judged by.
@@ -48,9 +50,9 @@ impl Target {
                 None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
             },
         });
-        let (report, claim) = (report.clone(), planes::claim(facts));
+        let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
         let bench = Bench::of(facts, law, name, &state);
-        Some(Self { commit, state, report, sources, plane, claim, bench, removed: false })
+        Some(Self { commit, state, report, sources, plane, remotes, claim, bench, removed: false })
     }
 
     /// Of an environment that the project has no more at head.
@@ -61,6 +63,7 @@ impl Target {
             report: Report::default(),
             sources: BTreeMap::new(),
             plane: None,
+            remotes: Vec::new(),
             claim: planes::claim(facts),
             bench: Bench::default(),
             removed: true,

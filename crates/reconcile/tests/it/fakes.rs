@@ -9,12 +9,16 @@ use model::journal::Entry;
 use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
+use model::remote::{Address, Fetched};
 use model::settings::{Ciphertext, Opened, Plain, Sealed};
 use model::trust::{Signer, Signers, Unsigned};
 use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+/// What lies elsewhere, wherever that is.
+const ELSEWHERE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elsewhere}\ndata: {from: afar}\n";
 
 /// Everything that survives a restart of the control process.
 #[derive(Default)]
@@ -189,6 +193,7 @@ fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId
         parent: write.expect.clone(),
         author: write.author.clone(),
         at: write.at,
+        body: String::new(),
         subject: write.message.lines().next().unwrap_or_default().to_owned(),
         trailers: trailers.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         paths: write.files.keys().cloned().collect(),
@@ -232,6 +237,13 @@ impl Repositories for World {
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
         Ok(self.state.lock().unwrap().refs.get(&(repository.clone(), reference.to_owned())).cloned())
     }
+    async fn elsewhere(&self, _: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched> {
+        match address.host() {
+            Some(host) if hosts.contains(&host) => Ok(Fetched::File(ELSEWHERE.as_bytes().into())),
+            host => Err(PortError::Terminal(format!("{host:?} is not among {hosts:?}"))),
+        }
+    }
+
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
         assert_eq!(path, ".", "the fakes hold whole repositories");
         let state = self.state.lock().unwrap();
@@ -287,6 +299,32 @@ impl Repositories for World {
         }
         Self::effect(&mut state)?;
         Ok(Written::Commit(commit(&mut state, repository, write)))
+    }
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), model::MAIN.to_owned());
+        let main = state.refs.get(&place).cloned();
+        let id = commit(&mut state, repository, write);
+        match main {
+            Some(main) => state.refs.insert(place, main),
+            None => state.refs.remove(&place),
+        };
+        Ok(id)
+    }
+    async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()> {
+        self.state.lock().unwrap().refs.insert((repository.clone(), reference.to_owned()), commit.clone());
+        Ok(())
+    }
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), model::MAIN.to_owned());
+        let head = state.refs.get(&place).cloned();
+        if head.as_ref() != Some(expect) {
+            return Ok(Written::Superseded(head));
+        }
+        Self::effect(&mut state)?;
+        state.refs.insert(place, to.clone());
+        Ok(Written::Commit(to.clone()))
     }
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
         let mut state = self.state.lock().unwrap();

@@ -3,6 +3,7 @@
 mod crash;
 mod ports;
 mod push;
+mod remote;
 mod ssh;
 mod support;
 mod trust;

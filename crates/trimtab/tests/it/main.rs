@@ -2,8 +2,10 @@
 
 mod backup;
 mod bad_input;
+mod changes;
 mod containers;
 mod crashes;
+mod full_disk;
 mod harness;
 mod kills;
 mod kubernetes;
@@ -13,4 +15,6 @@ mod policies;
 mod recreate;
 mod rollouts;
 mod settings;
+mod survival;
 mod transcripts;
+mod upgrade;

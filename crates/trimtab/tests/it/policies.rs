@@ -49,12 +49,19 @@ fn a_policy_is_refused_at_the_push_with_its_place_and_enforced_once_it_is_there(
     assert!(listed.contains("few     deny    staging       holds"), "{listed}");
     let said = home.trimtab(&["promote", "hello", "--to", "staging"]);
     assert_eq!(said.code, 4, "{}", said.text);
-    assert!(said.text.contains("denied by policy few: Deployment.apps hello-staging/hello: one Pod is too few"), "{}", said.text);
+    assert!(
+        said.text.contains("denied by policy few: Deployment.apps hello-staging/hello: one Pod is too few"),
+        "{}",
+        said.text
+    );
     configure(&home, &[("policies/few.yaml", &FEW.replace("deny", "warn"))], "").ok();
     home.trimtab(&["promote", "hello", "--to", "staging"]).ok();
     home.eventually("hello-1 is healthy in staging", || home.healthy("staging").as_deref() == Some("hello-1"));
     let status = home.trimtab(&["status"]).ok();
-    assert!(status.contains("staging: warn: policy few: Deployment.apps hello-staging/hello: one Pod is too few"), "{status}");
+    assert!(
+        status.contains("staging: warn: policy few: Deployment.apps hello-staging/hello: one Pod is too few"),
+        "{status}"
+    );
     let said = home.trimtab(&["policy", "add", "starter"]).ok();
     assert!(said.contains("written by commit"), "{said}");
     assert!(home.trimtab(&["policy", "add"]).ok().contains("they stand there already"));
@@ -72,7 +79,9 @@ fn what_is_not_signed_is_held_until_the_author_signs_with_a_registered_key() {
     configure(&home, &[("environments/staging.yaml", &staging)], &sign).ok();
     home.push("one").ok();
     home.eventually("hello-1 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-1"));
-    home.eventually("it is held", || home.trimtab(&["explain", "hello", "--env", "staging"]).text.contains("is not signed: it has none"));
+    home.eventually("it is held", || {
+        home.trimtab(&["explain", "hello", "--env", "staging"]).text.contains("is not signed: it has none")
+    });
     let explained = home.trimtab(&["explain", "hello", "--env", "staging"]).text;
     for words in ["of hello/hello by Ada", "git commit --amend -S", "trimtab key add"] {
         assert!(explained.contains(words), "{words:?} is missing in: {explained}");
@@ -80,13 +89,17 @@ fn what_is_not_signed_is_held_until_the_author_signs_with_a_registered_key() {
     let push = format!("git {sign} commit -qm two --allow-empty && git push -q trimtab main");
     home.sh("hello", &push).ok();
     home.eventually("hello-2 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-2"));
-    home.eventually("its key is not known", || home.trimtab(&["explain", "hello", "--env", "staging"]).text.contains("a key that is not known here, SHA256:"));
+    home.eventually("its key is not known", || {
+        home.trimtab(&["explain", "hello", "--env", "staging"]).text.contains("a key that is not known here, SHA256:")
+    });
     home.trimtab(&["user", "add", "ada", "--role", "developer", "--ssh-key", "key-ada.pub"]).ok();
     home.trimtab(&["promote", "hello", "--to", "staging"]).ok();
     home.eventually("hello-2 is healthy in staging", || home.healthy("staging").as_deref() == Some("hello-2"));
     // A hand edit of somebody unknown is held too.
     configure(&home, &[("environments/staging.yaml", &(staging + "suspend: false\n"))], "").ok();
-    home.eventually("the edit is held", || home.trimtab(&["status"]).text.contains("of hello/config by Ada is not signed"));
+    home.eventually("the edit is held", || {
+        home.trimtab(&["status"]).text.contains("of hello/config by Ada is not signed")
+    });
 }
 
 #[test]
@@ -108,7 +121,8 @@ fn members_of_a_project_may_what_their_roles_say_in_git_and_with_kubectl() {
     configure(&home, &[("project.yaml", &(project.clone() + members))], "").ok();
     home.eventually("dora is a member", || as_user(&home, "dora", "trimtab status --project hello").code == 0);
     as_user(&home, "dora", "trimtab promote hello --to prod").refused(&["dora may not promote into prod", "`promote`"]);
-    as_user(&home, "olga", "trimtab env suspend prod").refused(&["olga may not suspend or resume prod", "for prod too"]);
+    as_user(&home, "olga", "trimtab env suspend prod")
+        .refused(&["olga may not suspend or resume prod", "for prod too"]);
 
     // In git: what others are held to is an administrator's; the rest is what the role reaches.
     let clone = "git -c credential.helper= -c 'credential.helper=!f() { echo username=olga; echo password=$(cat ../token-olga); }; f'";
@@ -117,12 +131,17 @@ fn members_of_a_project_may_what_their_roles_say_in_git_and_with_kubectl() {
         home.sh("config", "git fetch -q && git reset -q --hard origin/main").ok();
         fs::create_dir_all(home.path().join("config/policies")).unwrap();
         fs::write(home.path().join("config").join(path), text).unwrap();
-        home.sh("config", &format!("git add -A && git commit -qm olga && {clone} push -q \"$(trimtab url --config)\" HEAD:main"))
+        home.sh(
+            "config",
+            &format!("git add -A && git commit -qm olga && {clone} push -q \"$(trimtab url --config)\" HEAD:main"),
+        )
     };
-    push("policies/x.yaml", "rules: [{expression: 'true'}]\n").refused(&["policies/x.yaml: olga may not administer project hello", "`administer`"]);
+    push("policies/x.yaml", "rules: [{expression: 'true'}]\n")
+        .refused(&["policies/x.yaml: olga may not administer project hello", "`administer`"]);
     push("project.yaml", &project).refused(&["project.yaml: olga may not administer"]);
     let prod = fs::read_to_string(home.path().join("config/environments/prod.yaml")).unwrap();
-    push("environments/prod.yaml", &(prod + "suspend: true\n")).refused(&["environments/prod.yaml: olga may not suspend or resume prod"]);
+    push("environments/prod.yaml", &(prod + "suspend: true\n"))
+        .refused(&["environments/prod.yaml: olga may not suspend or resume prod"]);
     let dev = fs::read_to_string(home.path().join("config/environments/dev.yaml")).unwrap();
     push("environments/dev.yaml", &(dev + "suspend: true\n")).ok();
     home.sh("config", "git fetch -q && git reset -q --hard origin/main").ok();
@@ -133,7 +152,10 @@ fn members_of_a_project_may_what_their_roles_say_in_git_and_with_kubectl() {
     let ask = |user: &str, method: &str, path: &str| -> u16 {
         home.sh("", &format!("(printf 'Authorization: Bearer '; cat token-{user}) > header")).ok();
         let url = format!("https://{}{path}", kubernetes.as_str().unwrap());
-        home.sh("", &format!("curl -sk --http2 -o answer -w '%{{http_code}}' -X {method} -H @header {url}")).ok().parse().unwrap()
+        home.sh("", &format!("curl -sk --http2 -o answer -w '%{{http_code}}' -X {method} -H @header {url}"))
+            .ok()
+            .parse()
+            .unwrap()
     };
     home.eventually("roles are bound", || ask("dora", "GET", "/api/v1/namespaces/hello-prod/pods") == 200);
     for (user, method, path, code) in [

@@ -10,11 +10,12 @@ use model::flow::Health;
 use model::journal::Entry;
 use model::people::{Grant, Person, Role};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
+    WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
-    Removal, Version,
+    Recreate, Removal, Version,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ pub struct World {
     pub asked: Mutex<Vec<String>>,
 }
 
-fn of<T: DeserializeOwned>(value: Value) -> T {
+pub fn of<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a value of this type")
 }
 
@@ -55,7 +56,7 @@ impl World {
         self.asked.lock().unwrap().clone()
     }
 
-    fn ask(&self, what: String) {
+    pub fn ask(&self, what: String) {
         self.asked.lock().unwrap().push(what);
     }
 }
@@ -186,7 +187,7 @@ fn plan(environment: &Environment) -> Value {
     })
 }
 
-fn only<T>(project: &Project, value: T) -> Result<T> {
+pub fn only<T>(project: &Project, value: T) -> Result<T> {
     match project.as_str() {
         "demo" => Ok(value),
         other => Err(Error::NotFound(format!("there is no project {other}; there is: demo"))),
@@ -244,6 +245,12 @@ impl Delivery for World {
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> Result<String> {
         let build = request.build.map(|build| build.to_string()).unwrap_or_default();
         self.ask(format!("{actor} promotes {build} to {}: {}", request.to, request.reason));
+        if request.to.as_str() == "region-1" {
+            return Err(Error::Opened(of(json!({
+                "project": project, "number": 1, "title": "region-1: shop-3", "address": "http://127.0.0.1/p/demo/changes/1",
+                "environments": ["region-1"],
+            }))));
+        }
         only(project, "staging-shop-1".into())
     }
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> Result<String> {
@@ -359,6 +366,9 @@ impl Delivery for World {
     }
     async fn at(&self, project: &Project, _: &Environment, time: &str) -> Result<Option<Deployment>> {
         only(project, (time > "2026").then(|| of(deployment("shop-1", ""))))
+    }
+    async fn recreate(&self, _: &Project, wanted: Recreate, _: &str) -> Result<Recreated> {
+        Err(Error::NotFound(format!("nothing ran in {}", wanted.environment)))
     }
     async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
         let builds = json!([
