@@ -56,6 +56,21 @@ pub struct Unsigned {
     pub why: String,
 }
 
+impl Verify {
+    /// The first key that cannot be used: its field, and why.
+    pub fn problem(&self) -> Option<(String, NameError)> {
+        let named = [("commits", &self.commits), ("tags", &self.tags)];
+        named.into_iter().find_map(|(field, keys)| {
+            let keys = keys.as_ref()?;
+            let block = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+            let armoured = keys.gpg.iter().all(|key| key.trim_start().starts_with(block));
+            let error = NameError(format!("a public key of GPG begins with {block} (gpg --armor --export)"));
+            let gpg = (!armoured).then(|| (format!("verify.{field}.gpg"), error));
+            keys.signers().err().map(|error| (format!("verify.{field}.ssh"), error)).or(gpg)
+        })
+    }
+}
+
 impl Keys {
     /// The people of `ssh`.
     ///

@@ -176,6 +176,10 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         versions,
     };
     for (environment, reading) in &mut config.environments {
+        let wrong = reading.as_ref().ok().and_then(|state| state.file.verify.as_ref()?.problem());
+        if let Some((field, error)) = wrong {
+            *reading = Err(vec![format!("environments/{environment}.yaml: {field}: {error}")]);
+        }
         let wanted = reading.as_ref().ok().and_then(|state| state.file.remote()).cloned();
         if let Some(name) = wanted.filter(|name| !config.data_planes.contains_key(name)) {
             *reading = Err(vec![unknown_data_plane(environment, &name, &config.data_planes)]);
@@ -500,6 +504,28 @@ mod tests {
         let text = format!("pins: {{web: {pin}}}\n");
         let release = parse_release(&snapshot(&[("releases/1.0.0.yaml", &text)]), &"1.0.0".parse().unwrap());
         assert_eq!(release, Some(Err("releases/1.0.0.yaml: pins: api-1 is no build of web".to_owned())));
+    }
+
+    #[test]
+    fn keys_and_members_are_checked_where_they_stand() {
+        let config = parse_config(&snapshot(&[
+            (
+                "project.yaml",
+                "project: shop\nenvironments: [dev]\nmembers: {olga: [{role: operator, environments: [qa]}]}\n",
+            ),
+            ("environments/dev.yaml", "verify: {commits: {ssh: [nonsense]}}\n"),
+        ]));
+        let problems = config.problems();
+        assert_eq!(problems[0], "project.yaml: members.olga: there is no environment qa; there is: dev");
+        assert!(
+            problems[1].starts_with("environments/dev.yaml: verify.commits.ssh: \"nonsense\" is no allowed signer"),
+            "{problems:?}"
+        );
+        let config = parse_config(&snapshot(&[(
+            "project.yaml",
+            "project: shop\nenvironments: []\nverify: {tags: {gpg: [x]}}\n",
+        )]));
+        assert!(config.problems()[0].starts_with("project.yaml: verify.tags.gpg: a public key of GPG begins with"));
     }
 
     #[test]

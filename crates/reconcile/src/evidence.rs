@@ -11,7 +11,7 @@ use model::journal::EntryKind;
 use model::ports::PortError;
 use model::release::Version;
 use model::remote::Remotes;
-use model::trust::{Signers, Unsigned};
+use model::trust::{Signer, Signers, Unsigned};
 use model::views::PolicyResult;
 use model::{Build, BuildId, CommitId, Component, Digest, Environment, LABEL_COMPONENT, Pin};
 use plan::policy::{Item, Part, Place, Policy, judge};
@@ -74,6 +74,25 @@ fn admitted<'a>(facts: &'a Facts, environment: &Environment) -> Option<&'a State
     facts.state(last.commit.as_ref().filter(|_| last.kind == EntryKind::Admitted)?, environment)?.as_ref().ok()
 }
 
+/// Signers, and what tells them from others.
+#[derive(Clone)]
+struct Trusted {
+    signers: Signers,
+    digest: Digest,
+}
+
+impl Trusted {
+    /// The keys that are named, and those of everybody.
+    fn of(keys: &Keys, people: &[Signer]) -> Self {
+        // What cannot be read was refused with its file.
+        let mut ssh = keys.signers().unwrap_or_default();
+        ssh.extend(people.iter().cloned());
+        let signers = Signers { ssh, gpg: keys.gpg.clone() };
+        let digest = Digest::of(json!(signers).to_string().as_bytes());
+        Self { signers, digest }
+    }
+}
+
 /// How one environment is judged.
 struct Court<'a> {
     name: &'a Environment,
@@ -83,8 +102,8 @@ struct Court<'a> {
     policies: Vec<Policy>,
     /// All of that, and the policies.
     digest: Digest,
-    commits: Option<Signers>,
-    tags: Option<Signers>,
+    commits: Option<Trusted>,
+    tags: Option<Trusted>,
 }
 
 /// Everything that gates may ask.
@@ -98,12 +117,7 @@ pub async fn evidence(
     let mut evidence = Evidence::default();
     let people = inner.ports.directory.keys();
     let default = config.project.as_ref().ok().and_then(|file| file.verify.as_ref());
-    let signers = |keys: &Keys| {
-        // What cannot be read was refused with its file.
-        let mut ssh = keys.signers().unwrap_or_default();
-        ssh.extend(people.iter().cloned());
-        Signers { ssh, gpg: keys.gpg.clone() }
-    };
+    let signers = |keys: &Keys| Trusted::of(keys, &people);
     let mut courts = Vec::new();
     for name in &facts.environments {
         let admitted = admitted(facts, name);
@@ -135,7 +149,7 @@ pub async fn evidence(
     if evidence.ruled.is_empty() && evidence.guarded.is_empty() {
         return Ok(evidence);
     }
-    let work = Work { inner, handle, facts, config, people: Signers { ssh: people.clone(), gpg: Vec::new() } };
+    let work = Work { inner, handle, facts, config, people: Trusted::of(&Keys::default(), &people) };
     let newest = promote::newest_configuration(facts);
     for (id, configuration) in wanted(facts, newest.as_ref()) {
         let Some(build) = facts.build(&id) else { continue };
@@ -180,7 +194,7 @@ struct Work<'a> {
     facts: &'a Facts,
     config: &'a Config,
     /// Who is known without being named.
-    people: Signers,
+    people: Trusted,
 }
 
 impl Work<'_> {
@@ -280,7 +294,7 @@ impl Work<'_> {
         &self,
         court: &Court<'_>,
         build: &Build,
-        signers: &Signers,
+        signers: &Trusted,
     ) -> Result<Arc<Vec<Unsigned>>, PortError> {
         let admitted = court.admitted.and_then(|state| state.pins.get(&build.spec.build.component));
         let until = admitted.map(|pin| &pin.source).filter(|until| **until != build.spec.commit);
@@ -292,14 +306,14 @@ impl Work<'_> {
         repository: &Repository,
         tip: &CommitId,
         until: Option<&CommitId>,
-        signers: &Signers,
+        signers: &Trusted,
     ) -> Result<Arc<Vec<Unsigned>>, PortError> {
-        let key = Digest::of(json!([repository, tip, until, signers]).to_string().as_bytes());
+        let key = Digest::of(json!([repository, tip, until, signers.digest]).to_string().as_bytes());
         if let Some(known) = self.known().unsigned.get(&key) {
             return Ok(known.clone());
         }
         let repositories = &self.inner.ports.repositories;
-        let found = match repositories.unsigned(repository, tip, until, signers, UNSIGNED_MAX).await {
+        let found = match repositories.unsigned(repository, tip, until, &signers.signers, UNSIGNED_MAX).await {
             // Its commits are not here: nothing can be said of them.
             Err(PortError::Terminal(why)) => {
                 vec![Unsigned { commit: tip.clone(), author: String::new(), why: format!("it cannot be read ({why})") }]
@@ -321,7 +335,7 @@ impl Work<'_> {
         court: &Court<'_>,
         build: &Build,
         pin: &Pin,
-        signers: &Signers,
+        signers: &Trusted,
     ) -> Result<Vec<String>, PortError> {
         let own = self.source(court, build, signers).await?;
         let mut lacks: Vec<String> = own.iter().map(|one| told(&build.spec.repository, one)).collect();
@@ -346,7 +360,7 @@ impl Work<'_> {
     async fn unsigned_commits(
         &self,
         court: &Court<'_>,
-        signers: &Signers,
+        signers: &Trusted,
         evidence: &mut Evidence,
     ) -> Result<(), PortError> {
         let (file, directory) = (format!("environments/{}.yaml", court.name), format!("environments/{}/", court.name));
@@ -377,18 +391,19 @@ impl Work<'_> {
     async fn unsigned_tags(
         &self,
         court: &Court<'_>,
-        signers: &Signers,
+        signers: &Trusted,
         evidence: &mut Evidence,
     ) -> Result<(), PortError> {
         for (version, release) in &self.facts.releases {
             let tag = version.tag();
-            let key = json!([self.handle.config, "tag", tag, release.commit, signers]);
+            let key = json!([self.handle.config, "tag", tag, release.commit, signers.digest]);
             let key = Digest::of(key.to_string().as_bytes());
             let known = self.known().unsigned.get(&key).cloned();
             let found = match known {
                 Some(known) => known,
                 None => {
-                    let found = self.inner.ports.repositories.unsigned_tag(&self.handle.config, &tag, signers).await?;
+                    let found =
+                        self.inner.ports.repositories.unsigned_tag(&self.handle.config, &tag, &signers.signers).await?;
                     let found: Arc<Vec<Unsigned>> = Arc::new(found.into_iter().collect());
                     self.known().unsigned.insert(key, found.clone());
                     found
@@ -556,8 +571,8 @@ impl Inner {
         environment: &Environment,
     ) -> Result<Vec<PolicyResult>, crate::requests::Refusal> {
         let (facts, config) = (&*view.facts, &*view.config);
-        let people = Signers { ssh: self.ports.directory.keys(), gpg: Vec::new() };
-        let work = Work { inner: self, handle, facts, config, people };
+        let keys = self.ports.directory.keys();
+        let work = Work { inner: self, handle, facts, config, people: Trusted::of(&Keys::default(), &keys) };
         let Some(state) = admitted(facts, environment) else { return Ok(Vec::new()) };
         let policies: Vec<Policy> =
             law.policies.iter().filter(|policy| policy.holds_in(environment, state.file.production)).cloned().collect();
@@ -573,11 +588,7 @@ impl Inner {
             tags: None,
             policies: Vec::new(),
         };
-        court.commits = rule.map(|keys| {
-            let mut ssh = keys.signers().unwrap_or_default();
-            ssh.extend(work.people.ssh.iter().cloned());
-            Signers { ssh, gpg: keys.gpg.clone() }
-        });
+        court.commits = rule.map(|named| Trusted::of(named, &keys));
         let outcome = handle.environment(environment).map(|e| e.outcome()).unwrap_or_default();
         let plan = outcome.plan.filter(|_| outcome.error.is_none());
         let mut found = Vec::new();

@@ -19,9 +19,10 @@ pub fn missing<'p>(
         let needed = needed(path, before, after);
         let denied = needed.iter().find_map(|(right, environment)| {
             let production = |environment: &Environment| {
-                let of = |config: &Config| {
-                    let reading = config.environments.get(environment);
-                    reading.is_some_and(|reading| reading.as_ref().is_ok_and(|state| state.file.production))
+                // Of what cannot be read, nobody knows that it is not.
+                let of = |config: &Config| match config.environments.get(environment) {
+                    Some(reading) => reading.as_ref().map_or(true, |state| state.file.production),
+                    None => false,
                 };
                 of(before) || of(after)
             };
@@ -89,12 +90,15 @@ mod tests {
     use model::people::Grant;
     use std::collections::BTreeMap;
 
+    const ONE: &str = "{build: web-1, source: a123456789012345678901234567890123456789, image: 'x@sha256:0123456789012345678901234567890123456789012345678901234567890123', config: a123456789012345678901234567890123456789}\n";
+    const TWO: &str = "{build: web-2, source: a123456789012345678901234567890123456789, image: 'x@sha256:0123456789012345678901234567890123456789012345678901234567890123', config: a123456789012345678901234567890123456789}\n";
+
     const BASE: [(&str, &str); 7] = [
         ("project.yaml", "project: shop\nenvironments: [dev, prod]\nmembers: {ada: [developer]}\n"),
         ("environments/dev.yaml", "promotion: {strategy: Auto}\n"),
         ("environments/prod.yaml", "production: true\npromotion: {from: [dev]}\n"),
-        ("environments/prod/web.yaml", "one"),
-        ("environments/dev/web.yaml", "one"),
+        ("environments/prod/web.yaml", ONE),
+        ("environments/dev/web.yaml", ONE),
         ("config/common.yaml", "data: {A: {default: b}}\n"),
         ("windows.yaml", "# none\n"),
     ];
@@ -126,8 +130,8 @@ mod tests {
             [person("admin", &[]), person("operator", &[]), person("operator", &["dev"]), person("developer", &[])];
         // Who may: administrator, operator, operator of dev only, developer.
         for (path, text, who) in [
-            ("environments/dev/web.yaml", "two", "yyyy"),
-            ("environments/prod/web.yaml", "two", "yy.."),
+            ("environments/dev/web.yaml", TWO, "yyyy"),
+            ("environments/prod/web.yaml", TWO, "yy.."),
             ("environments/dev.yaml", "suspend: true\npromotion: {strategy: Auto}\n", "yyy."),
             ("environments/prod.yaml", "suspend: true\nproduction: true\npromotion: {from: [dev]}\n", "yy.."),
             ("environments/prod.yaml", "release: 1.0.0\nproduction: true\npromotion: {from: [dev]}\n", "yy.."),

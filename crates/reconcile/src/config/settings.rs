@@ -23,6 +23,19 @@ pub(super) fn wrong_groups(file: &ProjectFile) -> Option<Vec<String>> {
             problems.push(format!("project.yaml: groups.{group}: there is no environment {member}; there is: {known}"));
         }
     }
+    for (member, roles) in &file.members {
+        for environment in roles.iter().flat_map(|one| &one.environments) {
+            if !file.environments.contains(environment) {
+                let known = known.join(", ");
+                problems.push(format!(
+                    "project.yaml: members.{member}: there is no environment {environment}; there is: {known}"
+                ));
+            }
+        }
+    }
+    if let Some((field, error)) = file.verify.as_ref().and_then(|verify| verify.problem()) {
+        problems.push(format!("project.yaml: {field}: {error}"));
+    }
     (!problems.is_empty()).then_some(problems)
 }
 

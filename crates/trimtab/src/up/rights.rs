@@ -2,8 +2,7 @@
 //! [`model::people::Person::groups`] gives them.
 //!
 //! Five ClusterRoles say what a role may; RoleBindings in a project's namespaces say who has it there. What an environment
-//! runs is described in git and repaired from there: so most of it is reading, and what helps to find out why something
-//! does not run.
+//! runs is described in git and repaired from there: so most of it is reading, and letting something start again.
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
 use kube::api::{Api, Patch, PatchParams};
@@ -53,8 +52,12 @@ pub async fn run(client: kube::Client, reconciler: Reconciler, stop: Cancellatio
         }
         let next = async {
             match again {
-                true => drop(tokio::time::timeout(AGAIN, changes.next()).await),
-                false => drop(changes.next().await),
+                true => {
+                    let _ = tokio::time::timeout(AGAIN, changes.next()).await;
+                }
+                false => {
+                    let _ = changes.next().await;
+                }
             }
         };
         if stop.run_until_cancelled(next).await.is_none() {
@@ -110,19 +113,27 @@ fn rules(role: Role) -> Value {
             &read,
         ),
     ];
+    let workloads = ["apps", "autoscaling", "batch", "networking.k8s.io", "policy"];
+    let core = ["configmaps", "events", "persistentvolumeclaims", "pods", "services"];
     if matches!(role, Role::Developer | Role::Operator | Role::Admin) {
-        // To look into what runs, and to let it start again.
+        // What runs is let start again. Nobody but administrators writes what runs: with that come its secrets, and the
+        // machine.
         rules.push(rule(&[""], &["pods"], &["delete"]));
-        rules.push(rule(&[""], &["pods/attach", "pods/eviction", "pods/exec", "pods/portforward"], &["create", "get"]));
-        rules.push(rule(&["batch"], &["jobs"], &["create", "delete"]));
+        rules.push(rule(&[""], &["pods/eviction", "pods/portforward"], &["create", "get"]));
     }
     if matches!(role, Role::Operator | Role::Admin) {
-        let write = ["create", "delete", "deletecollection", "patch", "update"];
-        rules.push(rule(&[""], &["configmaps", "events", "persistentvolumeclaims", "pods", "services"], &write));
-        rules.push(rule(&["apps", "autoscaling", "batch", "networking.k8s.io", "policy"], &["*"], &write));
+        rules.push(rule(&[""], &core, &["delete"]));
+        rules.push(rule(&workloads, &["*"], &["delete"]));
+        rules.push(rule(
+            &["apps"],
+            &["deployments/scale", "replicasets/scale", "statefulsets/scale"],
+            &["patch", "update"],
+        ));
     }
     if role == Role::Admin {
         let all = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        rules.push(rule(&[""], &core, &all));
+        rules.push(rule(&workloads, &["*"], &all));
         rules.push(rule(&[""], &["secrets", "serviceaccounts"], &all));
         rules.push(rule(&["rbac.authorization.k8s.io"], &["rolebindings", "roles"], &all));
     }
@@ -226,10 +237,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_administrators_reads_secrets() {
-        let names = |role| rules(role).to_string().contains("\"secrets\"");
+    fn nobody_but_administrators_reads_secrets_or_writes_what_runs() {
         for role in Role::ALL {
-            assert_eq!(names(role), role == Role::Admin, "{role}");
+            let rules = rules(role);
+            let admin = role == Role::Admin;
+            assert_eq!(rules.to_string().contains("\"secrets\""), admin, "{role}");
+            let writes = |rule: &&Value| {
+                let has = |key: &str, words: &[&str]| {
+                    words.iter().any(|word| rule[key].as_array().unwrap().contains(&json!(word)))
+                };
+                has("resources", &["*", "pods"]) && has("verbs", &["create", "patch", "update"])
+            };
+            assert_eq!(rules.as_array().unwrap().iter().any(|rule| writes(&rule)), admin, "{role}");
         }
     }
 }
