@@ -3,12 +3,14 @@
 use crate::Inner;
 use crate::config::Config;
 use crate::project::{Handle, View};
-use crate::{inputs, sealing};
+use crate::{elsewhere, inputs, sealing};
 use model::change::ObjectDifference;
 use model::flow::{Action, ObjectId, Repository, Revision};
 use model::ports::PortError;
+use model::remote::Remotes;
 use model::{BuildId, Environment, Pin};
 use promote::State;
+use render::kustomize::Cache;
 use render::settings::Settings;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,14 +100,19 @@ impl Renderer<'_> {
             Some(_) => {
                 let snapshot = self.inner.ports.repositories.snapshot(&revision, ".").await?;
                 let layers = side.config.layers(environment);
-                render::described(&render::Described {
+                let input = render::Described {
                     component,
                     pin,
                     environment,
                     layers: &layers,
                     file: environment_file,
                     repository: &snapshot,
-                })
+                    remotes: &Remotes::new(),
+                    cache: &Cache::default(),
+                };
+                // What main allows to be reached, not what is proposed.
+                let hosts = self.view.config.remotes();
+                elsewhere::described(&*self.inner.ports.repositories, &input, &revision, hosts).await?
             }
         };
         let mut objects = match made {
