@@ -4,7 +4,9 @@ mod bench;
 mod cgroup2;
 mod chroot;
 mod fences;
+mod golden;
 mod machine;
+mod peers;
 mod steps;
 mod test;
 
@@ -17,6 +19,7 @@ cargo xtask bench   measure, and print one table of medians, p95 and p99; all pa
 cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
 cargo xtask docs    write docs/commands.md and docs/kinds.md out of the program
+cargo xtask golden  build kustomize and helm, and write down what they make of our cases (needs Go)
 cargo xtask fences  only the rules about who may know whom";
 
 fn main() -> ExitCode {
@@ -39,6 +42,10 @@ fn run() -> Result<bool> {
         ["bench", only @ ..] => bench::run(only),
         ["docs"] => {
             docs()?;
+            Ok(true)
+        }
+        ["golden"] => {
+            golden::run()?;
             Ok(true)
         }
         ["fences"] => {

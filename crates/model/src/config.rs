@@ -21,6 +21,9 @@ pub struct ProjectFile {
     /// Environments that take the same configuration where they say nothing of their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Group, Vec<Environment>>,
+    /// Hosts from which manifests may take what lies elsewhere, over HTTP and without credentials; none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<String>,
 }
 
 /// `environments/<env>.yaml`.

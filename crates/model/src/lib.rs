@@ -14,6 +14,7 @@ pub mod policy;
 pub mod ports;
 pub mod records;
 pub mod release;
+pub mod remote;
 pub mod requests;
 pub mod routes;
 pub mod rules;

@@ -48,6 +48,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Hosts from which manifests may take what lies elsewhere.
+    pub fn remotes(&self) -> &[String] {
+        self.project.as_ref().map(|file| file.remotes.as_slice()).unwrap_or_default()
+    }
+
     /// Everything that is wrong, for people: `environments/dev.yaml:3:1: …`.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.project.as_ref().err().cloned().unwrap_or_default();

@@ -16,6 +16,7 @@ use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
 use model::records::Kind;
 use model::{Component, DataPlaneName, Digest};
+use render::kustomize::Cache;
 use rendering::{Ingredients, Rendering};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         shown: BTreeMap::new(),
         digests: sealing::Digests::default(),
         described: BTreeMap::new(),
+        overlays: Cache::default(),
     };
     loop {
         let wait = match work.pass().await {
@@ -116,6 +118,8 @@ pub struct Work {
     digests: sealing::Digests,
     /// What components describe themselves, by what it was made of.
     described: BTreeMap<Component, (Ingredients, Manifests)>,
+    /// Overlays that were built for earlier pins: most commits leave them as they were.
+    overlays: Cache,
 }
 
 impl Work {

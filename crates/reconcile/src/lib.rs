@@ -10,6 +10,7 @@ mod consent;
 mod data_planes;
 mod deployments;
 mod edit;
+mod elsewhere;
 mod environment;
 mod environments;
 mod inputs;
@@ -44,9 +45,21 @@ use model::ports::{Builder, DataPlanes, Gateway, PortError, Records, Repositorie
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Where a killed process is tested to recover: before and after the log of a build begins.
+pub const FAILPOINTS: &[&str] = &["reconcile.log.before", "reconcile.log.after"];
+
+/// Ends the process as a crash would, if a test asks for it here.
+fn failpoint(name: &'static str) {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
+    if WANTED.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
 
 /// The places, as reconcile knows them.
 #[derive(Clone)]

@@ -2,6 +2,7 @@
 
 use crate::Reconciler;
 use crate::config::{Config, Described, parse_release};
+use crate::elsewhere;
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
@@ -11,6 +12,7 @@ use model::config::ComponentFile;
 use model::flow::{Change, ObjectId, Repository, Revision};
 use model::journal::{EntryKind, detail};
 use model::release::{Notes, ReleaseFile, Version};
+use model::remote::Remotes;
 use model::settings::{Chain, Use};
 use model::views::{ComponentDifference, Difference, ManifestDifference, ReleaseStatus};
 use model::{Component, Environment, EnvironmentFile, Pin, Project};
@@ -190,9 +192,11 @@ impl Reconciler {
         let made = if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
-            let input =
-                render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
-            render::described(&input)
+            let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
+            let (layers, repository, remotes, cache) = (&layers, &repository, &remotes, &cache);
+            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
+            let hosts = view.config.remotes();
+            elsewhere::described(&*self.0.ports.repositories, &input, &revision, hosts).await?
         } else {
             let config = reader.config(&handle.config, &pin.config).await?;
             let settings = settings(component, &config, &view.config.chain(environment));

@@ -3,10 +3,11 @@
 use super::{Target, Work};
 use crate::config::Config;
 use crate::lacks::Lack;
-use crate::{inputs, sealing};
+use crate::{elsewhere, inputs, sealing};
 use model::config::{ComponentFile, ComponentType, EnvironmentFile};
 use model::flow::{Manifests, Repository, Revision};
 use model::ports::PortError;
+use model::remote::Remotes;
 use model::{Component, Environment, Pin};
 use std::collections::BTreeSet;
 
@@ -126,8 +127,11 @@ impl Work {
             layers: &layers,
             file: &target.state.file,
             repository: &repository,
+            remotes: &Remotes::new(),
+            cache: &self.overlays,
         };
-        let made = render::described(&input);
+        let hosts = admitted.remotes();
+        let made = elsewhere::described(&*self.inner.ports.repositories, &input, revision, hosts).await?;
         if let Ok(manifests) = &made {
             self.described.insert(component, (key, manifests.clone()));
         }

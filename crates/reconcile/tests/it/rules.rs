@@ -85,6 +85,12 @@ impl Shop {
         self.reconciler.wake();
     }
 
+    /// Another file of the component's repository.
+    pub fn push_files(&self, message: &str, files: &[(&str, Option<&str>)]) {
+        self.world.push(&Repository { project: self.project(), name: "web".into() }, "ada", message, files);
+        self.reconciler.wake();
+    }
+
     pub fn edit(&self, message: &str, files: &[(&str, Option<&str>)]) {
         self.world.push(&self.config(), "ada", message, files);
         self.reconciler.wake();

@@ -115,7 +115,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match arguments.command {
-        Command::Up(args) => threads(up::run(&arguments.common, args)),
+        Command::Up(args) => up::run(&arguments.common, args),
         Command::Down(args) => threads(down::run(&arguments.common, args)),
         Command::Restore(args) => restore::run(&arguments.common, args),
         command => one_thread(run(&arguments.common, command)),
@@ -158,7 +158,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(common, args).await,
         Command::Url(args) => url::run(common, args).await,
         Command::Ui(args) => ui::run(common, args).await,
-        Command::Render(args) => render::run(common, args),
+        Command::Render(args) => render::run(common, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
         Command::User(args) => user::run(common, args).await,
