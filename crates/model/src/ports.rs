@@ -345,4 +345,8 @@ pub trait Secrets: Send + Sync {
 pub trait Gateway: Send + Sync {
     /// Returns when the gateway has acknowledged: from then on no request goes to an address that is not in the table.
     async fn publish(&self, table: &RouteTable) -> Result<()>;
+    /// What it serves by since before anything was published here; nothing if it is new.
+    async fn inherited(&self) -> RouteTable {
+        RouteTable::default()
+    }
 }

@@ -430,6 +430,7 @@ impl Work {
 
     /// Tells every environment what it should be.
     fn aim(&self, view: &View) {
+        self.inner.routes.expect(&self.handle.name, view.decision.environments.keys().cloned());
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
         let present = view.decision.environments.iter();

@@ -473,7 +473,10 @@ fn where_changes_are_reviewed_a_command_moves_nothing_and_its_commit_is_judged_w
     let spec = world.promotion(&name).spec.clone();
     world.settle();
     let (phase, why) = world.phase(&name);
-    assert_eq!((phase, why), (PromotionPhase::Failed, "changes to prod are reviewed: `trimtab promote` opens a Change"));
+    assert_eq!(
+        (phase, why),
+        (PromotionPhase::Failed, "changes to prod are reviewed: `trimtab promote` opens a Change")
+    );
     assert_eq!(world.runs(), "dev web-1 | staging web-1");
     // What the command would have written is there to be proposed, and says whose it is.
     let write = crate::proposal(&world.facts(), &spec).unwrap();

@@ -21,6 +21,7 @@ mod key;
 mod kubeconfig;
 mod logs;
 mod promote;
+mod reference;
 mod release;
 mod render;
 mod restore;
@@ -38,7 +39,7 @@ use crate::client::{Api, Failure, Instead};
 use crate::instance::Layout;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use model::Project;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -108,6 +109,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -173,6 +176,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::DataPlane(args) => dataplane::run(common, args).await,
         Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
+        Command::Reference(args) => reference::run(&args, Arguments::command()),
     }
 }
 
