@@ -2,10 +2,11 @@
 //! described, without a cluster, and kept for as long as nothing that it depends on changes.
 
 use crate::config::{Config, Described, Reader};
+use crate::environment::tested;
 use crate::inputs::wanted;
 use crate::project::Handle;
 use crate::{Inner, elsewhere, releases, sealing};
-use model::config::{EnvironmentFile, Keys, Verify};
+use model::config::{ComponentType, Keys, Verify};
 use model::flow::{Action, ObjectId, Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::PortError;
@@ -220,12 +221,12 @@ impl Work<'_> {
         if let Some(known) = self.known().findings.get(&key) {
             return Ok(known.clone());
         }
-        let Some(objects) = self.objects(court.name, &court.head.file, pin).await? else {
+        let Some(objects) = self.objects(court.name, court.head, pin).await? else {
             // What cannot be rendered is held for that.
             return Ok(Arc::default());
         };
         let stood = match before {
-            Some(before) => self.objects(court.name, &court.head.file, before).await?.unwrap_or_default(),
+            Some(before) => self.objects(court.name, court.head, before).await?.unwrap_or_default(),
             None => Vec::new(),
         };
         let found = Arc::new(judged(self.facts, court, build, &objects, &stood, &actors, &releases, signed));
@@ -241,9 +242,10 @@ impl Work<'_> {
     async fn objects(
         &self,
         environment: &Environment,
-        file: &EnvironmentFile,
+        state: &State,
         pin: &Pin,
     ) -> Result<Option<Vec<Value>>, PortError> {
+        let file = &state.file;
         let Some(build) = self.facts.build(&pin.build) else { return Ok(None) };
         let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
         let described = match self.reader().described(&source, &pin.config, Some(&pin.build.component)).await {
@@ -261,7 +263,15 @@ impl Work<'_> {
         } else {
             let at = self.reader().config(&self.handle.config, &pin.config).await?;
             let settings = releases::settings(&component, &at, &self.config.chain(environment));
-            render::render(&render::Input { component: &component, pin, environment, file, settings: &settings })
+            let input = render::Input { component: &component, pin, environment, file, settings: &settings };
+            match component.kind {
+                ComponentType::TestRunner => {
+                    let (release, builds, state) = tested(state);
+                    let release = release.as_deref();
+                    render::test_run(&input, &render::Tested { release, builds: &builds, state: &state })
+                }
+                _ => render::render(&input),
+            }
         };
         let Ok(mut made) = made else { return Ok(None) };
         sealing::mask_manifests(&*self.inner.ports.secrets, made.objects.iter_mut())?;
@@ -594,7 +604,7 @@ impl Inner {
         let mut found = Vec::new();
         for pin in state.pins.values() {
             let Some(build) = facts.build(&pin.build) else { continue };
-            let Some(objects) = work.objects(environment, &state.file, pin).await? else { continue };
+            let Some(objects) = work.objects(environment, state, pin).await? else { continue };
             let signed = policies.iter().any(|policy| policy.asks("signed")) && work.signed(&court, build).await?;
             let whole = state.base.get(&pin.build.component) == Some(pin);
             let part = Part {

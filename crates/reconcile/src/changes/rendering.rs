@@ -2,14 +2,17 @@
 
 use crate::Inner;
 use crate::config::Config;
+use crate::environment::tested;
 use crate::project::{Handle, View};
 use crate::{elsewhere, inputs, sealing};
 use model::change::ObjectDifference;
+use model::config::ComponentType;
 use model::flow::{Action, ObjectId, Repository, Revision};
 use model::ports::PortError;
 use model::remote::Remotes;
 use model::{BuildId, Environment, Pin};
 use promote::State;
+use render::kustomize::Cache;
 use render::settings::Settings;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +35,8 @@ pub struct Renderer<'a> {
     pub view: &'a View,
     /// Builds that are not made yet, and where their source is.
     pub proposed: BTreeMap<BuildId, Repository>,
+    /// Overlays that were built for the other side, or another environment.
+    pub overlays: Cache,
 }
 
 /// Objects by their name for people, and what could not be rendered.
@@ -90,19 +95,27 @@ impl Renderer<'_> {
             Err(problem) => return Ok(Err(problem)),
         };
         let settings = Settings { groups, secrets };
-        let (component, environment_file) = (&file, &side.state.file);
+        let input = render::Input { component: &file, pin, environment, file: &side.state.file, settings: &settings };
         let made = match &file.manifests {
-            None => {
-                let input = render::Input { component, pin, environment, file: environment_file, settings: &settings };
-                render::render(&input)
+            None if file.kind == ComponentType::TestRunner => {
+                let (release, builds, state) = tested(&side.state);
+                let release = release.as_deref();
+                render::test_run(&input, &render::Tested { release, builds: &builds, state: &state })
             }
+            None => render::render(&input),
             Some(_) => {
-                let repository = self.inner.ports.repositories.snapshot(&revision, ".").await?;
-                let (layers, file) = (side.config.layers(environment), environment_file);
-                let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
-                let (layers, repository, remotes, cache) = (&layers, &repository, &remotes, &cache);
-                let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
-                let hosts = side.config.remotes();
+                let input = render::Described {
+                    component: &file,
+                    pin,
+                    environment,
+                    layers: &side.config.layers(environment),
+                    file: &side.state.file,
+                    repository: &self.inner.ports.repositories.snapshot(&revision, ".").await?,
+                    remotes: &Remotes::new(),
+                    cache: &self.overlays,
+                };
+                // What main allows to be reached, not what is proposed.
+                let hosts = self.view.config.remotes();
                 elsewhere::described(&*self.inner.ports.repositories, &input, &revision, hosts).await?
             }
         };
