@@ -1,5 +1,5 @@
 //! Who may change which file of a config repository. That somebody may push there at all was asked before; here it is
-//! what a push changes. Rules that others are held to (gates, windows, policies, members) are an administrator's.
+//! what a push changes. Rules that others are held to (gates, policies, members) are an administrator's.
 
 use crate::config::Config;
 use model::config::EnvironmentFile;
@@ -39,7 +39,7 @@ pub fn missing<'p>(
 
 /// The rights that a change of one file takes; none: those of every pusher.
 fn needed(path: &str, before: &Config, after: &Config) -> Vec<(Right, Option<Environment>)> {
-    if path == promote::WINDOWS || path.starts_with(crate::config::policies::DIRECTORY) {
+    if path.starts_with(crate::config::policies::DIRECTORY) {
         return vec![(Right::Administer, None)];
     }
     if path == "project.yaml" {
@@ -141,7 +141,7 @@ mod tests {
             ("environments/dev.yaml", "verify: {commits: {}}\npromotion: {strategy: Auto}\n", "y..."),
             ("environments/dev.yaml", "allow: [privileged]\npromotion: {strategy: Auto}\n", "y..."),
             ("environments/qa.yaml", "{}", "yy.."),
-            ("windows.yaml", "- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "y..."),
+            ("windows.yaml", "- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "yyyy"),
             ("policies/a.yaml", "rules: [{expression: signed}]\n", "y..."),
             ("project.yaml", "project: shop\nenvironments: [dev, prod]\nmembers: {ada: [admin]}\n", "y..."),
             ("project.yaml", "project: shop\nenvironments: [prod, dev]\nmembers: {ada: [developer]}\n", "yyyy"),
