@@ -68,6 +68,12 @@ fn columns(kind: Kind) -> Value {
             column("Phase", ".status.phase"),
             column("Waits for", ".status.message"),
         ],
+        Kind::Change => vec![
+            column("Repository", ".spec.repository.name"),
+            column("Author", ".spec.author"),
+            column("State", ".status.state"),
+            column("Title", ".status.patchSets[-1:].title"),
+        ],
     };
     columns.push(json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" }));
     json!(columns)
@@ -89,6 +95,9 @@ fn description(kind: Kind) -> &'static str {
             "Which build of a component an environment runs, out of environments/ENV/NAME.yaml of the config repository, changed there; its status says how it is doing."
         }
         Kind::Build => "One attempt to make an image of a commit of a component.",
+        Kind::Change => {
+            "A proposal for a branch of a repository, opened by a push to refs/for/main or by a command; made anew from the journal and refs/changes if it is lost."
+        }
         Kind::Promotion => {
             "One movement of a build or a release into an environment, through its gates. Its effect is exactly one commit of the config repository. Created by people and by the strategy Auto; what becomes of it stands in its status."
         }
@@ -145,6 +154,21 @@ fn spec(kind: Kind) -> Value {
             "type": "object",
             "description": "The fields of the file: docs/reference.md",
             "x-kubernetes-preserve-unknown-fields": true,
+        }),
+        Kind::Change => json!({
+            "type": "object",
+            "required": ["project", "repository", "author", "created"],
+            "properties": {
+                "project": text("Which project"),
+                "repository": {
+                    "type": "object",
+                    "description": "Where it was proposed",
+                    "properties": { "project": text("Whose it is"), "name": text("Its name") },
+                },
+                "author": text("Who proposed it"),
+                "topic": text("What tells it from others of its author"),
+                "created": time("When it was opened"),
+            },
         }),
     }
 }

@@ -4,6 +4,7 @@ mod approve;
 mod at;
 mod audit;
 mod backup;
+mod change;
 mod chart;
 mod check;
 mod config;
@@ -34,12 +35,13 @@ mod url;
 mod user;
 mod window;
 
-use crate::client::{Api, Failure};
+use crate::client::{Api, Failure, Instead};
 use crate::instance::Layout;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use model::Project;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,6 +83,7 @@ enum Command {
     Secret(secret::SecretArgs),
     Approve(approve::ApproveArgs),
     Cancel(approve::CancelArgs),
+    Change(change::ChangeArgs),
     Release(release::ReleaseArgs),
     Certify(release::CertifyArgs),
     Check(check::CheckArgs),
@@ -122,6 +125,11 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        Err(error) if error.is::<Instead>() => {
+            let instead = error.downcast_ref::<Instead>().expect("it is one");
+            arguments.common.output.print(&json!({ "opened": instead.0 }), |_| format!("{}\n", instead.0));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("trimtab: {error:#}");
             ExitCode::from(match error.downcast_ref::<Failure>() {
@@ -145,6 +153,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Secret(args) => secret::run(common, args).await,
         Command::Approve(args) => approve::approve(common, args).await,
         Command::Cancel(args) => approve::cancel(common, args).await,
+        Command::Change(args) => change::run(common, args).await,
         Command::Release(args) => release::run(common, args).await,
         Command::Certify(args) => release::certify(common, args).await,
         Command::Check(args) => check::run(common, args).await,
