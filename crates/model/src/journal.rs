@@ -59,6 +59,10 @@ pub mod detail {
     pub const RESULT: &str = "Result";
     /// Until when what was rolled back is not taken by itself.
     pub const QUARANTINE: &str = "Quarantine-Until";
+    /// Number of a Change: `opened`, `approved`, `merged`, `abandoned`.
+    pub const REVIEW: &str = "Change";
+    /// Repository of a Change.
+    pub const REPOSITORY: &str = "Repository";
     /// The change that a movement belongs to.
     pub const CHANGE: &str = "Change-Ref";
 }
@@ -111,6 +115,12 @@ kinds! {
     Checked = "checked",
     /// A release has shown in the environment what was asked of it.
     Certified = "certified",
+    /// Somebody proposed something for main.
+    Opened = "opened",
+    /// A Change is on main.
+    Merged = "merged",
+    /// A Change will never be on main.
+    Abandoned = "abandoned",
 }
 
 impl fmt::Display for EntryKind {

@@ -8,6 +8,7 @@ mod testing;
 
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};
+pub(crate) use testing::tested;
 
 use crate::planes::{self, Stop};
 use crate::{Inner, lacks, order, project, sealing, wake_of};
@@ -45,6 +46,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         on,
         left,
         arriving: false,
+        unguarded: false,
         failures: 0,
         in_flight: BTreeMap::new(),
         behind: BTreeMap::new(),
@@ -107,6 +109,8 @@ pub struct Work {
     pub(crate) left: BTreeSet<DataPlaneName>,
     /// It has moved, and was not healthy yet where it is now.
     arriving: bool,
+    /// Changes are reviewed, and its API does not keep people from writing.
+    pub(crate) unguarded: bool,
     /// In a row.
     failures: u32,
     /// Object → what it looked like when a step ran on it, and when that was.
@@ -140,7 +144,10 @@ impl Work {
         let placement =
             planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
         let held = rendering.held();
-        let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement);
+        let writer = planes::writer(&target, &placement).await.map_err(Stop::DataPlane)?;
+        self.unguarded = planes::guarded(&target) && writer.is_none();
+        let mut desired =
+            planes::desired(&self.handle, &mut rendering.rendered, &target, &placement, writer.as_deref());
         let Rendering { rendered, .. } = &rendering;
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();

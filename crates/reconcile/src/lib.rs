@@ -5,6 +5,7 @@
 //! woken by events that carry nothing: it reads the latest state and acts. Places are reached through `model::ports`.
 
 mod builds;
+mod changes;
 mod config;
 mod consent;
 mod data_planes;

@@ -7,6 +7,7 @@
 mod check;
 mod described;
 mod error;
+mod guard;
 pub mod helm;
 pub mod kustomize;
 mod own;
@@ -18,6 +19,7 @@ mod workload;
 
 pub use described::{Described, described};
 pub use error::Error;
+pub use guard::guard;
 pub use own::{Owner, own};
 pub use place::{PULL_SECRET, claimed_namespace, place, pull_secret};
 pub use plain::plain;

@@ -23,6 +23,8 @@ pub struct Target {
     pub sources: BTreeMap<BuildId, Repository>,
     /// Where it runs; `None`: on the embedded data plane.
     pub plane: Option<Plane>,
+    /// Hosts from which manifests may take what lies elsewhere, as main says now.
+    pub remotes: Vec<String>,
     /// Tells the project from others of its name.
     pub claim: String,
     /// The project has it no more: nothing of it shall stand.
@@ -44,8 +46,8 @@ impl Target {
                 None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
             },
         });
-        let (report, claim) = (report.clone(), planes::claim(facts));
-        Some(Self { commit, state, report, sources, plane, claim, removed: false })
+        let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
+        Some(Self { commit, state, report, sources, plane, remotes, claim, removed: false })
     }
 
     /// Of an environment that the project has no more at head.
@@ -56,6 +58,7 @@ impl Target {
             report: Report::default(),
             sources: BTreeMap::new(),
             plane: None,
+            remotes: Vec::new(),
             claim: planes::claim(facts),
             removed: true,
         }

@@ -52,6 +52,8 @@ pub(super) fn refusal(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotFound(text) => Error::NotFound(text),
         Refusal::Refused(text) => Error::Refused(text),
+        Refusal::Opened(opened) => Error::Opened(opened),
+        Refusal::Denied(denied) => Error::Denied(denied),
         Refusal::Place(error) => Error::Unavailable(error.to_string()),
     }
 }
