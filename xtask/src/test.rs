@@ -77,6 +77,7 @@ pub fn run() -> Result<bool> {
     let before = Machine::look()?;
     steps.run("two clusters", &mut story("two-clusters.sh", &binaries));
     steps.run("overlays", &mut story("overlays.sh", &binaries));
+    steps.run("umbrella", &mut story("umbrella.sh", &binaries));
     steps.check("two clusters leave the machine as it was", unchanged(&before));
 
     story_in_a_chroot(&mut steps)?;

@@ -56,6 +56,7 @@ fn columns(kind: Kind) -> Value {
         ],
         Kind::Build => vec![
             column("Phase", ".status.phase"),
+            column("Chart", ".status.chart.version"),
             column("Commit", ".spec.commit"),
             column("By", ".spec.pushedBy"),
             column("Message", ".spec.message"),
@@ -93,6 +94,7 @@ fn spec(kind: Kind) -> Value {
                 "project": text, "build": text, "commit": text, "pushedBy": text, "message": text,
                 "created": { "type": "string", "format": "date-time" },
                 "repository": { "type": "object", "properties": { "project": text, "name": text } },
+                "chart": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
             },
         }),
         Kind::Project | Kind::Component | Kind::Environment | Kind::ComponentDeployment => {

@@ -5,6 +5,7 @@
 //! woken by events that carry nothing: it reads the latest state and acts. Places are reached through `model::ports`.
 
 mod builds;
+mod charts;
 mod config;
 mod consent;
 mod data_planes;
@@ -39,7 +40,7 @@ pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;
 use model::Project;
-use model::ports::{Builder, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
+use model::ports::{Builder, Charts, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Ports {
     pub repositories: Arc<dyn Repositories>,
     pub builder: Arc<dyn Builder>,
+    pub charts: Arc<dyn Charts>,
     pub data_planes: Arc<dyn DataPlanes>,
     pub records: Arc<dyn Records>,
     pub gateway: Arc<dyn Gateway>,
@@ -89,6 +91,7 @@ pub(crate) struct Inner {
     pub ports: Ports,
     pub settings: Settings,
     pub routes: routes::Routes,
+    pub parsed: charts::Parsed,
     projects: Mutex<BTreeMap<Project, Arc<project::Handle>>>,
     wake: Arc<Notify>,
     /// Counts changes of anything that people look at, in any project.
@@ -103,6 +106,7 @@ impl Reconciler {
             ports,
             settings,
             routes,
+            parsed: charts::Parsed::default(),
             projects: Mutex::default(),
             wake: Arc::new(Notify::new()),
             tick: watch::Sender::new(0),

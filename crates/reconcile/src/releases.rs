@@ -176,7 +176,27 @@ impl Reconciler {
         let any: Environment = "any".parse().expect("a label is a name");
         let none = EnvironmentFile::default();
         let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
-        let made = if component.manifests.is_some() {
+        let secrets = &self.0.ports.secrets;
+        let made = if let Some(rule) = &component.chart {
+            let chart = self.0.chart_of(pin, component, &revision, &view.config).await?;
+            let Ok(chart) = chart else { return Ok(Vec::new()) };
+            let config = reader.config(&handle.config, &pin.config).await?;
+            let layers = view.config.layers(environment);
+            let values = self.0.chart_values(component, rule, &revision, &layers, &config).await?;
+            let seed = crate::environment::seed_of(&handle.name, environment, &component.component);
+            render::charted(render::Charted {
+                component,
+                pin,
+                environment,
+                file,
+                chart: &chart,
+                values: values.unwrap_or_default(),
+                seed: secrets.seed(&seed)?,
+                now: build.spec.created,
+                is_upgrade: true,
+                lookup: None,
+            })
+        } else if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
             let input =
@@ -187,7 +207,9 @@ impl Reconciler {
             let settings = settings(component, &config, &view.config.chain(environment));
             render::render(&render::Input { component, pin, environment, file, settings: &settings })
         };
-        Ok(made.map(|manifests| manifests.objects).unwrap_or_default())
+        let mut objects = made.map(|manifests| manifests.objects).unwrap_or_default();
+        crate::sealing::mask_manifests(&**secrets, objects.iter_mut())?;
+        Ok(objects)
     }
 
     /// What is new since the release before.

@@ -39,7 +39,7 @@ pub fn described(input: &Described<'_>) -> Result<Manifests, Error> {
         .ok_or_else(|| field(name, "manifests.path", "must lie inside the component's path"))?;
     let built = |directory: &str| {
         let objects = kustomize::build(input.repository, directory, &Options::default())?;
-        Ok(Manifests { objects, notes: Vec::new() })
+        Ok(Manifests { objects, ..Manifests::default() })
     };
     let overlays = join(&directory, "overlays").expect("it lies inside");
     let mut candidates: Vec<String> = input.layers.iter().map(|layer| format!("{overlays}/{layer}")).collect();
@@ -111,12 +111,12 @@ fn plain_below(input: &Described<'_>, directory: &str, overlays: &str) -> Result
     plain(&here_only)
 }
 
-fn prefix(directory: &str) -> String {
+pub(crate) fn prefix(directory: &str) -> String {
     if directory.is_empty() { String::new() } else { format!("{directory}/") }
 }
 
 /// `a/./b/../c` of both, from the top of the repository; `None` if it leads out of the first.
-fn join(base: &str, path: &str) -> Option<String> {
+pub(crate) fn join(base: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = base.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let floor = parts.len();
     if path.starts_with('/') {
@@ -133,6 +133,6 @@ fn join(base: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn field(component: &Component, field: &str, problem: &str) -> Error {
+pub(crate) fn field(component: &Component, field: &str, problem: &str) -> Error {
     Error::Field { component: component.clone(), field: field.to_owned(), problem: problem.to_owned() }
 }

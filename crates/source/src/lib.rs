@@ -13,6 +13,7 @@
 mod audit;
 mod batch;
 mod cache;
+mod charts;
 mod error;
 mod git;
 mod hook;
@@ -30,6 +31,7 @@ mod transport;
 mod write;
 
 pub use audit::{Audit, audit, signer};
+pub use charts::{Charts, Fetched, chart_versions, fetch_chart};
 pub use error::Error;
 pub use hook::hook_main;
 pub use ssh::{PublicKey, SshLimits, SshServer};

@@ -52,6 +52,9 @@ impl Layout {
     pub fn git(&self) -> PathBuf {
         self.0.join("git")
     }
+    pub fn charts(&self) -> PathBuf {
+        self.0.join("charts")
+    }
     pub fn images(&self) -> PathBuf {
         self.0.join("oci")
     }

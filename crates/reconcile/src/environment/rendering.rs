@@ -5,10 +5,11 @@ use crate::config::Config;
 use crate::lacks::Lack;
 use crate::{inputs, sealing};
 use model::config::{ComponentFile, EnvironmentFile};
-use model::flow::{Manifests, Repository, Revision};
+use model::flow::{Manifests, Observation, Repository, Revision};
 use model::ports::PortError;
 use model::{Component, Environment, Pin};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the objects depend on that a component describes itself.
 pub(super) type Ingredients = (Pin, EnvironmentFile, Vec<Environment>);
@@ -38,7 +39,11 @@ impl Rendering {
 }
 
 impl Work {
-    pub(super) async fn render(&mut self, target: &Target) -> Result<Result<Rendering, String>, PortError> {
+    pub(super) async fn render(
+        &mut self,
+        target: &Target,
+        observation: &Arc<Observation>,
+    ) -> Result<Result<Rendering, String>, PortError> {
         let (mut rendered, mut sourceless) = (Vec::new(), Vec::new());
         let configuration = Repository::config(&self.handle.scope.project);
         let project = self.project.clone();
@@ -80,9 +85,20 @@ impl Work {
                 file: &target.state.file,
                 settings: &settings,
             };
-            let made = match file.manifests {
-                None => render::render(&input),
-                Some(_) => self.describe(pin, &file, &revision, target, &admitted).await?,
+            let made = match (&file.chart, &file.manifests) {
+                (None, None) => render::render(&input),
+                (None, Some(_)) => self.describe(pin, &file, &revision, target, &admitted).await?,
+                (Some(_), _) => {
+                    let at = (&*admitted, &*config);
+                    match self.chart(pin, &file, &revision, target, at, observation).await? {
+                        Ok(Ok(manifests)) => Ok(manifests),
+                        Ok(Err(lack)) => {
+                            sourceless.push((pin.clone(), lack));
+                            continue;
+                        }
+                        Err(problem) => return Ok(Err(problem)),
+                    }
+                }
             };
             match made {
                 Ok(manifests) => {

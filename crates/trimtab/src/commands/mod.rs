@@ -5,6 +5,7 @@ mod at;
 mod audit;
 mod backup;
 mod chart;
+mod charts;
 mod check;
 mod config;
 mod credential;
@@ -96,6 +97,7 @@ enum Command {
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
+    Chart(charts::ChartsArgs),
     User(user::UserArgs),
     Key(key::KeyArgs),
     Token(token::TokenArgs),
@@ -155,9 +157,10 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(common, args).await,
         Command::Url(args) => url::run(common, args).await,
         Command::Ui(args) => ui::run(common, args).await,
-        Command::Render(args) => render::run(common, args),
+        Command::Render(args) => render::run(common, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
+        Command::Chart(args) => charts::run(common, args).await,
         Command::User(args) => user::run(common, args).await,
         Command::Key(args) => key::run(common, args).await,
         Command::Token(args) => token::run(common, args).await,

@@ -238,6 +238,16 @@ impl web::Delivery for Delivery {
         self.reconciler.add_window(project, &wanted.window, &wanted.environments, actor).await.map_err(refusal)
     }
 
+    async fn update_chart(
+        &self,
+        project: &Project,
+        component: &Component,
+        version: Option<&str>,
+        actor: &str,
+    ) -> web::Result<Option<BuildId>> {
+        self.reconciler.update_chart(project, component, version, actor).await.map_err(refusal)
+    }
+
     async fn releases(&self, project: &Project) -> web::Result<Vec<ReleaseStatus>> {
         self.reconciler.releases(project).await.map_err(refusal)
     }
