@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: one table of medians and p99, with the machine's own speed beside it.
 
 mod containers;
+mod render;
 mod rollouts;
 mod traffic;
 
@@ -28,23 +29,46 @@ const PARTS: &[Part] = &[
     ("rollouts", rollouts::measure),
     ("traffic", traffic::measure),
     ("containers", containers::measure),
+    ("render", render::measure),
 ];
 
-/// Measures and prints; `only` names the parts, none are all. Needs root, for real containers.
+/// Measures and prints; `only` names the parts, none are all. Needs root, for real containers; `render` alone does not.
+/// Without Go to build what rendering is held against, that part is left out unless it is named.
 pub fn run(only: &[&str]) -> Result<bool> {
     if let Some(unknown) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != *name)) {
         let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
         bail!("there is no part {unknown:?}; there are: {}", names.join(", "));
     }
-    crate::test::install(PACKAGES)?;
-    let build = ["build", "--release", "-p", "trimtab", "-p", "container", "--bin", "trimtab", "--example", "lives"];
+    if only != ["render"] {
+        crate::test::install(PACKAGES)?;
+    }
+    let build = [
+        "build",
+        "--release",
+        "-p",
+        "trimtab",
+        "-p",
+        "container",
+        "-p",
+        "render",
+        "--bin",
+        "trimtab",
+        "--example",
+        "lives",
+        "--example",
+        "bench",
+    ];
     let status = Command::new(env!("CARGO")).current_dir(root()).args(build).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
     let mut table = Table::default();
     calibrate(&mut table)?;
-    for (_, measure) in PARTS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+    for (name, measure) in PARTS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+        if let (&"render", true, Err(problem)) = (name, only.is_empty(), crate::peers::directory()) {
+            eprintln!("left out: {name}: {problem}");
+            continue;
+        }
         measure(&mut table)?;
     }
     table.print();

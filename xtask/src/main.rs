@@ -4,7 +4,9 @@ mod bench;
 mod cgroup2;
 mod chroot;
 mod fences;
+mod golden;
 mod machine;
+mod peers;
 mod steps;
 mod test;
 
@@ -16,6 +18,7 @@ const HELP: &str =
 cargo xtask bench   measure, and print one table of medians, p95 and p99; all parts, or those that are named
 cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
+cargo xtask golden  build kustomize and helm, and write down what they make of our cases (needs Go)
 cargo xtask fences  only the rules about who may know whom";
 
 fn main() -> ExitCode {
@@ -36,6 +39,10 @@ fn run() -> Result<bool> {
         ["chroot"] => test::run_chroot(),
         ["cgroup2"] => test::run_cgroup2(),
         ["bench", only @ ..] => bench::run(only),
+        ["golden"] => {
+            golden::run()?;
+            Ok(true)
+        }
         ["fences"] => {
             fences::check()?;
             Ok(true)

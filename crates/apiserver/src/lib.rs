@@ -44,7 +44,7 @@ mod write;
 pub use addresses::Network;
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use reply::{Body, BodyError};
-pub use serve::Authenticator;
+pub use serve::{Authenticator, Ending};
 pub use server::{ApiServer, Config, Error, Identity, InProcess};
 pub use store::{Dump, FAILPOINTS, Restore, StoreError};
 

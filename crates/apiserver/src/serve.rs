@@ -3,8 +3,8 @@
 use crate::reply::{self, Body};
 use crate::server::{ApiServer, Identity, Inner};
 use crate::status::Refusal;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, Response};
+use http::header::{AUTHORIZATION, CONNECTION};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,6 +28,16 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Answers that are under way when the server ends get this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How a server ends: a client that keeps its connection hears with its next answer that it is the last, and none is cut
+/// off between two requests.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Nobody is let in any more, and each answer says that it is the last one.
+    pub leaving: CancellationToken,
+    /// Connections that are still open end with what is under way.
+    pub closing: CancellationToken,
+}
+
 /// Tells who holds a token.
 pub trait Authenticator: Send + Sync {
     /// `None`: nobody that is known.
@@ -43,6 +53,17 @@ impl ApiServer {
         authenticator: Arc<dyn Authenticator>,
         shutdown: CancellationToken,
     ) {
+        self.serve_until(listener, tls, authenticator, Ending { leaving: shutdown.clone(), closing: shutdown }).await;
+    }
+
+    /// As [`Self::serve`], with an end in two steps.
+    pub async fn serve_until(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        authenticator: Arc<dyn Authenticator>,
+        ending: Ending,
+    ) {
         let mut tls = (*tls).clone();
         if tls.alpn_protocols.is_empty() {
             tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -53,17 +74,19 @@ impl ApiServer {
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&listener, &free) => accepted,
-                () = shutdown.cancelled() => break,
+                () = ending.leaving.cancelled() => break,
             };
             let Some((stream, permit)) = accepted else { continue };
             let (acceptor, authenticator) = (acceptor.clone(), authenticator.clone());
-            let (inner, shutdown) = (self.inner().clone(), shutdown.clone());
+            let (inner, ending) = (self.inner().clone(), ending.clone());
             connections.spawn(async move {
-                connection(stream, acceptor, inner, authenticator, shutdown).await;
+                connection(stream, acceptor, inner, authenticator, ending).await;
                 drop(permit);
             });
         }
         connections.close();
+        // Whatever has no end of its own ends here.
+        ending.closing.cancelled().await;
         if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
             tracing::info!("the Kubernetes API ends with {} connections open", connections.len());
         }
@@ -91,7 +114,7 @@ async fn connection(
     acceptor: TlsAcceptor,
     inner: Arc<Inner>,
     authenticator: Arc<dyn Authenticator>,
-    shutdown: CancellationToken,
+    ending: Ending,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
@@ -108,7 +131,21 @@ async fn connection(
         Ok(Ok(bytes)) if !bytes.is_empty() => {}
         _ => return tracing::debug!("a client that says nothing"),
     }
-    let service = service_fn(move |request| answer(inner.clone(), authenticator.clone(), request));
+    let leaving = ending.leaving.clone();
+    let service = service_fn(move |request| {
+        let (inner, authenticator, leaving) = (inner.clone(), authenticator.clone(), leaving.clone());
+        async move {
+            let answered = answer(inner, authenticator, request).await;
+            // HTTP/2 has a word of its own for this.
+            let last = !second && leaving.is_cancelled();
+            answered.map(|mut response| {
+                if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            })
+        }
+    });
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut builder = if second { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new());
@@ -117,7 +154,7 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = if second { ending.leaving.cancelled() } else { ending.closing.cancelled() } => {
             auto::UpgradeableConnection::graceful_shutdown(connection.as_mut());
             connection.await
         }

@@ -136,6 +136,11 @@ impl ApiServer {
         kube::Client::new(self.service(identity), "default")
     }
 
+    /// Ends all watches, and garbage collection with them: clients that watch have no other reason to leave.
+    pub fn end_watches(&self) {
+        self.inner.stop.cancel();
+    }
+
     /// Ends all watches and garbage collection, and closes the store: another server can open it on
     /// return. What was acknowledged is on disk already.
     pub async fn shutdown(&self) {

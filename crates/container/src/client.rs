@@ -133,3 +133,28 @@ impl ExecStream {
         self.connection.exec_exit().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader as StdReader};
+    use std::os::unix::net::UnixListener;
+
+    #[tokio::test]
+    async fn a_shim_of_another_version_is_told_from_a_broken_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("shim.sock")).unwrap();
+        let shim = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            StdReader::new(&stream).read_line(&mut asked).unwrap();
+            (&stream).write_all(b"{\"version\":7}\n").unwrap();
+        });
+        let op = Operation::Exec { args: vec!["true".into()], env: Vec::new(), cwd: None, user: None };
+        let error = ExecStream::open("web-1", &Layout::new(directory.path()), op).await.err().unwrap();
+        let text = error.to_string();
+        assert!(matches!(error, Error::Version { theirs: 7, .. }), "{text}");
+        assert!(text.contains("web-1") && text.contains("rollout restart"), "{text}");
+        shim.join().unwrap();
+    }
+}

@@ -49,7 +49,11 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    #[error("container {id}: its shim speaks protocol {theirs}, this program {}", crate::PROTOCOL_VERSION)]
+    #[error(
+        "container {id}: its shim, of another version of this program, speaks protocol {theirs} and not {}: the container runs on \
+         and can be stopped; commands run in it again once it was made anew (kubectl rollout restart)",
+        crate::PROTOCOL_VERSION
+    )]
     Version { id: String, theirs: u32 },
     #[error("cannot read {}", path.display())]
     Read {

@@ -3,7 +3,7 @@
 
 use crate::chart::{ChartPin, ChartRule};
 use crate::names::{
-    BuildId, CommitId, Component, DataPlaneName, Environment, Group, ImageRef, NameError, Project, RegistryHost,
+    BuildId, CommitId, Component, DataPlaneName, Domain, Environment, Group, ImageRef, NameError, Project, RegistryHost,
 };
 use crate::release::Version;
 pub use crate::rules::{Approvals, ChangeRef, OnFailure, PromotionRule, Requires, Seconds, Strategy};
@@ -22,6 +22,9 @@ pub struct ProjectFile {
     /// Environments that take the same configuration where they say nothing of their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Group, Vec<Environment>>,
+    /// Hosts from which manifests may take what lies elsewhere, over HTTP and without credentials; none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<String>,
 }
 
 /// `environments/<env>.yaml`.
@@ -37,6 +40,9 @@ pub struct EnvironmentFile {
     /// Overlays, configuration and keys of secrets that are not there for this environment are those of that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub like: Option<Environment>,
+    /// Public components have their hosts under it; `<environment>.<project>.localhost` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Domain>,
     /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneName>,
@@ -246,6 +252,8 @@ pub enum ComponentType {
     WebApp,
     /// Runs all the time and answers nobody.
     Worker,
+    /// Runs once behind each change of its environment and ends: with 0 if all is well there.
+    TestRunner,
 }
 
 /// How the image of a component is made.

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod ports;
 pub mod records;
 pub mod release;
+pub mod remote;
 pub mod requests;
 pub mod routes;
 pub mod rules;
@@ -25,12 +26,14 @@ pub mod window;
 pub use chart::{ChartPin, ChartRule, ChartSource};
 pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
-pub use names::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Group, ImageRef, Project, UserName};
+pub use names::{
+    BuildId, CommitId, Component, DataPlaneName, Digest, Domain, Environment, Group, ImageRef, Project, UserName,
+};
 pub use people::{Grant, Person, Right, Role, Target, allowed};
 pub use policy::{PolicyAction, PolicyFile};
 pub use records::{Build, Promotion};
 pub use release::{Release, Version};
-pub use requests::{Check, NewEnvironment, Removal};
+pub use requests::{Check, NewEnvironment, Recreate, Removal};
 pub use routes::RouteTable;
 pub use window::Window;
 

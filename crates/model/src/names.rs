@@ -92,6 +92,23 @@ fn registry_host(text: &str) -> Result<(), NameError> {
     }
 }
 
+/// With the longest component before it, it is still a name of DNS.
+const DOMAIN_BYTES_MAX: usize = 253 - NAME_BYTES_MAX - 1;
+
+fn domain(text: &str) -> Result<(), NameError> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let label = |label: &str| {
+        let whole = (1..=63).contains(&label.len()) && label.bytes().all(inner);
+        whole && !label.starts_with('-') && !label.ends_with('-')
+    };
+    match text.len() <= DOMAIN_BYTES_MAX && text.split('.').all(label) {
+        true => Ok(()),
+        false => Err(NameError(format!(
+            "{text:?} is not a domain (shop.example.com): a-z, 0-9 and '-' between dots, no port and no '*'"
+        ))),
+    }
+}
+
 fn hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
@@ -114,6 +131,9 @@ text_type!(
 text_type!(
     /// Name of a data plane: a DNS label of at most 20 characters.
     DataPlaneName, |t| label("data plane", t));
+text_type!(
+    /// Under which components of an environment have their hosts: `shop.example.com`.
+    Domain, domain);
 text_type!(
     /// A registry as nodes name it: `host` or `host:port`, without scheme and path.
     RegistryHost, registry_host);
@@ -246,6 +266,16 @@ mod tests {
         assert_eq!(id.to_string(), "web-2-42");
         for bad in ["web", "web-", "web-0", "web-x", "-1"] {
             assert!(bad.parse::<BuildId>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_labels_between_dots() {
+        for good in ["shop.example.com", "localhost", "a-b.c1"] {
+            assert!(good.parse::<Domain>().is_ok(), "{good:?} was refused");
+        }
+        for bad in ["", "*.example.com", "shop.example.com:80", "Shop.example", "a..b", "-a.b", ".a", "a.", "a_b"] {
+            assert!(bad.parse::<Domain>().is_err(), "{bad:?} was accepted");
         }
     }
 

@@ -6,6 +6,7 @@ use crate::flow::{Observation, Plan, Receipt, Repository, Revision, Snapshot};
 use crate::journal::Entry;
 use crate::names::{BuildId, CommitId, DataPlaneName, Digest, Environment, ImageRef, Project};
 use crate::records::Kind;
+use crate::remote::{Address, Fetched};
 use crate::routes::RouteTable;
 use crate::settings::{Ciphertext, Opened, Plain, Sealed};
 use async_trait::async_trait;
@@ -111,6 +112,8 @@ pub trait Repositories: Send + Sync {
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>>;
     /// Files below a directory (`.` for all), with paths relative to it.
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot>;
+    /// What lay at an address when this revision first asked; from then on always the same. Only these hosts are reached.
+    async fn elsewhere(&self, revision: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched>;
     /// First-parent history from `tip` back to `until` (exclusive), newest first, at most `limit` commits.
     async fn log(
         &self,

@@ -1,7 +1,7 @@
 //! What people and systems ask for, as it travels from the command line and the UI to the loops.
 
 use crate::config::Strategy;
-use crate::names::{BuildId, CommitId, Environment};
+use crate::names::{BuildId, CommitId, Domain, Environment};
 use crate::release::Version;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,22 @@ pub struct NewEnvironment {
     /// Shown with care.
     #[serde(default)]
     pub production: bool,
+    /// Under which its hosts are.
+    #[serde(default)]
+    pub domain: Option<Domain>,
+}
+
+/// `POST /api/v1/projects/{project}/at`: what ran somewhere shall run somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recreate {
+    /// Where it ran.
+    #[serde(rename = "env")]
+    pub environment: Environment,
+    /// When: `2026-11-01T14:00`.
+    pub time: String,
+    /// Where it shall run; an environment that is not there is made.
+    pub into: Environment,
 }
 
 /// What goes when an environment goes.

@@ -368,3 +368,15 @@ pub struct Deployment {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub release: Option<String>,
 }
+
+/// What ran somewhere and shall run somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recreated {
+    /// What ran.
+    pub deployment: Deployment,
+    /// The commit that pins it; `None`: it stood so already.
+    pub commit: Option<CommitId>,
+    /// The environment was made for it.
+    pub created: bool,
+}

@@ -58,3 +58,15 @@ pub enum Error {
     #[error("cannot push {reference}: {problem}")]
     Push { reference: Box<Reference>, problem: String },
 }
+
+impl Error {
+    /// True if there is no room for what was to be written.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Open { source, .. } | Self::Write { source, .. } if is_full(source))
+    }
+}
+
+/// No room on the disk, or none for us.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -351,10 +351,8 @@ fn is_failed(build: &Build) -> bool {
 /// True if somebody changed a component's description, or what its repository asks for, since a build of it.
 fn is_touched(facts: &Facts, file: &ComponentFile, build: &Build) -> bool {
     let credentials = file.chart.as_ref().and_then(|rule| rule.credentials.as_ref());
-    let paths = [
-        Some(format!("components/{}.yaml", file.component)),
-        credentials.map(|name| format!("secrets/{name}.yaml")),
-    ];
+    let paths =
+        [Some(format!("components/{}.yaml", file.component)), credentials.map(|name| format!("secrets/{name}.yaml"))];
     let newer = facts.log.iter().take_while(|commit| commit.id != build.spec.commit);
     newer.flat_map(|commit| &commit.paths).any(|path| paths.iter().flatten().any(|one| one == path))
 }

@@ -50,6 +50,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Hosts from which manifests may take what lies elsewhere.
+    pub fn remotes(&self) -> &[String] {
+        self.project.as_ref().map(|file| file.remotes.as_slice()).unwrap_or_default()
+    }
+
     /// Everything that is wrong, for people: `environments/dev.yaml:3:1: …`.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.project.as_ref().err().cloned().unwrap_or_default();
@@ -142,7 +147,8 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         }
     }
     let windows = parse_windows(snapshot);
-    for (environment, problem) in graph::problems(&environments, windows.as_deref().ok()) {
+    let name = project.as_ref().ok().map(|file| &file.project);
+    for (environment, problem) in graph::problems(&environments, windows.as_deref().ok(), name) {
         environments.insert(environment, Err(vec![problem]));
     }
     let (mut versions, mut releases) = (Vec::new(), Vec::new());

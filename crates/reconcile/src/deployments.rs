@@ -90,7 +90,12 @@ impl Reconciler {
         Ok(state.map(|state| (state, entry.clone())))
     }
 
-    async fn deployment(&self, handle: &Handle, view: &View, entry: &Entry) -> Result<Option<Deployment>, Refusal> {
+    pub(crate) async fn deployment(
+        &self,
+        handle: &Handle,
+        view: &View,
+        entry: &Entry,
+    ) -> Result<Option<Deployment>, Refusal> {
         let (Some(environment), Some(commit)) = (&entry.environment, &entry.commit) else { return Ok(None) };
         let Some(state) = self.state_of(handle, view, entry).await? else { return Ok(None) };
         let change = entry.summary.strip_prefix(&format!("{environment}: ")).unwrap_or(&entry.summary);

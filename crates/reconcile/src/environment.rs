@@ -6,6 +6,7 @@ mod judging;
 mod rendering;
 mod showing;
 mod target;
+mod testing;
 
 pub use charting::seed_of;
 pub use rendering::Rendered;
@@ -20,6 +21,7 @@ use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
 use model::records::Kind;
 use model::{Component, DataPlaneName, Digest};
+use render::kustomize::Cache;
 use rendering::{Ingredients, Rendering};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +60,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         charted: BTreeMap::new(),
         hooked: BTreeMap::new(),
         hooks_until: None,
+        overlays: Cache::default(),
     };
     loop {
         let wait = match work.pass().await {
@@ -129,6 +132,8 @@ pub struct Work {
     hooked: BTreeMap<String, Result<(), String>>,
     /// When a hook has worked for too long.
     hooks_until: Option<Duration>,
+    /// Overlays that were built for earlier pins: most commits leave them as they were.
+    overlays: Cache,
 }
 
 impl Work {

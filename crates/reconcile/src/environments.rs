@@ -59,7 +59,7 @@ impl Reconciler {
     }
 }
 
-fn creation(snapshot: &Snapshot, wanted: &NewEnvironment) -> Result<Edit, Refusal> {
+pub(crate) fn creation(snapshot: &Snapshot, wanted: &NewEnvironment) -> Result<Edit, Refusal> {
     let name = &wanted.name;
     let config = parse_config(snapshot);
     let project = config.project.clone().map_err(|problems| Refusal::Refused(problems.join("; ")))?;
@@ -77,6 +77,7 @@ fn creation(snapshot: &Snapshot, wanted: &NewEnvironment) -> Result<Edit, Refusa
     let file = EnvironmentFile {
         production: wanted.production,
         like: wanted.like.clone(),
+        domain: wanted.domain.clone(),
         promotion: PromotionRule {
             from: if wanted.after.is_empty() { rule.from.clone() } else { wanted.after.clone() },
             strategy: wanted.strategy.unwrap_or(rule.strategy),
@@ -198,6 +199,7 @@ mod tests {
             after: vec![env("dev")],
             strategy: None,
             production: false,
+            domain: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a pin names and is not here: the component is held, with the command that brings it. Nothing is rebuilt in silence.
 
-use crate::{Inner, project};
+use crate::{Inner, Reconciler, project};
 use model::flow::{Health, Observation, Repository};
 use model::ports::PortError;
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
@@ -45,6 +45,18 @@ impl Lack {
             url: None,
             drifted: false,
         }
+    }
+}
+
+impl Reconciler {
+    /// Makes the records of builds that are known from elsewhere. To be called before [`Reconciler::run`].
+    pub async fn adopt(&self, builds: &[Build]) -> Result<(), PortError> {
+        let records = &self.0.ports.records;
+        for build in builds {
+            records.open(&build.spec.project).await?;
+            records.create(Kind::Build, &crate::projections::build(build)).await?;
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ mod consent;
 mod data_planes;
 mod deployments;
 mod edit;
+mod elsewhere;
 mod environment;
 mod environments;
 mod inputs;
@@ -25,6 +26,7 @@ mod projections;
 mod receive;
 mod releases;
 mod removal;
+mod replay;
 mod requests;
 mod routes;
 mod sealing;
@@ -44,9 +46,21 @@ use model::ports::{Builder, Charts, DataPlanes, Gateway, PortError, Records, Rep
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Where a killed process is tested to recover: before and after the log of a build begins.
+pub const FAILPOINTS: &[&str] = &["reconcile.log.before", "reconcile.log.after"];
+
+/// Ends the process as a crash would, if a test asks for it here.
+fn failpoint(name: &'static str) {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
+    if WANTED.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
 
 /// The places, as reconcile knows them.
 #[derive(Clone)]

@@ -1,18 +1,22 @@
 //! In which order the components of one environment roll.
 
+use model::config::ComponentType;
 use model::{Component, Project};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What each component cannot run without, of the same project.
 pub type Needs<'a> = BTreeMap<&'a Component, BTreeSet<&'a Component>>;
 
-/// Components of `dependsOn` that belong to this project.
+/// Components of `dependsOn` that belong to this project. Tests need everything that is none.
 pub fn needs<'a>(project: &Project, files: impl IntoIterator<Item = &'a model::ComponentFile>) -> Needs<'a> {
-    let own = |file: &'a model::ComponentFile| {
+    let files: Vec<&model::ComponentFile> = files.into_iter().collect();
+    let tests = |file: &model::ComponentFile| file.kind == ComponentType::TestRunner;
+    let own = |file: &&'a model::ComponentFile| {
         let of_it = file.depends_on.iter().filter(|d| d.project.as_ref().is_none_or(|other| other == project));
-        (&file.component, of_it.map(|d| &d.component).collect())
+        let tested = files.iter().filter(|other| tests(file) && !tests(other)).map(|other| &other.component);
+        (&file.component, of_it.map(|d| &d.component).chain(tested).collect())
     };
-    files.into_iter().map(own).collect()
+    files.iter().map(own).collect()
 }
 
 /// The components that have to wait: something that they need, at whatever distance, is not `ready`. What does not run

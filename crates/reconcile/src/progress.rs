@@ -2,6 +2,7 @@
 
 use model::BuildId;
 use std::collections::{BTreeMap, VecDeque};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -52,9 +53,11 @@ impl Logs {
 
     /// Begins to write.
     pub fn write(&self, build: &BuildId) -> std::io::Result<LogWriter> {
+        crate::failpoint("reconcile.log.before");
         std::fs::create_dir_all(&self.directory)?;
         let file = std::fs::File::create(self.path(build))?;
-        Ok(LogWriter { sender: self.sender(build), file: Mutex::new(file) })
+        crate::failpoint("reconcile.log.after");
+        Ok(LogWriter { sender: self.sender(build), file: Mutex::new(OnDisk { file, lost: 0 }) })
     }
 
     fn sender(&self, build: &BuildId) -> watch::Sender<Log> {
@@ -69,16 +72,38 @@ impl Logs {
 /// Writes one log; it ends with its writer.
 pub struct LogWriter {
     sender: watch::Sender<Log>,
-    file: Mutex<std::fs::File>,
+    file: Mutex<OnDisk>,
+}
+
+struct OnDisk {
+    file: std::fs::File,
+    /// Lines that the disk did not take, since the last that it took.
+    lost: usize,
+}
+
+impl OnDisk {
+    fn line(&mut self, text: &str) {
+        if let Err(error) = self.gap().and_then(|()| writeln!(self.file, "{text}")) {
+            if self.lost == 0 {
+                tracing::warn!(%error, "lines of a build log are not on disk");
+            }
+            self.lost += 1;
+        }
+    }
+
+    /// Says, once there is room again, that lines are missing.
+    fn gap(&mut self) -> std::io::Result<()> {
+        if self.lost > 0 {
+            writeln!(self.file, "\n… {} lines are not here: the disk did not take them", self.lost)?;
+            self.lost = 0;
+        }
+        Ok(())
+    }
 }
 
 impl model::ports::Lines for LogWriter {
     fn line(&self, text: &str) -> bool {
-        use std::io::Write;
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = writeln!(file, "{text}") {
-            tracing::warn!(%error, "a line of a build log is not on disk");
-        }
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).line(text);
         self.sender.send_modify(|log| {
             log.lines.push_back(text.into());
             if log.lines.len() > LINES_MAX {
@@ -92,6 +117,7 @@ impl model::ports::Lines for LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
+        let _ = self.file.lock().unwrap_or_else(PoisonError::into_inner).gap();
         self.sender.send_modify(|log| log.ended = true);
     }
 }

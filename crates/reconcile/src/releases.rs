@@ -2,6 +2,7 @@
 
 use crate::Reconciler;
 use crate::config::{Config, Described, parse_release};
+use crate::elsewhere;
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
@@ -11,6 +12,7 @@ use model::config::ComponentFile;
 use model::flow::{Change, ObjectId, Repository, Revision};
 use model::journal::{EntryKind, detail};
 use model::release::{Notes, ReleaseFile, Version};
+use model::remote::Remotes;
 use model::settings::{Chain, Use};
 use model::views::{ComponentDifference, Difference, ManifestDifference, ReleaseStatus};
 use model::{Component, Environment, EnvironmentFile, Pin, Project};
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 /// A release has its tag within this.
 const TAGGED: Duration = Duration::from_secs(10);
+/// Characters of the hash at the end of a ConfigMap's name.
+const HASH: usize = 10;
 /// Commits of one component that are listed.
 const COMMITS_MAX: usize = 200;
 
@@ -83,7 +87,11 @@ impl Reconciler {
                 _ => Vec::new(),
             };
             let configuration = match (old, new) {
-                (Some(old), Some(new)) => self.between(&handle.config, &old.config, &new.config).await?,
+                (Some(old), Some(new)) => {
+                    let own = format!("components/{name}.yaml");
+                    let given = |path: &String| path.starts_with("config/") || *path == own;
+                    self.between(&handle.config, &old.config, &new.config, given).await?
+                }
                 _ => Vec::new(),
             };
             let manifests = manifests(
@@ -134,17 +142,21 @@ impl Reconciler {
     async fn commits(&self, view: &View, old: &Pin, new: &Pin) -> Result<Vec<String>, Refusal> {
         let repository = |pin: &Pin| view.facts.build(&pin.build).map(|build| build.spec.repository.clone());
         match (repository(old), repository(new)) {
-            (Some(before), Some(after)) if before == after => self.between(&after, &old.source, &new.source).await,
+            (Some(before), Some(after)) if before == after => {
+                self.between(&after, &old.source, &new.source, |_| true).await
+            }
             _ => Ok(Vec::new()),
         }
     }
 
-    /// Commits between two of a repository, newest first; with `-` those that going there takes away.
+    /// Commits between two of a repository that touch such paths, newest first; with `-` those that going there takes
+    /// away. Merges and empty commits name no paths and are among them.
     async fn between(
         &self,
         repository: &Repository,
         old: &model::CommitId,
         new: &model::CommitId,
+        of_it: impl Fn(&String) -> bool,
     ) -> Result<Vec<String>, Refusal> {
         if old == new {
             return Ok(Vec::new());
@@ -155,7 +167,8 @@ impl Reconciler {
             false => ("", new, old),
         };
         let log = repositories.log(repository, tip, Some(until), COMMITS_MAX).await?;
-        Ok(log.iter().map(|c| format!("{sign}{} {}: {}", c.id.short(), c.author, c.subject)).collect())
+        let touching = log.iter().filter(|c| c.paths.is_empty() || c.paths.iter().any(&of_it));
+        Ok(touching.map(|c| format!("{sign}{} {}: {}", c.id.short(), c.author, c.subject)).collect())
     }
 
     /// The objects of a pin; none if it is not there or cannot be rendered.
@@ -199,9 +212,11 @@ impl Reconciler {
         } else if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
-            let input =
-                render::Described { component, pin, environment, layers: &layers, file, repository: &repository };
-            render::described(&input)
+            let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
+            let (layers, repository, remotes, cache) = (&layers, &repository, &remotes, &cache);
+            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
+            let hosts = view.config.remotes();
+            elsewhere::described(&*self.0.ports.repositories, &input, &revision, hosts).await?
         } else {
             let config = reader.config(&handle.config, &pin.config).await?;
             let settings = settings(component, &config, &view.config.chain(environment));
@@ -297,9 +312,25 @@ fn issues(text: &str) -> impl Iterator<Item = u64> {
 fn manifests(before: &[Value], after: &[Value]) -> Vec<ManifestDifference> {
     let key = |object: &Value| {
         let id = ObjectId::of(object);
-        format!("{}{} {}", id.kind, if id.group.is_empty() { String::new() } else { format!(".{}", id.group) }, id.name)
+        let group = if id.group.is_empty() { String::new() } else { format!(".{}", id.group) };
+        (format!("{}{group} ", id.kind), id.name)
     };
-    let by_key = |objects: &[Value]| objects.iter().map(|o| (key(o), o.clone())).collect::<BTreeMap<_, _>>();
+    // The name of a ConfigMap, or of a Job that tests, tells what is in it; what was in it before is the same one, if there
+    // is no other.
+    let stem = |(kind, name): (String, String)| match name.rsplit_once('-') {
+        Some((stem, hash)) if ["ConfigMap ", "Job.batch "].contains(&kind.as_str()) && hash.len() == HASH => {
+            format!("{kind}{stem}")
+        }
+        _ => format!("{kind}{name}"),
+    };
+    let by_key = |objects: &[Value]| -> BTreeMap<String, Value> {
+        let alike = |object: &Value| objects.iter().filter(|other| stem(key(other)) == stem(key(object))).count();
+        let name = |object: &Value| match alike(object) {
+            1 => stem(key(object)),
+            _ => format!("{}{}", key(object).0, key(object).1),
+        };
+        objects.iter().map(|object| (name(object), object.clone())).collect()
+    };
     let (old, new) = (by_key(before), by_key(after));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut found = Vec::new();
@@ -326,6 +357,8 @@ fn bare(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("namespace");
+        // Objects are compared by name, without the hash at its end.
+        metadata.remove("name");
     }
     for pointer in
         ["/metadata/labels", "/spec/template/metadata/labels", "/spec/selector/matchLabels", "/spec/selector"]

@@ -56,7 +56,7 @@ impl Routes {
     }
 
     async fn publish(&self, state: &mut State) -> bool {
-        let table = RouteTable { routes: state.wanted.values().flatten().cloned().collect() };
+        let table = RouteTable { routes: distinct(&state.wanted) };
         if state.published.as_ref() == Some(&table) {
             return true;
         }
@@ -83,5 +83,38 @@ impl Routes {
             let mut state = self.state.lock().await;
             self.publish(&mut state).await;
         }
+    }
+}
+
+/// Each host once: it belongs to the environment whose name it bears, else to the first that has it.
+fn distinct(wanted: &BTreeMap<Scope, Vec<Route>>) -> Vec<Route> {
+    let own = |scope: &Scope, route: &Route| {
+        route.host.ends_with(&format!(".{}.{}.localhost", scope.environment, scope.project))
+    };
+    let all = || wanted.iter().flat_map(|(scope, routes)| routes.iter().map(move |route| (scope, route)));
+    let mut owners: BTreeMap<&str, &Scope> = BTreeMap::new();
+    for (scope, route) in all().filter(|(scope, route)| own(scope, route)).chain(all()) {
+        let owner = owners.entry(&route.host).or_insert(scope);
+        if *owner != scope {
+            tracing::warn!(host = route.host, ?scope, ?owner, "the host is that of another environment");
+        }
+    }
+    all().filter(|(scope, route)| owners.get(route.host.as_str()) == Some(scope)).map(|(_, r)| r.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_environment_takes_the_host_of_another() {
+        let scope = |project: &str| Scope { project: project.parse().unwrap(), environment: "dev".parse().unwrap() };
+        let route = |host: &str, label: &str| Route { host: host.into(), label: label.into(), backends: Vec::new() };
+        let wanted = BTreeMap::from([
+            (scope("a"), vec![route("web.dev.b.localhost", "taken"), route("web.example.com", "first")]),
+            (scope("b"), vec![route("web.dev.b.localhost", "own"), route("web.example.com", "second")]),
+        ]);
+        let labels: Vec<String> = distinct(&wanted).into_iter().map(|route| route.label).collect();
+        assert_eq!(labels, ["first", "own"]);
     }
 }

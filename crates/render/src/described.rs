@@ -5,10 +5,11 @@ use crate::kustomize::{self, Options};
 use crate::own::{Owner, own};
 use crate::plain::plain;
 use model::flow::{Manifests, Snapshot};
+use model::remote::Remotes;
 use model::{Component, ComponentFile, Environment, EnvironmentFile, Pin};
 
 /// Everything that the objects of such a component depend on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Described<'a> {
     /// What runs, as its repository describes it.
     pub component: &'a ComponentFile,
@@ -22,6 +23,10 @@ pub struct Described<'a> {
     pub file: &'a EnvironmentFile,
     /// The whole repository at the pin's source, because an overlay may name a base anywhere in it.
     pub repository: &'a Snapshot,
+    /// What was fetched of that which the manifests name elsewhere.
+    pub remotes: &'a Remotes,
+    /// Overlays that were built before.
+    pub cache: &'a kustomize::Cache,
 }
 
 /// The objects of a component with `manifests: {path}` in one environment.
@@ -30,7 +35,8 @@ pub struct Described<'a> {
 /// is like; `<path>` with a kustomization; `<path>/base` with one; the YAML files below `<path>`.
 ///
 /// # Errors
-/// Where the directory cannot be built, or holds what a component may not bring along.
+/// Where the directory cannot be built, or holds what a component may not bring along. [`Error::Remote`] names what is to
+/// be fetched first.
 pub fn described(input: &Described<'_>) -> Result<Manifests, Error> {
     let name = &input.component.component;
     let manifests = input.component.manifests.as_ref().ok_or_else(|| field(name, "manifests", "is missing"))?;
@@ -38,8 +44,9 @@ pub fn described(input: &Described<'_>) -> Result<Manifests, Error> {
     let directory = join(&input.component.path, &manifests.path)
         .ok_or_else(|| field(name, "manifests.path", "must lie inside the component's path"))?;
     let built = |directory: &str| {
-        let objects = kustomize::build(input.repository, directory, &Options::default())?;
-        Ok(Manifests { objects, ..Manifests::default() })
+        let options = Options { remotes: input.remotes.clone(), ..Options::default() };
+        let objects = input.cache.build(input.repository, directory, &options)?;
+        Ok(Manifests { objects: objects.to_vec(), ..Manifests::default() })
     };
     let overlays = join(&directory, "overlays").expect("it lies inside");
     let mut candidates: Vec<String> = input.layers.iter().map(|layer| format!("{overlays}/{layer}")).collect();

@@ -1,6 +1,7 @@
 //! Why something cannot be rendered.
 
 use model::Component;
+use model::remote::Address;
 
 /// Why something cannot be rendered. Messages say where, what was wrong and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,12 @@ pub enum Error {
         line: usize,
         /// The field, what was wrong with it and what is allowed.
         problem: String,
+    },
+    /// The manifests name what lies elsewhere and was not given.
+    #[error("not at hand: {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Remote {
+        /// To be fetched; with them, rendering may name more.
+        addresses: Vec<Address>,
     },
 }
 

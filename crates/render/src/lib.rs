@@ -14,6 +14,7 @@ mod own;
 mod place;
 mod plain;
 pub mod settings;
+mod test_run;
 mod workload;
 
 pub use charted::{Charted, chart_files, charted, values_of};
@@ -22,7 +23,8 @@ pub use error::Error;
 pub use own::{Owner, own};
 pub use place::{PULL_SECRET, claimed_namespace, place, pull_secret};
 pub use plain::plain;
-pub use workload::{Input, namespace, public_endpoint, public_host, render};
+pub use test_run::{Tested, test_run};
+pub use workload::{Input, namespace, public_domain, public_endpoint, public_host, render};
 
 #[cfg(test)]
 mod tests;

@@ -236,10 +236,15 @@ fn everything_that_can_be_set() {
 #[test]
 fn the_namespace_is_claimed_by_its_project() {
     insta::assert_snapshot!(namespace(&"shop".parse().unwrap(), &"dev".parse().unwrap()), @r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop-dev","labels":{"app.kubernetes.io/managed-by":"trimtab","trimtab.dev/project":"shop","trimtab.dev/environment":"dev"}}}"#);
-    assert_eq!(
-        public_host(&"web".parse().unwrap(), &"dev".parse().unwrap(), &"shop".parse().unwrap()),
-        "web.dev.shop.localhost"
-    );
+}
+
+#[test]
+fn a_host_is_under_the_environments_domain() {
+    for (domain, host) in [(None, "web.dev.shop.localhost"), (Some("qa.example.com"), "web.qa.example.com")] {
+        let file = EnvironmentFile { domain: domain.map(|d| d.parse().unwrap()), ..EnvironmentFile::default() };
+        let web = "web".parse().unwrap();
+        assert_eq!(public_host(&web, &"dev".parse().unwrap(), &"shop".parse().unwrap(), &file), host);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::check::{check, check_settings};
 use crate::error::Error;
 use crate::settings::{Settings, Wiring, wiring};
+use crate::test_run::{Tested, test_run};
 use model::config::{ComponentType, Endpoint, EnvironmentFile, Visibility};
 use model::names::workload_namespace;
 use model::{
@@ -45,6 +46,9 @@ pub struct Input<'a> {
 /// # Errors
 /// A field that no valid object can be made of.
 pub fn render(input: &Input<'_>) -> Result<Manifests, Error> {
+    if input.component.kind == ComponentType::TestRunner {
+        return test_run(input, &Tested::default());
+    }
     check(input.component, input.file)?;
     check_settings(input.component, input.settings)?;
     if input.pin.image.is_none() {
@@ -81,9 +85,19 @@ pub fn namespace(project: &Project, environment: &Environment) -> Value {
     })
 }
 
-/// The host under which the gateway serves a component: `<component>.<environment>.<project>.localhost`.
-pub fn public_host(component: &Component, environment: &Environment, project: &Project) -> String {
-    format!("{component}.{environment}.{project}.localhost")
+/// The host under which the gateway serves a component: `<component>.<domain>`.
+pub fn public_host(
+    component: &Component,
+    environment: &Environment,
+    project: &Project,
+    file: &EnvironmentFile,
+) -> String {
+    format!("{component}.{}", public_domain(environment, project, file))
+}
+
+/// Under which an environment has its hosts: its own domain, else `<environment>.<project>.localhost`.
+pub fn public_domain(environment: &Environment, project: &Project, file: &EnvironmentFile) -> String {
+    file.domain.as_ref().map_or_else(|| format!("{environment}.{project}.localhost"), ToString::to_string)
 }
 
 /// The endpoint that the gateway serves, with its name; there is at most one.
@@ -110,7 +124,7 @@ fn deployment(input: &Input<'_>, wiring: &Wiring) -> Value {
     })
 }
 
-fn template(input: &Input<'_>, wiring: &Wiring) -> Value {
+pub(crate) fn template(input: &Input<'_>, wiring: &Wiring) -> Value {
     let mut spec = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -139,7 +153,7 @@ fn template(input: &Input<'_>, wiring: &Wiring) -> Value {
 }
 
 /// A ConfigMap or Secret: complete, and without the build's number, since it may not differ from build to build.
-fn setting(input: &Input<'_>, kind: &str, object: &Value) -> Value {
+pub(crate) fn setting(input: &Input<'_>, kind: &str, object: &Value) -> Value {
     let mut metadata = metadata(input);
     metadata["name"] = object["metadata"]["name"].clone();
     if let Some(labels) = metadata["labels"].as_object_mut() {
@@ -229,7 +243,7 @@ fn service(input: &Input<'_>) -> Value {
     })
 }
 
-fn metadata(input: &Input<'_>) -> Value {
+pub(crate) fn metadata(input: &Input<'_>) -> Value {
     json!({
         "name": input.component.component,
         "namespace": workload_namespace(&input.component.project, input.environment),

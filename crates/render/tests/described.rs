@@ -45,6 +45,8 @@ fn build(files: &[(&str, &str)], component: Value, environment: Value, layers: &
         environment: &layers[0],
         layers: &layers,
         file: &file,
+        remotes: &model::remote::Remotes::new(),
+        cache: &render::kustomize::Cache::default(),
         repository: &repository(files),
     };
     described(&input).map_err(|error| error.to_string())

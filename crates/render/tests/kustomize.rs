@@ -3,10 +3,13 @@
 
 use model::Snapshot;
 use model::flow::{File, FileMode, Repository, Revision};
+use model::remote::{Address, Fetched};
 use proptest::prelude::*;
+use render::Error;
 use render::kustomize::{Options, Order, build};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kustomize");
@@ -117,4 +120,150 @@ proptest! {
         let snapshot = snapshot(files);
         prop_assert_eq!(built(&snapshot, Order::Legacy), built(&snapshot, Order::Legacy));
     }
+}
+
+/// A snapshot of files that lie elsewhere.
+fn elsewhere(files: &[(&str, &str)]) -> Fetched {
+    let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    Fetched::Tree(Arc::new(snapshot(files)))
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap_or_else(|| panic!("{text} is no address"))
+}
+
+fn with(files: &[(&str, &str)], remotes: &[(&str, Fetched)]) -> Result<String, Error> {
+    let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    let remotes = remotes.iter().map(|(text, fetched)| (address(text).key(), fetched.clone())).collect();
+    // Whoever reads outside of directories here does not so elsewhere.
+    let options = Options { order: Order::None, remotes, load_outside: true, ..Options::default() };
+    let objects = build(&snapshot(files), "overlay", &options)?;
+    Ok(objects.iter().map(yaml::to_string).collect::<Vec<_>>().join("---\n"))
+}
+
+const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME\n";
+
+#[test]
+fn a_build_names_all_that_lies_elsewhere_and_is_whole_with_it() {
+    let kustomization = "namePrefix: a-
+buildMetadata: [originAnnotations]
+resources:
+- https://git.example/org/repo//base?ref=v1
+- https://git.example/org/repo//other?ref=v1
+- https://files.example/map.yaml
+- local.yaml
+components:
+- git@git.example:org/parts.git//labels
+";
+    let local = MAP.replace("NAME", "local");
+    let files = [("overlay/kustomization.yaml", kustomization), ("overlay/local.yaml", local.as_str())];
+    let Err(Error::Remote { addresses }) = with(&files, &[]) else { panic!("nothing is at hand") };
+    let named: Vec<&str> = addresses.iter().map(Address::text).collect();
+    let expected = [
+        "git@git.example:org/parts.git//labels",
+        "https://files.example/map.yaml",
+        "https://git.example/org/repo//base?ref=v1",
+        "https://git.example/org/repo//other?ref=v1",
+    ];
+    assert_eq!(named, expected);
+    assert_eq!(addresses[2].key(), addresses[3].key(), "one repository is fetched once");
+    let (one, two, three) = (MAP.replace("NAME", "one"), MAP.replace("NAME", "two"), MAP.replace("NAME", "three"));
+    let repository = elsewhere(&[
+        ("base/kustomization.yaml", "resources: [one.yaml, ../deeper]\n"),
+        ("base/one.yaml", &one),
+        ("deeper/kustomization.yaml", "resources: [https://git.example/more/repo.git]\n"),
+        ("other/kustomization.yaml", "configMapGenerator: [{name: made, literals: [a=b]}]\n"),
+    ]);
+    let labels = "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nlabels: [{pairs: {from: afar}}]\n";
+    let mut remotes = vec![
+        (expected[0], elsewhere(&[("labels/kustomization.yaml", labels)])),
+        (expected[1], Fetched::File(two.as_bytes().into())),
+        (expected[2], repository),
+    ];
+    let Err(Error::Remote { addresses }) = with(&files, &remotes) else { panic!("what was fetched names more") };
+    assert_eq!(addresses.iter().map(Address::text).collect::<Vec<_>>(), ["https://git.example/more/repo.git"]);
+    let more = elsewhere(&[("kustomization.yaml", "resources: [three.yaml]\n"), ("three.yaml", &three)]);
+    remotes.push(("https://git.example/more/repo.git", more));
+    let built = with(&files, &remotes).unwrap();
+    insta::assert_snapshot!(built);
+}
+
+#[test]
+fn what_comes_from_elsewhere_stays_there() {
+    let base = ("overlay/kustomization.yaml", "resources: ['https://git.example/org/repo//base']\n");
+    let secret = MAP.replace("NAME", "secret");
+    let named = "https://git.example/org/repo//base";
+    for (kustomization, reason) in [
+        ("resources: [../../overlay/secret.yaml]\n", "leads out of the repository https://git.example/org/repo"),
+        ("resources: [../../../etc]\n", "leads out of the repository https://git.example/org/repo"),
+        ("resources: [../outside.yaml]\n", "is not in or below base"),
+        ("resources: [link.yaml]\n", "is a link to /etc/passwd, outside of the repository"),
+        ("resources: [up.yaml]\n", "leads out of the repository"),
+        ("resources: [across.yaml]\n", "is not in or below base"),
+        ("resources: ['https://git.example/org/repo//base']\n", "leads in a circle"),
+        ("resources: ['https://git.example/org/repo']\n", "leads in a circle"),
+        ("resources: [/etc/passwd]\n", "is absolute"),
+        ("configMapGenerator: [{name: a, files: [../outside.yaml]}]\n", "is not in or below base"),
+    ] {
+        let Fetched::Tree(tree) = elsewhere(&[("base/kustomization.yaml", kustomization), ("outside.yaml", &secret)])
+        else {
+            unreachable!("it is a tree")
+        };
+        let mut tree = (*tree).clone();
+        for (path, target) in [
+            ("base/link.yaml", "/etc/passwd"),
+            ("base/up.yaml", "../../overlay/secret.yaml"),
+            ("base/across.yaml", "../outside.yaml"),
+        ] {
+            tree.files.insert(path.into(), File { mode: FileMode::Symlink, bytes: target.as_bytes().into() });
+        }
+        let files = [base, ("overlay/secret.yaml", secret.as_str())];
+        let error = with(&files, &[(named, Fetched::Tree(Arc::new(tree)))]).unwrap_err().to_string();
+        assert!(error.contains(reason), "{kustomization}: {error}");
+    }
+}
+
+#[test]
+fn an_address_that_holds_something_else_is_refused() {
+    let named = "https://git.example/org/repo//base";
+    let files = [("overlay/kustomization.yaml", "resources: ['https://git.example/org/repo//base']\n")];
+    for (fetched, reason) in [
+        (elsewhere(&[("README.md", "")]), "there is no directory base in it"),
+        (elsewhere(&[("base/README.md", "")]), "there is no kustomization here"),
+        (Fetched::File(Arc::from(&b"a: b\n"[..])), "is a file and no directory"),
+    ] {
+        let error = with(&files, &[(named, fetched)]).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn what_did_not_change_is_not_built_again() {
+    let text = |texts: &[(&str, &str)]| {
+        snapshot(texts.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect())
+    };
+    let one = MAP.replace("NAME", "one");
+    let mut files = vec![
+        ("base/kustomization.yaml", "resources: [one.yaml]\n"),
+        ("base/one.yaml", one.as_str()),
+        ("a/kustomization.yaml", "resources: [../base]\nnamePrefix: a-\n"),
+        ("b/kustomization.yaml", "resources: [../base]\nnamePrefix: b-\n"),
+    ];
+    let (cache, options) = (render::kustomize::Cache::default(), Options::default());
+    let build = |files: &[(&str, &str)], directory: &str| cache.build(&text(files), directory, &options).unwrap();
+    let (a, b) = (build(&files, "a"), build(&files, "b"));
+    files[3].1 = "resources: [../base]\nnamePrefix: c-\n";
+    assert!(Arc::ptr_eq(&a, &build(&files, "a")), "it does not depend on b");
+    let c = build(&files, "b");
+    assert_ne!(b, c);
+    // A file that comes, goes or changes counts, wherever it was looked for.
+    files.push(("a/Kustomization", ""));
+    assert!(cache.build(&text(&files), "a", &options).is_err(), "there are two now");
+    files.pop();
+    let two = one.replace("one", "two");
+    files[1].1 = &two;
+    assert_eq!(build(&files, "a")[0]["metadata"]["name"], "a-two");
+    let other = Options { managed_by_label: true, ..Options::default() };
+    let labelled = cache.build(&text(&files), "a", &other).unwrap();
+    assert!(labelled[0]["metadata"]["labels"].is_object(), "another way of building is another build");
 }

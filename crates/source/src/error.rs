@@ -53,6 +53,22 @@ pub enum Error {
     /// What stands in the repository cannot be used; the message says where and why.
     #[error("{0}")]
     Content(String),
+    /// What lies elsewhere cannot be fetched; neither holds a password.
+    #[error("{address} cannot be fetched: {reason}")]
+    Remote {
+        /// What was asked for.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// What lies elsewhere may not be reached.
+    #[error("{address} is not fetched: {reason}")]
+    Forbidden {
+        /// What was asked for.
+        address: String,
+        /// Why not, and who can change it.
+        reason: String,
+    },
     /// The key that signs commits cannot be used.
     #[error("the signing key {path} cannot be used: {reason}; move it away and a new one is made")]
     Key {
@@ -85,7 +101,7 @@ impl Error {
 impl From<Error> for PortError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Spawn(_) | Error::Git { .. } | Error::Pipe { .. } | Error::File { .. } => {
+            Error::Spawn(_) | Error::Git { .. } | Error::Pipe { .. } | Error::File { .. } | Error::Remote { .. } => {
                 Self::Transient(error.explain())
             }
             _ => Self::Terminal(error.explain()),

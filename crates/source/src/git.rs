@@ -44,6 +44,12 @@ impl Git {
         Ok(git)
     }
 
+    /// With nobody's configuration, not even ours: for a directory that goes again.
+    pub fn alone(directory: &Path) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        Self { root: directory.to_owned(), home: directory.to_owned(), path }
+    }
+
     /// A command in a repository, with pipes; it is killed when its handle is dropped.
     pub fn command(&self, directory: &Path) -> Command {
         let mut command = Command::new("git");

@@ -172,6 +172,7 @@ fn authorise(
         Ok((repository, directory)) => Ok((repository, directory, person)),
         Err(Denial::Absent(text)) => Err(refuse(StatusCode::NOT_FOUND, text)),
         Err(Denial::Denied(text)) => Err(refuse(StatusCode::FORBIDDEN, text)),
+        Err(Denial::Full(text)) => Err(refuse(StatusCode::INSUFFICIENT_STORAGE, text)),
     }
 }
 

@@ -24,6 +24,7 @@ mod object;
 mod ports;
 mod push;
 mod read;
+mod remote;
 mod sign;
 mod ssh;
 mod transfer;
@@ -34,6 +35,7 @@ pub use audit::{Audit, audit, signer};
 pub use charts::{Charts, Fetched, chart_versions, fetch_chart};
 pub use error::Error;
 pub use hook::hook_main;
+pub use remote::{Fetcher, Found, Rights};
 pub use ssh::{PublicKey, SshLimits, SshServer};
 pub use transfer::{LayingDown, Pack, Pause, Reference, parse as parse_references};
 
@@ -54,6 +56,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use write::Committer;
 
@@ -71,6 +74,8 @@ pub const FAILPOINTS: &[&str] = &[
     "source.keep.after",
     "source.tag.before",
     "source.tag.after",
+    "source.key.before",
+    "source.key.after",
 ];
 
 /// Ends the process as a crash would, if a test asks for it here.
@@ -116,6 +121,8 @@ pub struct Limits {
     pub pushes_max: usize,
     /// Fetches at the same time.
     pub fetches_max: usize,
+    /// With less room than this on the disk, nothing is pushed, in bytes: what is here can still be worked on.
+    pub room_bytes_min: u64,
 }
 
 impl Default for Limits {
@@ -127,6 +134,7 @@ impl Default for Limits {
             cache_bytes_max: 16 << 20,
             pushes_max: 32,
             fetches_max: 16,
+            room_bytes_min: 4 << 20,
         }
     }
 }
@@ -161,6 +169,8 @@ struct Inner {
     wakes: Mutex<Vec<Wake>>,
     pushes: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    /// Pushers are not told any more of what comes of their pushes.
+    leaving: CancellationToken,
     /// Held shared by whoever writes, alone by whoever needs all repositories as they are at one moment.
     writers: tokio::sync::RwLock<()>,
 }
@@ -171,6 +181,8 @@ struct Host {
     /// Our writers take turns; pushes compete with them by compare and swap.
     writing: tokio::sync::Mutex<()>,
     journal: tokio::sync::Mutex<Option<Journal>>,
+    /// Whoever fetches from elsewhere for this repository takes turns: it may take long.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 impl Source {
@@ -190,6 +202,7 @@ impl Source {
             cache: Arc::new(Cache::new(options.limits.cache_bytes_max)),
             pushes: Arc::new(Semaphore::new(options.limits.pushes_max)),
             fetches: Arc::new(Semaphore::new(options.limits.fetches_max)),
+            leaving: CancellationToken::new(),
             committer: Committer { signer, instance: options.instance },
             limits: options.limits,
             root,
@@ -213,6 +226,11 @@ impl Source {
     /// Calls `wake` whenever a branch or tag of any repository may have moved, by a push or by a write.
     pub fn on_change(&self, wake: Wake) {
         lock(&self.inner.wakes).push(wake);
+    }
+
+    /// Pushes that are followed end well: they are stored, and another process goes on with what they began.
+    pub fn leave(&self) {
+        self.inner.leaving.cancel();
     }
 
     /// Makes an empty repository with the branch main to come; false if there is one already.
@@ -274,9 +292,11 @@ impl Inner {
                 pool: self.pool.clone(),
                 cache: self.cache.clone(),
                 limits,
+                skip_submodules: false,
             },
             writing: tokio::sync::Mutex::default(),
             journal: tokio::sync::Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
         };
         Ok(lock(&self.hosts).entry(repository.clone()).or_insert(Arc::new(host)).clone())
     }
@@ -295,6 +315,15 @@ impl Inner {
         for wake in wakes {
             wake();
         }
+    }
+
+    /// Why nothing can be pushed, if the disk is full.
+    fn no_room(&self) -> Option<String> {
+        let disk = rustix::fs::statvfs(&self.root).ok()?;
+        let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+        (left < self.limits.room_bytes_min).then(|| {
+            format!("the disk of this server is full ({left} bytes left): nothing was changed; push again when there is room")
+        })
     }
 
     fn admit_push(&self) -> Option<OwnedSemaphorePermit> {

@@ -11,12 +11,13 @@ use model::flow::{Repository, Revision, Snapshot};
 use model::journal::Entry;
 use model::names::{CommitId, Project};
 use model::ports::{Commit, Repositories, Result, Tag, Write, Written};
+use model::remote::{Address, Fetched};
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
 const WRITE: Failpoints = Failpoints { before: "source.write.before", after: "source.write.after" };
 const TAG: Failpoints = Failpoints { before: "source.tag.before", after: "source.tag.after" };
-const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "source.keep.after" };
+pub const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "source.keep.after" };
 
 #[async_trait]
 impl Repositories for Source {
@@ -40,6 +41,10 @@ impl Repositories for Source {
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
         let host = self.inner.host(&revision.repository)?;
         Ok(host.objects.snapshot(revision, path).await?)
+    }
+
+    async fn elsewhere(&self, revision: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched> {
+        Ok(self.kept_elsewhere(revision, address, hosts).await?)
     }
 
     async fn log(

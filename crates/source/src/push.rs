@@ -126,6 +126,11 @@ async fn answer_hook(inner: &Arc<Inner>, stream: UnixStream) -> std::io::Result<
                     },
                     // Nobody reads: git may finish. The work goes on.
                     () = session.gone.cancelled() => break,
+                    () = inner.leaving.cancelled() => {
+                        let text = "a new process takes over here: your push is stored, and the work goes on (trimtab status)";
+                        send(&mut output, &Answer::Line(text.into())).await?;
+                        break;
+                    }
                 }
             }
             send(&mut output, &Answer::Exit(0)).await

@@ -32,6 +32,8 @@ pub struct Objects {
     pub pool: Arc<Pool>,
     pub cache: Arc<Cache>,
     pub limits: SnapshotLimits,
+    /// Submodules are left out rather than refused.
+    pub skip_submodules: bool,
 }
 
 impl Objects {
@@ -88,6 +90,13 @@ impl Objects {
         Ok(Snapshot { revision: revision.clone(), files })
     }
 
+    /// The commit, by its own id or that of a tag that points at it.
+    pub async fn peeled(&self, id: Oid) -> Result<Oid, Error> {
+        let object = self.commit_under(id).await?;
+        object.commit()?;
+        Ok(object.id)
+    }
+
     /// The commit itself, or what an annotated tag points at: a push names either.
     async fn commit_under(&self, id: Oid) -> Result<Object, Error> {
         let mut object = self.one(id).await?;
@@ -138,6 +147,7 @@ impl Objects {
                         Mode::Regular => FileMode::Regular,
                         Mode::Executable => FileMode::Executable,
                         Mode::Symlink => FileMode::Symlink,
+                        Mode::Submodule if self.skip_submodules => continue,
                         Mode::Submodule => {
                             return Err(Error::Content(format!(
                                 "{path} is a submodule, which is not supported: commit its files instead"

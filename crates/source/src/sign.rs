@@ -54,8 +54,11 @@ impl Signer {
             let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
+            crate::failpoint("source.key.before");
             std::fs::rename(&aside, path)?;
-            std::fs::File::open(parent)?.sync_all()
+            std::fs::File::open(parent)?.sync_all()?;
+            crate::failpoint("source.key.after");
+            Ok(())
         };
         write().map_err(Error::file("write", path))?;
         Ok(Self(pair))

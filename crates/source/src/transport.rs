@@ -62,6 +62,8 @@ pub enum Denial {
     Absent(String),
     /// A right is missing.
     Denied(String),
+    /// There is no room for it.
+    Full(String),
 }
 
 /// The repository and where it lies, if it may be served to this person.
@@ -84,6 +86,7 @@ pub fn open(
     allowed(person, Right::Read, &target).map_err(|_| absent())?;
     if service == Service::Receive {
         allowed(person, Right::Write, &target).map_err(|denied| Denial::Denied(denied.to_string()))?;
+        inner.no_room().map_or(Ok(()), |full| Err(Denial::Full(full)))?;
     }
     let directory = host.objects.place.directory.clone();
     Ok((repository, directory))

@@ -96,6 +96,19 @@ impl Layout {
         }
         Ok(())
     }
+    /// Removes files that a killed process left half written. Only under the lock.
+    fn clear(&self) -> std::io::Result<()> {
+        let entries =
+            |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut directories = vec![self.root().to_owned(), self.keys()];
+        directories.extend(entries(&self.data_planes()));
+        let unfinished =
+            |path: &PathBuf| path.extension().is_some_and(|end| end == "tmp" || end == "new") && path.is_file();
+        for path in directories.iter().flat_map(|directory| entries(directory)).filter(unfinished) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
     /// The git plane of this directory.
     pub fn source_options(&self) -> Result<source::Options> {
         let instance = Instance::require(self)?;
@@ -201,7 +214,12 @@ impl Instance {
     }
 
     fn save(&self, layout: &Layout) -> Result<()> {
-        write_durably(&layout.instance(), &serde_json::to_vec_pretty(self).expect("an instance serialises"), 0o644)
+        write_durably(
+            Written::Record,
+            &layout.instance(),
+            &serde_json::to_vec_pretty(self).expect("an instance serialises"),
+            0o644,
+        )
     }
 }
 
@@ -228,13 +246,48 @@ fn addresses(listen: SocketAddr) -> Result<[SocketAddr; ADDRESSES]> {
     Ok(at)
 }
 
-/// Where a killed process is tested to recover: before and after each file of the data directory that is written once.
-pub const FAILPOINTS: &[&str] = &["instance.file.before", "instance.file.after"];
+/// Where a killed process is tested to recover: before and after each file of the data directory that is replaced whole.
+pub const FAILPOINTS: &[&str] = &[
+    "instance.record.before",
+    "instance.record.after",
+    "instance.token.before",
+    "instance.token.after",
+    "instance.key.before",
+    "instance.key.after",
+    "instance.people.before",
+    "instance.people.after",
+    "instance.dataplane.before",
+    "instance.dataplane.after",
+];
+
+/// Which file it is, as far as failpoints tell them apart.
+#[derive(Debug, Clone, Copy)]
+pub enum Written {
+    Record,
+    Token,
+    Key,
+    People,
+    DataPlane,
+}
+
+impl Written {
+    /// Before the file has its name, and after.
+    fn failpoints(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Record => ("instance.record.before", "instance.record.after"),
+            Self::Token => ("instance.token.before", "instance.token.after"),
+            Self::Key => ("instance.key.before", "instance.key.after"),
+            Self::People => ("instance.people.before", "instance.people.after"),
+            Self::DataPlane => ("instance.dataplane.before", "instance.dataplane.after"),
+        }
+    }
+}
 
 /// Ends the process as a crash would, if a test asks for it here.
 pub fn failpoint(name: &'static str) {
     static WANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    debug_assert!(FAILPOINTS.contains(&name) || crate::backup::FAILPOINTS.contains(&name), "{name} is not listed");
+    let known = [FAILPOINTS, crate::backup::FAILPOINTS, crate::up::FAILPOINTS];
+    debug_assert!(known.iter().any(|known| known.contains(&name)), "{name} is not listed");
     if WANTED.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
         std::process::abort();
     }
@@ -246,23 +299,24 @@ pub fn random_hex(bytes: usize) -> String {
 }
 
 /// Writes a file so that a crash leaves the old or the new content, never a part.
-pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+pub fn write_durably(what: Written, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let (before, after) = what.failpoints();
     let parent = path.parent().context("a file needs a directory")?;
     let temporary = path.with_extension("tmp");
     let write = || -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        failpoint("instance.file.before");
+        failpoint(before);
         fs::rename(&temporary, path)?;
         File::open(parent)?.sync_all()?;
-        failpoint("instance.file.after");
+        failpoint(after);
         Ok(())
     };
-    write().with_context(|| format!("writing {}", path.display()))
+    write().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Holds the data directory until it is dropped.
+/// Holds the data directory until it is dropped, or the process ends, whatever way it ends.
 #[derive(Debug)]
 pub struct Lock {
     _held: fd_lock::RwLockWriteGuard<'static, File>,
@@ -271,12 +325,17 @@ pub struct Lock {
 impl Lock {
     /// Creates the directory if need be and locks it, or says who holds it.
     pub fn take(layout: &Layout) -> Result<Self> {
+        Self::take_or(layout, "stop it first, or give another --data-dir")
+    }
+
+    /// As [`Self::take`], with what to do about who holds it.
+    pub fn take_or(layout: &Layout, advice: &str) -> Result<Self> {
         layout.create()?;
         let path = layout.lock();
         let mut file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let mut holder = String::new();
         let _ = file.read_to_string(&mut holder);
-        // Leaked on purpose: the lock is held until the process ends, whatever way it ends.
+        // Leaked on purpose: the guard borrows it. A process takes the lock a few times in its life at most.
         let lock: &'static mut fd_lock::RwLock<File> = Box::leak(Box::new(fd_lock::RwLock::new(file)));
         match lock.try_write() {
             Ok(mut held) => {
@@ -284,14 +343,11 @@ impl Lock {
                 held.set_len(0)?;
                 held.rewind()?;
                 write!(held, "{}", std::process::id())?;
+                layout.clear().with_context(|| format!("clearing {}", layout.root().display()))?;
                 Ok(Self { _held: held })
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                bail!(
-                    "{} is in use by process {}: stop it first, or give another --data-dir",
-                    layout.root().display(),
-                    holder.trim()
-                )
+                bail!("{} is in use by process {}: {advice}", layout.root().display(), holder.trim())
             }
             Err(e) => Err(e).with_context(|| format!("locking {}", path.display())),
         }
@@ -305,7 +361,7 @@ pub fn admin_token(layout: &Layout) -> Result<String> {
         Ok(token) => Ok(token.trim().to_owned()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let token = random_hex(24);
-            write_durably(&path, token.as_bytes(), 0o600)?;
+            write_durably(Written::Token, &path, token.as_bytes(), 0o600)?;
             Ok(token)
         }
         Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),

@@ -3,27 +3,33 @@
 mod admission;
 mod clock;
 mod delivery;
+mod handover;
 mod listener;
+mod listeners;
 mod people;
 mod planes;
+mod process;
+mod recover;
 mod recreate;
 mod settings;
 mod tls;
 
-use crate::instance::{Instance, Layout, Lock, PORT, write_durably};
+use crate::instance::{Instance, Layout, Written, write_durably};
 use crate::output::Output;
-use anyhow::{Context, Result, bail};
-use apiserver::{ApiServer, Identity};
+use anyhow::{Context, Result};
+use apiserver::{ApiServer, Ending, Identity};
+pub use handover::FAILPOINTS;
+use listeners::{Listeners, answer_on};
 use people::People;
+pub use process::{Wishes, run};
 use reconcile::{Ports, Reconciler, Settings};
 pub use recreate::OldRegistry;
 use serde_json::json;
-use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,32 +44,63 @@ pub struct Control {
     reconciler: Reconciler,
     /// Signs in to the UI, once.
     sign_in: String,
+    api: ApiServer,
+    gateway: Arc<gateway::Client>,
+    /// What answers on the listeners.
+    doors: JoinSet<()>,
+    /// How these end.
+    ending: Ending,
     tasks: JoinSet<Result<()>>,
     shutdown: CancellationToken,
     /// Cancelled by `down`, after everything was stopped.
     down: CancellationToken,
+    /// Processes that are to take over; the first one does.
+    successors: mpsc::Receiver<UnixStream>,
     simulated: Option<String>,
     started: Instant,
-    _lock: Lock,
 }
 
+/// How a control process runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Even where containers could run.
+    pub simulate: bool,
+    /// Programs that kubeconfigs may run.
+    pub allow_exec: Vec<String>,
+}
+
+/// Why a control process ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Everything that it ran was stopped too.
+    Down,
+    /// Another process takes over; this is the way to it.
+    Left(UnixStream),
+}
+
+/// Clients that keep a connection have this long for a request whose answer tells them to come again.
+const LINGER: Duration = Duration::from_millis(500);
+/// What is under way when another process takes over has this long, and so has what it set in motion.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
 impl Control {
-    /// Takes the data directory, opens everything in it, and begins to work.
-    pub async fn start(layout: Layout, listen: Option<SocketAddr>, simulate: bool, exec: Vec<String>) -> Result<Self> {
+    /// Opens everything in the data directory, which the caller has locked, and begins to work.
+    pub async fn start(layout: Layout, instance: Instance, listeners: &Listeners, options: &Options) -> Result<Self> {
         let started = Instant::now();
+        let Options { simulate, allow_exec } = options.clone();
         let clock = clock::Clock::of_process(simulate)?;
-        let lock = Lock::take(&layout)?;
-        let instance = Instance::load_or_create(&layout, listen)?;
         let exe = std::env::current_exe().context("where this program is")?;
         let shutdown = CancellationToken::new();
         let down = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let credentials = planes::Credentials::new(layout.data_planes(), exec);
+        let ending = Ending { leaving: CancellationToken::new(), closing: CancellationToken::new() };
+        let (mut tasks, mut doors) = (JoinSet::new(), JoinSet::new());
+        let credentials = planes::Credentials::new(layout.data_planes(), allow_exec.clone());
         let people = Arc::new(People::load(&layout, jiff::Timestamp::now)?);
 
-        let control = bind(instance.control).await?;
-        let kubernetes = bind(instance.kubernetes).await?;
-        let ssh = bind(instance.ssh()?).await?;
+        let (control, kubernetes) = (answer_on(&listeners.control)?, answer_on(&listeners.kubernetes)?);
+        let ssh = answer_on(&listeners.ssh)?;
 
         // What this machine can do, and where its Services have their addresses.
         let lacks = node::preflight();
@@ -80,6 +117,7 @@ impl Control {
         };
         let services = node::service_network(&layout.node(), instance.short(), &mode).await?;
 
+        let store_is_gone = recover::is_needed(&layout);
         // The Kubernetes API first: everything else talks to it.
         let api = ApiServer::open(apiserver::Config {
             store: layout.store(),
@@ -88,11 +126,8 @@ impl Control {
         })
         .await?;
         let config = tls::server_config(&layout)?;
-        let (server, authenticator, stop) = (api.clone(), people.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            server.serve(kubernetes, config, authenticator, stop).await;
-            Ok(())
-        });
+        let (server, authenticator, end) = (api.clone(), people.clone(), ending.clone());
+        doors.spawn(async move { server.serve_until(kubernetes, config, authenticator, end).await });
 
         // The node and its controllers.
         let images = oci::Store::open(layout.images())?;
@@ -155,6 +190,11 @@ impl Control {
                 clock_noticed: clock.noticed,
             },
         );
+        if store_is_gone {
+            let builds = recover::builds(&source, &images).await?;
+            reconciler.adopt(&builds).await?;
+            eprintln!("{}", recover::said(&layout, builds.len()));
+        }
         let _ = drain.set(reconciler.clone());
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
@@ -178,7 +218,7 @@ impl Control {
             planes,
             images: images.clone(),
             node,
-            gateway,
+            gateway: gateway.clone(),
             api: api.clone(),
             instance: instance.clone(),
             layout: layout.clone(),
@@ -193,21 +233,30 @@ impl Control {
             .merge(web::settings_router(configuration, people.clone()))
             .merge(source.router(people.clone()))
             .fallback_service(registry);
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            listener::serve(control, router, listener::Limits::default(), stop).await;
-            Ok(())
-        });
+        let end = ending.clone();
+        doors.spawn(async move { listener::serve(control, router, listener::Limits::default(), end).await });
 
         // Git over SSH.
         let server = source.ssh(&layout.ssh_host_key(), source::SshLimits::default())?;
         let host_key = server.host_key().clone();
-        // Beside the private key, for those who write it into their known_hosts.
-        write_durably(&layout.ssh_host_key().with_extension("pub"), format!("{}\n", host_key.line).as_bytes(), 0o644)?;
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            server.serve(ssh, people, stop).await;
-            Ok(())
+        publish_host_key(&layout, &host_key.line)?;
+        let Ending { leaving, closing } = ending.clone();
+        doors.spawn(async move { server.serve_until(ssh, people, leaving, closing).await });
+
+        // A process that is to take over.
+        let running = handover::Running {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            gateway: Some(instance.gateway),
+            simulate,
+            allow_exec,
+        };
+        let (successor, successors) = mpsc::channel(1);
+        let asked = handover::serve(handover::listen(&layout)?, running, listeners.again()?, successor);
+        tokio::spawn(async move {
+            if let Err(error) = asked.await {
+                tracing::warn!(error = format!("{error:#}"), "no other process can take over from this one");
+            }
         });
         Ok(Self {
             instance,
@@ -217,12 +266,16 @@ impl Control {
             images,
             reconciler,
             sign_in,
+            api,
+            gateway,
+            doors,
+            ending,
             tasks,
             shutdown,
             down,
+            successors,
             simulated,
             started,
-            _lock: lock,
         })
     }
 
@@ -244,34 +297,75 @@ impl Control {
         });
     }
 
-    /// Until Ctrl-C, SIGTERM, `down`, or the first failure.
-    pub async fn wait(mut self) -> Result<ExitCode> {
+    /// Starts a gateway process of this program, to which the present one hands over.
+    pub async fn replace_gateway(&self) -> Result<()> {
+        self.gateway.replace().await.context("the gateway that runs does not give way to the one of this program")
+    }
+
+    /// Until Ctrl-C, SIGTERM, `down`, another process that takes over, or the first failure.
+    pub async fn wait(mut self) -> Result<Ended> {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let ended = tokio::select! {
-            ended = self.tasks.join_next() => ended,
-            _ = tokio::signal::ctrl_c() => None,
-            _ = terminate.recv() => None,
-            () = self.down.cancelled() => {
-                self.stop().await;
-                println!("Everything is stopped.");
-                return Ok(ExitCode::SUCCESS);
-            }
+        let (ended, why) = tokio::select! {
+            ended = self.tasks.join_next() => (ended, Ended::Stopped),
+            _ = tokio::signal::ctrl_c() => (None, Ended::Stopped),
+            _ = terminate.recv() => (None, Ended::Stopped),
+            () = self.down.cancelled() => (None, Ended::Down),
+            Some(successor) = self.successors.recv() => (None, Ended::Left(successor)),
         };
         match ended {
             Some(Ok(Ok(()))) | None => {}
             Some(Ok(Err(error))) => return Err(error),
             Some(Err(error)) => return Err(error.into()),
         }
-        self.stop().await;
-        println!("The control process has stopped. Containers and the gateway run on; `trimtab down` stops them.");
-        Ok(ExitCode::SUCCESS)
+        match &why {
+            Ended::Left(_) => self.leave().await,
+            Ended::Stopped | Ended::Down => self.stop().await,
+        }
+        Ok(why)
     }
 
     async fn stop(&mut self) {
+        self.ending.leaving.cancel();
+        self.ending.closing.cancel();
         self.shutdown.cancel();
         // Streams that never end (watches, followed logs) must not hold the process.
-        let _ = tokio::time::timeout(Duration::from_secs(2), async { while self.tasks.join_next().await.is_some() {} })
-            .await;
+        let ended = async {
+            while self.tasks.join_next().await.is_some() {}
+            while self.doors.join_next().await.is_some() {}
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), ended).await;
+    }
+
+    /// Lets nobody in any more, finishes what is under way, then everything else. Whoever comes now waits in the listening
+    /// sockets, and the data directory is as a process leaves it that has nothing left to do.
+    async fn leave(&mut self) {
+        let Self { ending, doors, tasks, .. } = self;
+        ending.leaving.cancel();
+        let begun = tokio::time::timeout(LINGER, async { while doors.join_next().await.is_some() {} }).await;
+        self.source.leave();
+        ending.closing.cancel();
+        self.api.end_watches();
+        if begun.is_err() {
+            let rest = async { while doors.join_next().await.is_some() {} };
+            if tokio::time::timeout(DRAIN_LIMIT, rest).await.is_err() {
+                tracing::warn!("requests that did not end within {} s are cut off", DRAIN_LIMIT.as_secs());
+            }
+        }
+        self.shutdown.cancel();
+        let rest = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, rest).await.is_err() {
+            tracing::warn!("loops that did not end within {} s are cut off", DRAIN_LIMIT.as_secs());
+        }
+        self.api.shutdown().await;
+    }
+}
+
+/// Beside the private key, for those who write it into their known_hosts.
+fn publish_host_key(layout: &Layout, line: &str) -> Result<()> {
+    let (path, text) = (layout.ssh_host_key().with_extension("pub"), format!("{line}\n"));
+    match std::fs::read_to_string(&path) {
+        Ok(known) if known == text => Ok(()),
+        _ => write_durably(Written::Key, &path, text.as_bytes(), 0o644),
     }
 }
 
@@ -337,17 +431,4 @@ const NODE: &str = "local";
 /// A part of ours, as the API sees it.
 fn system(user: &str) -> Identity {
     Identity::master(user)
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let holder = gateway::port_holder(address).map_or(String::new(), |holder| format!(" by {holder}"));
-            bail!(
-                "{address} is taken{holder}: stop that, or give another address with --listen (default 127.0.0.1:{PORT}; the next three ports are used too)"
-            )
-        }
-        Err(error) => Err(error).with_context(|| format!("listening on {address}")),
-    }
 }

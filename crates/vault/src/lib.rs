@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Bytes of the key of the digests.
 const DIGEST_KEY_BYTES: usize = 32;
@@ -53,6 +53,18 @@ pub enum Error {
     /// age refuses.
     #[error("it cannot be encrypted: {0}")]
     Seal(String),
+}
+
+/// Where a killed process is tested to recover: before and after the file of the keys has its name.
+pub const FAILPOINTS: &[&str] = &["vault.keys.before", "vault.keys.after"];
+
+/// Ends the process as a crash would, if a test asks for it here.
+fn failpoint(name: &'static str) {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
+    if WANTED.get_or_init(|| std::env::var("TRIMTAB_FAILPOINT").ok()).as_deref() == Some(name) {
+        std::process::abort();
+    }
 }
 
 /// Of this crate.
@@ -211,8 +223,11 @@ impl Keys {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
+            failpoint("vault.keys.before");
             fs::rename(&temporary, path)?;
-            fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+            fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            failpoint("vault.keys.after");
+            Ok(())
         };
         write().map_err(|error| Error::File { path: path.to_owned(), error })
     }

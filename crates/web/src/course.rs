@@ -10,8 +10,8 @@ use axum::{Extension, Json, Router};
 use futures::StreamExt;
 use model::journal::Entry;
 use model::people::{Person, Right, Target, allowed};
-use model::views::{Deployment, Difference, ReleaseStatus, WindowStatus};
-use model::{Check, Component, Environment, NewEnvironment, Project, Removal};
+use model::views::{Deployment, Difference, Recreated, ReleaseStatus, WindowStatus};
+use model::{Check, Component, Environment, NewEnvironment, Project, Recreate, Removal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn routes() -> Router<Arc<dyn Delivery>> {
         .route("/api/v1/projects/{project}/components/{component}/chart", post(update_chart))
         .route("/api/v1/projects/{project}/difference", get(difference))
         .route("/api/v1/projects/{project}/deployments", get(deployments))
-        .route("/api/v1/projects/{project}/at", get(at))
+        .route("/api/v1/projects/{project}/at", get(at).post(recreate))
 }
 
 type Who = Extension<Person>;
@@ -201,4 +201,15 @@ async fn deployments(
 async fn at(State(app): App, Path(project): Path<String>, Query(at): Query<At>) -> Result<Json<Option<Deployment>>> {
     let time = at.time.as_deref().ok_or_else(|| Error::Invalid("time is missing in the query".into()))?;
     Ok(Json(app.at(&name(&project)?, &at.environment()?, time).await?))
+}
+
+async fn recreate(
+    State(app): App,
+    Path(project): Path<String>,
+    Extension(person): Who,
+    Input(wanted): Input<Recreate>,
+) -> Result<Json<Recreated>> {
+    let project = name(&project)?;
+    configures(&person, &project)?;
+    Ok(Json(app.recreate(&project, wanted, &person.name).await?))
 }

@@ -9,11 +9,12 @@ use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
+    WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
-    Removal, UserName, Version, Window,
+    Recreate, Removal, UserName, Version, Window,
 };
 use serde::{Deserialize, Serialize};
 
@@ -295,6 +296,8 @@ pub trait Delivery: Send + Sync {
     ) -> Result<Vec<Deployment>>;
     /// What ran in an environment at a time.
     async fn at(&self, project: &Project, environment: &Environment, time: &str) -> Result<Option<Deployment>>;
+    /// Pins what ran somewhere at a time somewhere else, by one commit.
+    async fn recreate(&self, project: &Project, wanted: Recreate, actor: &str) -> Result<Recreated>;
     /// All builds, newest first.
     async fn builds(&self, project: &Project) -> Result<Vec<Build>>;
     /// A build's log: what is there and, with `follow`, what comes until it ends.

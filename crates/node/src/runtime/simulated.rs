@@ -1,4 +1,5 @@
-//! Pods without containers: everything starts at once and runs until it is stopped.
+//! Pods without containers: everything starts at once and runs until it is stopped; what belongs to a Job ends at once,
+//! with the code in its variable `SIMULATED_EXIT_CODE`, or 0.
 
 use super::{Credentials, Exit, Found, Image, ImageError, Launch, Outcome, Pull, Recovered, Runtime, Started};
 use crate::error::Error;
@@ -15,6 +16,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Variable of a Job's container: what it ends with.
+const EXIT_CODE: &str = "SIMULATED_EXIT_CODE";
+
 /// Containers that are only remembered.
 pub(crate) struct Simulated {
     layout: Layout,
@@ -30,6 +34,14 @@ impl Simulated {
     fn remember(&self, id: &str) {
         let mut running = self.running.lock().expect("no holder panics");
         running.entry(id.to_owned()).or_insert_with(|| watch::Sender::new(None));
+    }
+
+    fn end(&self, id: &str, code: i32) {
+        let running = self.running.lock().expect("no holder panics");
+        if let Some(container) = running.get(id) {
+            let now = Timestamp::now();
+            container.send_replace(Some(Exit { code, signal: None, oom: false, lost: false, finished_at: now }));
+        }
     }
 
     fn find(&self, id: &str) -> Result<watch::Receiver<Option<Exit>>, Error> {
@@ -68,6 +80,10 @@ impl Runtime for Simulated {
         let line = format!("{at} stdout F simulated: no container runs here ({})\n", self.reason.replace('\n', " "));
         self.layout.write_log(&log, &line)?;
         self.remember(&id);
+        if launch.pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Job") {
+            let code = launch.environment.iter().find(|(name, _)| name == EXIT_CODE);
+            self.end(&id, code.and_then(|(_, code)| code.parse().ok()).unwrap_or(0));
+        }
         Ok(Started { id, at })
     }
 
@@ -78,12 +94,7 @@ impl Runtime for Simulated {
     }
 
     async fn kill(&self, id: &str, signal: i32) -> Result<(), Error> {
-        let running = self.running.lock().expect("no holder panics");
-        if let Some(container) = running.get(id) {
-            let now = Timestamp::now();
-            let code = if signal == 9 { 137 } else { 0 };
-            container.send_replace(Some(Exit { code, signal: None, oom: false, lost: false, finished_at: now }));
-        }
+        self.end(id, if signal == 9 { 137 } else { 0 });
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub(super) enum Code {
     Denied,
     Unsupported,
     TooManyRequests,
+    StorageFull,
     Unknown,
 }
 
@@ -45,6 +46,7 @@ impl Code {
             Self::Denied => ("DENIED", StatusCode::FORBIDDEN),
             Self::Unsupported => ("UNSUPPORTED", StatusCode::METHOD_NOT_ALLOWED),
             Self::TooManyRequests => ("TOOMANYREQUESTS", StatusCode::TOO_MANY_REQUESTS),
+            Self::StorageFull => ("UNKNOWN", StatusCode::INSUFFICIENT_STORAGE),
             Self::Unknown => ("UNKNOWN", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
@@ -62,8 +64,19 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// There is no room.
+    pub fn full() -> Self {
+        let message = "the disk of this registry is full and nothing was stored: push again when there is room";
+        Self::new(Code::StorageFull, message)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        if error.is_full() {
+            return Self::full();
+        }
         let code = match &error {
             Error::BlobMissing { .. } => Code::BlobUnknown,
             Error::NotFound { .. } => Code::ManifestUnknown,

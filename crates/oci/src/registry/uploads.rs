@@ -13,6 +13,7 @@ use futures::StreamExt;
 use super::failure::{Code, Failure};
 use super::{Query, Registry, digest, empty};
 use crate::digest::Digest;
+use crate::error::is_full;
 use crate::store::{BlobWriter, blocking, lock};
 
 /// Uploads open at one time; docker pushes five layers at once.
@@ -169,6 +170,7 @@ async fn receive(writer: &mut BlobWriter, body: Body) -> Result<(), Failure> {
         // Into the page cache: too short for a thread of its own.
         writer.write_all(&chunk).map_err(|error| match error.kind() {
             std::io::ErrorKind::FileTooLarge => Failure::new(Code::SizeInvalid, error.to_string()),
+            _ if is_full(&error) => Failure::full(),
             _ => Failure::new(Code::Unknown, format!("cannot write the blob: {error}")),
         })?;
     }

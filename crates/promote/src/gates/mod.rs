@@ -276,8 +276,8 @@ fn gathered(gates: Vec<Gate>) -> Vec<Gate> {
     shown
 }
 
-/// What stands between the newest build of a component and an environment, as a person's command would find it.
-/// `None` if there is no newer build than the one that is admitted.
+/// What stands between the newest build of a component and an environment: as the strategy Auto finds it, elsewhere as a
+/// person's command would. `None` if there is no newer build than the one that is admitted.
 pub fn prospect(facts: &Facts, environment: &Environment, component: &Component) -> Option<(BuildId, Vec<Gate>)> {
     let case = Case::of(facts);
     let environment = facts.environments.iter().find(|e| *e == environment)?;
@@ -285,16 +285,18 @@ pub fn prospect(facts: &Facts, environment: &Environment, component: &Component)
     let present = judge.history.pin(component).map_or(0, |pin| pin.build.number);
     let of_it = |b: &&model::Build| b.spec.build.component == *component && b.status.phase != BuildPhase::Superseded;
     let newest = facts.builds.iter().filter(of_it).map(|b| &b.spec.build).max()?;
-    let gates = || match (crate::movement::pin(&judge, newest, Class::Promote, None), facts.at_head(environment)) {
+    let by_itself = judge.rule().is_some_and(|rule| rule.strategy == Strategy::Auto);
+    let class = if by_itself { Class::Auto } else { Class::Promote };
+    let gates = || match (crate::movement::pin(&judge, newest, class, None), facts.at_head(environment)) {
         (Some(pin), Some(head)) => {
             let target = head.pinned(component, Some(&pin));
             let delta = Delta::between(judge.history.state(), &target).part(|c| c == component, false);
-            let ask = Ask { class: Some(Class::Promote), manual: true, ..Ask::default() };
+            let ask = Ask { class: Some(class), manual: !by_itself, ..Ask::default() };
             let mut gates = judge.gates(&delta, &target, &ask);
-            gates.push(judge.quarantine(newest, Class::Promote));
+            gates.push(judge.quarantine(newest, class));
             gates
         }
-        _ => judge.build(newest, Class::Promote),
+        _ => judge.build(newest, class),
     };
     (newest.number > present).then(|| (newest.clone(), gates()))
 }

@@ -206,7 +206,10 @@ impl Judge<'_> {
         match last.map(|e| (e.detail(detail::RESULT), &e.reason)) {
             Some((Some("passed"), _)) => None,
             Some((_, reason)) if reason.is_empty() => Some(format!("check {check} of {what} failed{place}")),
-            Some((_, reason)) => Some(format!("check {check} of {what} failed{place}: {reason}")),
+            Some((_, reason)) => {
+                let first = reason.lines().next().unwrap_or_default();
+                Some(format!("check {check} of {what} failed{place}: {first}"))
+            }
             None => Some(format!("check {check} of {what} has not passed{place}")),
         }
     }

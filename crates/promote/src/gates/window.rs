@@ -50,7 +50,8 @@ impl<'a> Judge<'a> {
         }
         match until {
             Until::Opens(at) => {
-                let message = format!("{} opens at {at}", names(&windows));
+                let frozen = windows.iter().all(|w| w.kind == WindowKind::Deny);
+                let message = format!("{} {} at {at}", names(&windows), if frozen { "ends" } else { "opens" });
                 (Some(Gate { until: Some(at), ..gate(GateName::Window, GateState::Waiting, message) }), false)
             }
             Until::Never(why) => shut(why),

@@ -120,7 +120,7 @@ fn a_freeze_stops_auto_too_and_components_by_name() {
     world.build("api", BUILT);
     world.settle();
     assert_eq!(world.runs(), "dev api-1 | staging - | prod -");
-    assert_eq!(world.phase("dev-web-1").1, "freeze fair opens at 2027-01-15T19:00:00Z");
+    assert_eq!(world.phase("dev-web-1").1, "freeze fair ends at 2027-01-15T19:00:00Z");
     world.sleep();
     assert_eq!(world.runs(), "dev api-1,web-1 | staging - | prod -");
 }

@@ -1,13 +1,17 @@
 //! What one environment says of others: where builds come from, what it is like; and which windows it names.
 
-use model::{Environment, Window};
+use model::{Environment, Project, Window};
 use promote::{Reading, State};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Environments = BTreeMap<Environment, Reading>;
 
 /// Environments that name what is not there, or themselves in a circle: one problem each.
-pub fn problems(environments: &Environments, windows: Option<&[Window]>) -> Vec<(Environment, String)> {
+pub fn problems(
+    environments: &Environments,
+    windows: Option<&[Window]>,
+    project: Option<&Project>,
+) -> Vec<(Environment, String)> {
     let from = |state: &State| state.file.promotion.from.clone();
     let like = |state: &State| state.file.like.iter().cloned().collect();
     let mut wrong = Vec::new();
@@ -15,7 +19,11 @@ pub fn problems(environments: &Environments, windows: Option<&[Window]>) -> Vec<
         let order = leads(environments, name, &from, "promotion.from", "come before itself");
         let kin = || leads(environments, name, &like, "like", "be like itself");
         wrong.extend(
-            order.or_else(kin).or_else(|| no_window(environments, name, windows)).map(|why| (name.clone(), why)),
+            order
+                .or_else(kin)
+                .or_else(|| no_window(environments, name, windows))
+                .or_else(|| same_domain(environments, name, project?))
+                .map(|why| (name.clone(), why)),
         );
     }
     wrong
@@ -49,6 +57,17 @@ fn leads(
         }
     }
     None
+}
+
+fn same_domain(environments: &Environments, name: &Environment, project: &Project) -> Option<String> {
+    let file = |name: &Environment| Some(&environments.get(name)?.as_ref().ok()?.file);
+    let domain = file(name)?.domain.as_ref()?;
+    let has = |other: &&Environment| {
+        let theirs = file(other).map(|file| render::public_domain(other, project, file));
+        *other != name && theirs.as_deref() == Some(domain.as_str())
+    };
+    let other = environments.keys().find(has)?;
+    Some(format!("environments/{name}.yaml: domain: {domain} is that of {other}: their hosts would be the same"))
 }
 
 fn no_window(environments: &Environments, name: &Environment, windows: Option<&[Window]>) -> Option<String> {

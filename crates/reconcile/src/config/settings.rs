@@ -94,8 +94,8 @@ impl Config {
             let Some(Ok(state)) = self.environments.get_mut(name) else { continue };
             let holds = |(_, members): &(&Group, &Vec<Environment>)| members.contains(name);
             state.groups = groups.iter().filter(holds).map(|(group, _)| group.clone()).collect();
-            state.secrets =
-                self.secrets.values().flatten().map(|secret| (secret.name.clone(), sealed(secret, chain))).collect();
+            let holding = |secret: &SecretFile| Some((secret.name.clone(), sealed(secret, chain)?));
+            state.secrets = self.secrets.values().flatten().filter_map(holding).collect();
             if !broken.is_empty() {
                 self.environments.insert(name.clone(), Err(broken.clone()));
             }
@@ -103,15 +103,15 @@ impl Config {
     }
 }
 
-/// Digest of the sealed values that hold in an environment.
-fn sealed(secret: &SecretFile, chain: &Chain) -> Digest {
+/// Digest of the sealed values that hold in an environment; `None`: none does.
+fn sealed(secret: &SecretFile, chain: &Chain) -> Option<Digest> {
     let mut text = String::new();
     for (key, values) in &secret.keys {
         if let Ok(Some((_, value))) = chain.find(values) {
             text.push_str(&format!("{key} {}\n", value.sealed));
         }
     }
-    Digest::of(text.as_bytes())
+    (!text.is_empty()).then(|| Digest::of(text.as_bytes()))
 }
 
 fn texts(problems: Vec<yaml::Error>) -> Vec<String> {

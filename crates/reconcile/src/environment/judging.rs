@@ -5,7 +5,7 @@ use super::rendering::Rendering;
 use super::{Outcome, Rendered, Target, Work};
 use crate::moving::Leftover;
 use model::flow::{Action, Health, Observation, Plan, Verdict};
-use model::journal::EntryKind;
+use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
 use model::routes::{Backend, Route};
 use model::views::ComponentStatus;
@@ -58,7 +58,7 @@ impl Work {
             true
         } else {
             let routed = rendered.iter().zip(&components).filter(|_| target.is_routed());
-            let routes = routed.filter_map(|(one, status)| self.route(one, status, observation)).collect();
+            let routes = routed.filter_map(|(one, status)| self.route(target, one, status, observation)).collect();
             self.inner.routes.set(&self.handle.scope, routes).await
         };
         plan.steps
@@ -79,7 +79,10 @@ impl Work {
         for (one, status) in rendered.iter().zip(&outcome.components) {
             // Behind a hook that failed nothing is applied, and nothing will be.
             if (settled && reachable) || status.reason == hooking::FAILED {
-                self.tell(target, &one.pin, status).await?;
+                match super::testing::job(one) {
+                    Some(job) => self.tell_tests(target, rendered, one, job, observation, placement).await?,
+                    None => self.tell(target, &one.pin, status).await?,
+                }
             }
         }
         self.show(target, rendered, &outcome).await?;
@@ -99,13 +102,14 @@ impl Work {
         let component = one.pin.build.component.clone();
         let mut message = verdict.message;
         if verdict.health == Health::Degraded
-            && let Some(log) = self.last_words(&component, observation, placement).await
+            && let Some(log) = self.last_words(one, observation, placement).await
         {
             message = format!("{message}\n{log}");
         }
         let public = target.is_routed() && render::public_endpoint(&one.file).is_some();
         let url = public.then(|| {
-            let host = render::public_host(&component, &self.handle.name, &self.handle.scope.project);
+            let host =
+                render::public_host(&component, &self.handle.name, &self.handle.scope.project, &target.state.file);
             format!("http://{host}:{}/", self.inner.settings.gateway.port())
         });
         ComponentStatus {
@@ -121,31 +125,41 @@ impl Work {
     }
 
     /// The end of the log of a container that failed.
-    async fn last_words(
+    pub(super) async fn last_words(
         &self,
-        component: &Component,
+        one: &Rendered,
         observation: &Observation,
         placement: &Placement,
     ) -> Option<String> {
+        let component = &one.pin.build.component;
+        let job = super::testing::job(one).map(|job| &job["metadata"]["name"]);
         let failing = observation.objects.values().find(|object| {
-            let restarted =
-                object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0) > 0;
+            let restarts = object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64);
+            let ended = || job.is_some() && object.pointer("/metadata/ownerReferences/0/name") == job;
             let label = object.pointer("/metadata/labels").and_then(|l| l.get(model::LABEL_COMPONENT));
-            object["kind"] == "Pod" && label.and_then(Value::as_str) == Some(component.as_str()) && restarted
+            let of_it = object["kind"] == "Pod" && label.and_then(Value::as_str) == Some(component.as_str());
+            of_it && (restarts.unwrap_or(0) > 0 || ended())
         })?;
         let (namespace, pod) = (failing["metadata"]["namespace"].as_str()?, failing["metadata"]["name"].as_str()?);
-        let running = failing.pointer("/status/containerStatuses/0/state/running").is_some();
+        // What has ended for good has no container before it.
+        let running = job.is_none() && failing.pointer("/status/containerStatuses/0/state/running").is_some();
         let log = placement.plane.logs(namespace, pod, LOG_LINES, running).await.ok()?;
         (!log.trim().is_empty())
             .then(|| log.trim_end().lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n"))
     }
 
-    fn route(&self, one: &Rendered, status: &ComponentStatus, observation: &Observation) -> Option<Route> {
+    fn route(
+        &self,
+        target: &Target,
+        one: &Rendered,
+        status: &ComponentStatus,
+        observation: &Observation,
+    ) -> Option<Route> {
         let (name, endpoint) = render::public_endpoint(&one.file)?;
         let component = &one.pin.build.component;
         let endpoints = ready(observation, &service(one, name, endpoint.port)?, name, endpoint.port);
         Some(Route {
-            host: render::public_host(component, &self.handle.name, &self.handle.scope.project),
+            host: render::public_host(component, &self.handle.name, &self.handle.scope.project, &target.state.file),
             label: format!("{component} in {}: {:?}", self.handle.name, status.health),
             backends: vec![Backend { name: "stable".into(), weight: 1, endpoints }],
         })
@@ -153,28 +167,37 @@ impl Work {
 
     /// The journal hears of health once per movement of a component.
     async fn tell(&mut self, target: &Target, pin: &Pin, status: &ComponentStatus) -> Result<(), PortError> {
-        let component = &pin.build.component;
-        let since = target.report.since.get(component).unwrap_or(&target.commit);
         let (kind, word) = match status.health {
             Health::Healthy => (EntryKind::Healthy, "is healthy"),
             Health::Degraded => (EntryKind::Failed, "does not become healthy"),
             Health::Suspended | Health::Progressing | Health::Missing => return Ok(()),
         };
-        let id = format!("{kind}-{}-{}-{}", self.handle.name, pin.build, &since.as_str()[..12]);
-        if self.told.contains(&id) {
-            return Ok(());
+        let mut entry = self.about(target, pin, kind, word, "");
+        if kind == EntryKind::Failed {
+            entry.reason = format!("{}: {}", status.reason, status.message);
         }
-        let mut entry = self.entry(kind, id.clone());
+        self.tell_once(entry).await
+    }
+
+    /// An entry about the health of a pin, told once per movement and `run`.
+    pub(super) fn about(&self, target: &Target, pin: &Pin, kind: EntryKind, word: &str, run: &str) -> Entry {
+        let component = &pin.build.component;
+        let since = target.report.since.get(component).unwrap_or(&target.commit);
+        let id = format!("{kind}-{}-{}-{}{run}", self.handle.name, pin.build, &since.as_str()[..12]);
+        let mut entry = self.entry(kind, id);
         entry.component = Some(component.clone());
         entry.build = Some(pin.build.clone());
         entry.commit = Some(since.clone());
         entry.summary = format!("{}: {} {word}", self.handle.name, pin.build);
-        if kind == EntryKind::Failed {
-            entry.reason = format!("{}: {}", status.reason, status.message);
+        entry
+    }
+
+    pub(super) async fn tell_once(&mut self, entry: Entry) -> Result<(), PortError> {
+        if !self.told.contains(&entry.id) {
+            self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
+            self.told.insert(entry.id);
+            self.project.wake();
         }
-        self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
-        self.told.insert(id);
-        self.project.wake();
         Ok(())
     }
 }

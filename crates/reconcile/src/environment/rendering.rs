@@ -3,10 +3,11 @@
 use super::{Target, Work};
 use crate::config::Config;
 use crate::lacks::Lack;
-use crate::{inputs, sealing};
-use model::config::{ComponentFile, EnvironmentFile};
+use crate::{elsewhere, inputs, sealing};
+use model::config::{ComponentFile, ComponentType, EnvironmentFile};
 use model::flow::{Manifests, Observation, Repository, Revision};
 use model::ports::PortError;
+use model::remote::Remotes;
 use model::{Component, Environment, Pin};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ impl Work {
         // Secrets, and where values are looked for, are read at the admitted commit; everything else at the pin's.
         let admitted = reader.config(&configuration, &target.commit).await?;
         let chain = admitted.chain(&self.handle.name);
+        let tested = super::testing::tested(&target.state);
         for pin in target.state.pins.values() {
             let Some(repository) = target.sources.get(&pin.build) else {
                 return Ok(Err(format!("{}: its build is not known here", pin.build)));
@@ -86,6 +88,11 @@ impl Work {
                 settings: &settings,
             };
             let made = match (&file.chart, &file.manifests) {
+                (None, None) if file.kind == ComponentType::TestRunner => {
+                    let (release, builds, state) = &tested;
+                    let release = release.as_ref().map(String::as_str);
+                    render::test_run(&input, &render::Tested { release, builds, state })
+                }
                 (None, None) => render::render(&input),
                 (None, Some(_)) => self.describe(pin, &file, &revision, target, &admitted).await?,
                 (Some(_), _) => {
@@ -136,8 +143,11 @@ impl Work {
             layers: &layers,
             file: &target.state.file,
             repository: &repository,
+            remotes: &Remotes::new(),
+            cache: &self.overlays,
         };
-        let made = render::described(&input);
+        let hosts = admitted.remotes();
+        let made = elsewhere::described(&*self.inner.ports.repositories, &input, revision, hosts).await?;
         if let Ok(manifests) = &made {
             self.described.insert(component, (key, manifests.clone()));
         }

@@ -10,11 +10,15 @@ use model::journal::Entry;
 use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
+use model::remote::{Address, Fetched};
 use model::settings::{Ciphertext, Opened, Plain, Sealed};
 use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+/// What lies elsewhere, wherever that is.
+const ELSEWHERE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elsewhere}\ndata: {from: afar}\n";
 
 /// Everything that survives a restart of the control process.
 #[derive(Default)]
@@ -216,6 +220,13 @@ impl Repositories for World {
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
         Ok(self.state.lock().unwrap().refs.get(&(repository.clone(), reference.to_owned())).cloned())
     }
+    async fn elsewhere(&self, _: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched> {
+        match address.host() {
+            Some(host) if hosts.contains(&host) => Ok(Fetched::File(ELSEWHERE.as_bytes().into())),
+            host => Err(PortError::Terminal(format!("{host:?} is not among {hosts:?}"))),
+        }
+    }
+
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {
         assert_eq!(path, ".", "the fakes hold whole repositories");
         let state = self.state.lock().unwrap();

@@ -1,6 +1,7 @@
 //! The loops against fakes of all ports: the delivery rules, one test each.
 
 mod charts;
+mod elsewhere;
 mod fakes;
 mod killed;
 mod planes;

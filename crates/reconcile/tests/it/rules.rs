@@ -85,6 +85,12 @@ impl Shop {
         self.reconciler.wake();
     }
 
+    /// Another file of the component's repository.
+    pub fn push_files(&self, message: &str, files: &[(&str, Option<&str>)]) {
+        self.world.push(&Repository { project: self.project(), name: "web".into() }, "ada", message, files);
+        self.reconciler.wake();
+    }
+
     pub fn edit(&self, message: &str, files: &[(&str, Option<&str>)]) {
         self.world.push(&self.config(), "ada", message, files);
         self.reconciler.wake();
@@ -459,6 +465,7 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
         after: vec![name("dev")],
         strategy: None,
         production: false,
+        domain: None,
     };
     shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
     shop.healthy("qa", "web-1").await;

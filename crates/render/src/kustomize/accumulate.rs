@@ -6,7 +6,7 @@ use super::config::{self, Config, FieldSpec, Section};
 use super::file::{FileKind, GeneratorArgs, Kustomization, Labels, Var};
 use super::generate::{Generated, generate};
 use super::id::Id;
-use super::loader::{Loader, is_remote};
+use super::loader::Loader;
 use super::patch::{self, Asker};
 use super::plugin;
 use super::read;
@@ -15,6 +15,7 @@ use super::schema::{Known, Types};
 use super::set::Resources;
 use super::transform::{Affix, ImageChange, Namespace, Subjects, set_replicas, set_texts};
 use crate::error::Error;
+use model::remote::Address;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -71,13 +72,13 @@ pub(super) struct Target<'s> {
     pub kustomization: Kustomization,
     pub known: Rc<Known>,
     /// From the directory that is built, if the build is to tell where things come from.
-    pub origin: Option<String>,
+    pub origin: Option<Origin>,
     name: &'static str,
 }
 
 impl<'s> Target<'s> {
     /// Reads the kustomization of the loader's directory.
-    pub fn load(loader: Loader<'s>, known: &Rc<Known>, origin: Option<String>) -> Result<Self> {
+    pub fn load(loader: Loader<'s>, known: &Rc<Known>, origin: Option<Origin>) -> Result<Self> {
         let found: Vec<_> =
             FILE_NAMES.iter().filter_map(|name| loader.read(name).ok().map(|content| (*name, content))).collect();
         let fail = |problem: &str| {
@@ -156,6 +157,9 @@ impl<'s> Target<'s> {
             acc.resources.absorb(made)?;
         }
         for path in &k.components {
+            if self.loader.lacks(path) {
+                continue;
+            }
             acc = self.enter(path, "components", FileKind::Component)?.accumulate(acc)?;
         }
         self.transform(&mut acc)?;
@@ -196,11 +200,13 @@ impl<'s> Target<'s> {
                     let mut read = read::resources(content, &self.loader.shown(path), &self.types())?;
                     if let Some(origin) = &self.origin {
                         for resource in &mut read {
-                            resource.origin = Some(Origin { path: clean(origin, path), ..Origin::default() });
+                            resource.origin = Some(origin.below(path));
                         }
                     }
                     acc.resources.list.extend(read);
                 }
+                // Gathered, so that all of it is fetched at once; this build cannot end well any more.
+                Err(_) if self.loader.lacks(path) => {}
                 Err(problem) => match self.loader.enter(path) {
                     Ok(_) => {
                         let target = self.enter(path, &format!("{field}[{at}]"), FileKind::Kustomization)?;
@@ -214,7 +220,7 @@ impl<'s> Target<'s> {
                     Err(other) => {
                         // Of both, the one that says more.
                         let is_file = !problem.ends_with("is a directory") && !problem.ends_with("does not exist");
-                        let problem = if is_file && !is_remote(path) { problem } else { other };
+                        let problem = if is_file && Address::parse(path).is_none() { problem } else { other };
                         return self.fail(&format!("{field}[{at}]"), &problem);
                     }
                 },
@@ -226,7 +232,7 @@ impl<'s> Target<'s> {
     /// A directory that this kustomization names.
     fn enter(&self, path: &str, field: &str, kind: FileKind) -> Result<Target<'s>> {
         let loader = self.loader.enter(path).or_else(|problem| self.fail(field, &problem))?;
-        let origin = self.origin.as_ref().map(|origin| clean(origin, path));
+        let origin = self.origin.as_ref().map(|origin| origin.below(path));
         let mut target = Target::load(loader, &self.known, origin)?;
         target.read_types(false)?;
         target.kustomization.build_metadata.clone_from(&self.kustomization.build_metadata);
@@ -254,12 +260,13 @@ impl<'s> Target<'s> {
     fn told_by(&self, kind: &str) -> Option<Origin> {
         let configured_by = Some(["builtin".to_owned(), kind.to_owned(), String::new(), String::new()]);
         let origin = self.origin.as_ref()?;
-        Some(Origin { path: String::new(), configured_in: clean(origin, self.name), configured_by })
+        let configured_in = origin.below(self.name).path;
+        Some(Origin { path: String::new(), configured_in, configured_by, ..origin.clone() })
     }
 
-    /// Name of the kustomization file, from the directory that is built.
-    pub fn told_file(&self) -> Option<String> {
-        self.origin.as_ref().map(|origin| clean(origin, self.name))
+    /// The kustomization file.
+    pub fn told_file(&self) -> Option<Origin> {
+        self.origin.as_ref().map(|origin| origin.below(self.name))
     }
 
     /// Everything that a kustomization asks for, in an order of its own.
@@ -379,19 +386,6 @@ pub(super) fn tell(resources: &mut Resources, origin: &Origin) {
             Some(_) => resource.transformations.push(origin.clone()),
         }
     }
-}
-
-/// A path without `.`, and without the `..` that follow a name.
-pub(super) fn clean(root: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in root.split('/').chain(path.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => _ = parts.pop(),
-            part => parts.push(part),
-        }
-    }
-    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
 /// Where an entry of `labels` goes.

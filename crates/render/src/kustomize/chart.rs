@@ -6,6 +6,7 @@ use super::read;
 use super::resource::Resource;
 use crate::error::Error;
 use crate::helm::{self, Chart, KubeVersion, Layers, Shown};
+use sha2::{Digest, Sha256};
 use yaml::Node;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -88,18 +89,29 @@ pub(super) fn generate(target: &Target<'_>) -> Result<Vec<Resource>> {
     let mut all = Vec::new();
     for (at, args) in target.kustomization.charts.iter().enumerate() {
         let field = format!("helmCharts[{at}]");
-        if !target.loader.charts {
+        let Some(seed) = target.loader.charts else {
             let problem = format!("{}: charts are rendered only with --enable-helm", args.name);
             return target.fail(&field, &problem);
-        }
-        let text = rendered(target, args).or_else(|problem| target.fail(&field, &problem))?;
+        };
+        let text = rendered(target, args, seed).or_else(|problem| target.fail(&field, &problem))?;
         let file = format!("{}, {field}", target.file);
         all.extend(read::resources(text.as_bytes(), &file, &target.types())?);
     }
     Ok(all)
 }
 
-fn rendered(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<String, String> {
+/// Of one release: two releases of a chart have different passwords.
+fn own_seed(seed: [u8; 32], directory: &str, args: &ChartArgs) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(seed);
+    for part in [directory, &args.namespace, &args.release_name] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+fn rendered(target: &Target<'_>, args: &ChartArgs, seed: [u8; 32]) -> std::result::Result<String, String> {
     let home = target.kustomization.helm_globals.home();
     // Where the original puts what it fetches, and where people keep their own.
     let fetched = format!("{home}/{}-{}/{}", args.name, args.version, args.name);
@@ -130,7 +142,7 @@ fn rendered(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<String
     for path in &args.additional_values_files {
         files.push(read(path)?);
     }
-    let mut options = helm::Options::default();
+    let mut options = helm::Options { seed: own_seed(seed, directory, args), ..helm::Options::default() };
     for (to, from) in
         [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, &args.namespace)]
     {

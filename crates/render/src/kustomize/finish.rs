@@ -91,7 +91,12 @@ fn annotate(target: &Target<'_>, resource: &mut Resource) {
 
 fn described(origin: &Origin) -> Value {
     let mut map = Map::new();
-    for (key, text) in [("path", &origin.path), ("configuredIn", &origin.configured_in)] {
+    for (key, text) in [
+        ("path", &origin.path),
+        ("repo", &origin.repository),
+        ("ref", &origin.reference),
+        ("configuredIn", &origin.configured_in),
+    ] {
         if !text.is_empty() {
             map.insert(key.to_owned(), text.clone().into());
         }

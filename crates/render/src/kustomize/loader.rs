@@ -1,38 +1,49 @@
-//! Paths in a snapshot: what a kustomization may read.
+//! Paths of a kustomization: what it may read, here and elsewhere.
 
+use super::files::{Files, Sources, join};
 use crate::error::Error;
 use model::Snapshot;
-use model::flow::FileMode;
+use model::remote::{Address, Fetched, Kind};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The files that one kustomization sees, and the kustomizations that led to it.
 #[derive(Debug, Clone)]
 pub(super) struct Loader<'s> {
-    snapshot: &'s Snapshot,
-    /// Directories, this one last; empty for the top of the snapshot.
+    sources: Rc<Sources<'s>>,
+    files: Files<'s>,
+    /// Directories of one snapshot, this one last; empty for its top.
     roots: Vec<String>,
+    /// Addresses that led here; the last is where the files lie. None: in the snapshot that is built.
+    addresses: Vec<Address>,
+    /// Kustomizations that led here.
+    depth: usize,
     restricted: bool,
-    /// Charts may be rendered.
-    pub charts: bool,
+    /// Charts may be rendered, and what is random in them follows from this.
+    pub charts: Option<[u8; 32]>,
 }
 
 /// What is said of paths above the top of the snapshot.
 pub(super) const LEADS_OUT: &str = "leads out of the repository";
-/// Links that lead to links are followed this often.
-const LINKS_MAX: usize = 40;
 /// Kustomizations that lead to kustomizations.
 const DEPTH_MAX: usize = 64;
 
 impl<'s> Loader<'s> {
     /// For the directory that is built.
-    pub fn new(snapshot: &'s Snapshot, directory: &str, restricted: bool) -> Result<Self, Error> {
+    pub fn new(
+        snapshot: &'s Snapshot,
+        directory: &str,
+        restricted: bool,
+        sources: Rc<Sources<'s>>,
+    ) -> Result<Self, Error> {
         let fail = |problem: String| Error::Kustomization { file: directory.to_owned(), line: 0, problem };
-        let root = join("", directory).and_then(|path| resolve(snapshot, &path)).map_err(fail)?;
-        if !is_directory(snapshot, &root) {
+        let files = Files::new(snapshot, true);
+        let root = join("", directory).and_then(|path| files.resolve(&sources, &path)).map_err(fail)?;
+        if !files.is_directory(&sources, &root) {
             return Err(fail("there is no such directory".into()));
         }
-        Ok(Self { snapshot, roots: vec![root], restricted, charts: false })
+        Ok(Self { sources, files, roots: vec![root], addresses: Vec::new(), depth: 1, restricted, charts: None })
     }
 
     /// The directory, from the top of the snapshot.
@@ -42,7 +53,40 @@ impl<'s> Loader<'s> {
 
     /// A path as it is told to people.
     pub fn shown(&self, path: &str) -> String {
-        join(self.root(), path).unwrap_or_else(|_| path.to_owned())
+        if Self::is_web(path) {
+            return model::remote::without_passwords(path);
+        }
+        let path = join(self.root(), path).unwrap_or_else(|_| path.to_owned());
+        match self.addresses.last() {
+            Some(address) => format!("{} ({path})", address.fetched_as()),
+            None => path,
+        }
+    }
+
+    fn is_web(path: &str) -> bool {
+        path.starts_with("http://") || path.starts_with("https://")
+    }
+
+    /// From the top of the files that this kustomization sees.
+    fn join(&self, path: &str) -> Result<String, String> {
+        self.inside(join(self.root(), path))
+    }
+
+    fn resolve(&self, path: &str) -> Result<String, String> {
+        self.inside(self.files.resolve(&self.sources, &self.join(path)?))
+    }
+
+    /// Above a repository elsewhere there is nothing, not even for those who read more than a directory.
+    fn inside(&self, path: Result<String, String>) -> Result<String, String> {
+        match self.addresses.last() {
+            Some(address) => path.map_err(|problem| format!("{problem} {}", address.fetched_as())),
+            None => path,
+        }
+    }
+
+    /// True if a path names something elsewhere that is not at hand.
+    pub fn lacks(&self, path: &str) -> bool {
+        Address::parse(path).is_some_and(|address| self.sources.fetched(&address).is_none())
     }
 
     /// For a directory that this kustomization names.
@@ -50,8 +94,11 @@ impl<'s> Loader<'s> {
         if path.is_empty() {
             return Err("the path is empty".into());
         }
-        if is_remote(path) {
-            return Err(format!("{path} is a remote repository; only what stands in this repository is rendered"));
+        if self.depth >= DEPTH_MAX {
+            return Err(format!("more than {DEPTH_MAX} kustomizations lead to {path}"));
+        }
+        if let Some(address) = Address::parse(path) {
+            return self.enter_remote(address);
         }
         if path.starts_with('/') {
             return Err(format!("{path} is absolute; paths are relative to the kustomization"));
@@ -60,50 +107,74 @@ impl<'s> Loader<'s> {
         if path.split('/').any(ambiguous) {
             return Err(format!("{path} has \"..\" inside of a name"));
         }
-        let root = resolve(self.snapshot, &join(self.root(), path)?)?;
-        if !is_directory(self.snapshot, &root) {
+        let root = self.resolve(path)?;
+        if !self.files.is_directory(&self.sources, &root) {
             return Err(format!("{path} is neither a file nor a directory here"));
         }
         if let Some(visited) = self.roots.iter().find(|visited| is_below(visited, &root)) {
             return Err(format!("{path} leads in a circle: {} contains {}", shown(&root), shown(visited)));
         }
-        if self.roots.len() >= DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} kustomizations lead to {path}"));
+        let mut entered = self.clone();
+        entered.roots.push(root);
+        entered.depth += 1;
+        Ok(entered)
+    }
+
+    fn enter_remote(&self, address: Address) -> Result<Self, String> {
+        // The same repository further down, or at its top: a kustomization there names itself.
+        if let Some(visited) = self.addresses.iter().find(|visited| visited.text().starts_with(address.text())) {
+            return Err(format!("{address} leads in a circle: {visited} led here"));
         }
-        let mut roots = self.roots.clone();
-        roots.push(root);
-        Ok(Self { snapshot: self.snapshot, roots, restricted: self.restricted, charts: self.charts })
+        let snapshot = match self.sources.fetched(&address) {
+            Some(Fetched::Tree(snapshot)) => snapshot,
+            Some(Fetched::File(_)) => return Err(format!("{address} is a file and no directory")),
+            None => return Err(format!("{address} lies elsewhere and was not fetched")),
+        };
+        let files = Files::new(snapshot, false);
+        let root = files.resolve(&self.sources, address.path()).map_err(|problem| format!("{address}: {problem}"))?;
+        if !files.is_directory(&self.sources, &root) {
+            return Err(format!("{address}: there is no directory {} in it", shown(&root)));
+        }
+        let mut addresses = self.addresses.clone();
+        addresses.push(address);
+        Ok(Self {
+            sources: self.sources.clone(),
+            files,
+            roots: vec![root],
+            addresses,
+            depth: self.depth + 1,
+            // What comes from elsewhere is never trusted with more than its own directory.
+            restricted: true,
+            charts: self.charts,
+        })
     }
 
     /// True if there is such a file.
     pub fn has(&self, path: &str) -> bool {
-        join(self.root(), path).is_ok_and(|path| self.snapshot.files.contains_key(&path))
+        self.join(path).is_ok_and(|path| self.files.get(&self.sources, &path).is_some())
     }
 
     /// The files of a directory that this kustomization names, from its top; links lead nowhere.
     pub fn below(&self, path: &str) -> Result<BTreeMap<String, Arc<[u8]>>, String> {
-        let directory = join(self.root(), path)?;
+        let directory = self.join(path)?;
         if self.restricted && !is_below(&directory, self.root()) {
             return Err(format!("{path} is not below {}, the directory of the kustomization", shown(self.root())));
         }
-        let prefix = format!("{directory}/");
-        let files = self.snapshot.files.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
-        let regular = files.filter(|(_, file)| file.mode != FileMode::Symlink);
-        Ok(regular.map(|(path, file)| (path[prefix.len()..].to_owned(), Arc::clone(&file.bytes))).collect())
+        Ok(self.files.below(&self.sources, &directory))
     }
 
     /// The content of a file that this kustomization names.
     pub fn read(&self, path: &str) -> Result<&'s [u8], String> {
-        if path.starts_with("http://") || path.starts_with("https://") {
-            return Err(format!("{path} is remote; only what stands in this repository is rendered"));
+        if Self::is_web(path) {
+            return self.read_remote(path);
         }
         if path.starts_with('/') {
             return Err(format!("{path} is absolute; paths are relative to the kustomization"));
         }
-        let found = resolve(self.snapshot, &join(self.root(), path)?)?;
-        let Some(file) = self.snapshot.files.get(&found) else {
-            let what = if is_directory(self.snapshot, &found) { "is a directory" } else { "does not exist" };
-            return Err(format!("{path} {what}"));
+        let found = self.resolve(path)?;
+        let Some(file) = self.files.get(&self.sources, &found) else {
+            let is_directory = self.files.is_directory(&self.sources, &found);
+            return Err(format!("{path} {}", if is_directory { "is a directory" } else { "does not exist" }));
         };
         if self.restricted && !is_below(&found, self.root()) {
             return Err(format!(
@@ -112,6 +183,17 @@ impl<'s> Loader<'s> {
             ));
         }
         Ok(&file.bytes)
+    }
+
+    fn read_remote(&self, path: &str) -> Result<&'s [u8], String> {
+        let Some(address) = Address::parse(path).filter(|address| matches!(address.kind, Kind::Web(_))) else {
+            return Err(format!("{} is a directory", model::remote::without_passwords(path)));
+        };
+        match self.sources.fetched(&address) {
+            Some(Fetched::File(bytes)) => Ok(bytes),
+            Some(Fetched::Tree(_)) => Err(format!("{address} is a directory")),
+            None => Err(format!("{address} lies elsewhere and was not fetched")),
+        }
     }
 }
 
@@ -122,75 +204,4 @@ fn shown(directory: &str) -> &str {
 /// True for the directory itself too.
 fn is_below(path: &str, directory: &str) -> bool {
     directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn is_directory(snapshot: &Snapshot, path: &str) -> bool {
-    if path.is_empty() {
-        return true;
-    }
-    let prefix = format!("{path}/");
-    snapshot.files.range(prefix.clone()..).next().is_some_and(|(file, _)| file.starts_with(&prefix))
-}
-
-/// A path from the top of the snapshot, without `.` and `..`.
-fn join(root: &str, path: &str) -> Result<String, String> {
-    let mut parts: Vec<&str> = root.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                if parts.pop().is_none() {
-                    return Err(format!("{path} {LEADS_OUT}"));
-                }
-            }
-            part => parts.push(part),
-        }
-    }
-    Ok(parts.join("/"))
-}
-
-/// Follows links, in every part of the path.
-fn resolve(snapshot: &Snapshot, path: &str) -> Result<String, String> {
-    let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        let Some((end, target)) = first_link(snapshot, &path)? else { return Ok(path) };
-        if target.starts_with('/') {
-            return Err(format!("{} is a link to {target}, outside of the repository", &path[..end]));
-        }
-        let parent = path[..end].rsplit_once('/').map_or("", |(parent, _)| parent);
-        let found = join(parent, target)?;
-        path = join(&found, &path[end..])?;
-    }
-    Err(format!("{path}: too many links lead to each other"))
-}
-
-/// The first part of the path that is a link: where it ends, and its target.
-fn first_link<'s>(snapshot: &'s Snapshot, path: &str) -> Result<Option<(usize, &'s str)>, String> {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    for end in ends {
-        if let Some(file) = snapshot.files.get(&path[..end])
-            && file.mode == FileMode::Symlink
-        {
-            let target = std::str::from_utf8(&file.bytes).map_err(|_| format!("the link {path} is not UTF-8"))?;
-            return Ok(Some((end, target)));
-        }
-    }
-    Ok(None)
-}
-
-/// True for what names a git repository rather than a directory.
-pub(super) fn is_remote(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let lower = lower.strip_prefix("git::").unwrap_or(&lower);
-    let schemes = ["ssh://", "https://", "http://", "file://"];
-    let rest = schemes.iter().find_map(|scheme| lower.strip_prefix(scheme));
-    if rest.is_some() || lower.starts_with("github.com/") || lower.starts_with("github.com:") {
-        return true;
-    }
-    let user = lower.split_once('@').map(|(user, _)| user);
-    user.is_some_and(|user| {
-        user.starts_with(|c: char| c.is_ascii_alphabetic())
-            && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && lower.contains([':', '/'])
-    })
 }

@@ -7,11 +7,13 @@
 //! tables in `data/`.
 
 mod accumulate;
+mod cache;
 mod chart;
 mod config;
 mod decode;
 mod field;
 mod file;
+mod files;
 mod finish;
 mod fold;
 mod generate;
@@ -37,8 +39,11 @@ mod tree;
 mod value_add;
 mod vars;
 
+pub use cache::Cache;
+
 use crate::error::Error;
 use model::Snapshot;
+use model::remote::Remotes;
 use serde_json::Value;
 use std::rc::Rc;
 
@@ -46,7 +51,7 @@ use std::rc::Rc;
 pub const VERSION: &str = "v5.8.2";
 
 /// How objects are ordered if the kustomization does not say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Order {
     /// By kind, what others need first: so does the original's command line.
     #[default]
@@ -56,14 +61,17 @@ pub enum Order {
 }
 
 /// How a directory is built.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Order of the objects.
     pub order: Order,
     /// Kustomizations may read files outside of their directory.
     pub load_outside: bool,
-    /// Render the charts that kustomizations name.
-    pub enable_helm: bool,
+    /// Render the charts that kustomizations name. What is random in them follows from this: who knows it knows their
+    /// passwords.
+    pub charts: Option<[u8; 32]>,
+    /// What was fetched of that which lies elsewhere.
+    pub remotes: Remotes,
     /// Label everything as managed by kustomize.
     pub managed_by_label: bool,
 }
@@ -72,13 +80,37 @@ pub struct Options {
 ///
 /// # Errors
 /// Where a file cannot be read, a field is wrong, or the parts do not fit together: with file, line and field.
+/// [`Error::Remote`] if it names what lies elsewhere and is not among [`Options::remotes`]: fetch that and build again.
 pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Vec<Value>, Error> {
-    let mut loader = loader::Loader::new(snapshot, directory, !options.load_outside)?;
-    loader.charts = options.enable_helm;
+    built(snapshot, directory, options, &Rc::new(files::Sources::new(&options.remotes)))
+}
+
+fn built<'s>(
+    snapshot: &'s Snapshot,
+    directory: &str,
+    options: &'s Options,
+    sources: &Rc<files::Sources<'s>>,
+) -> Result<Vec<Value>, Error> {
+    let made = made(snapshot, directory, options, sources);
+    match sources.lacking() {
+        none if none.is_empty() => made,
+        // Whatever went wrong besides, it went wrong for want of these.
+        addresses => Err(Error::Remote { addresses }),
+    }
+}
+
+fn made<'s>(
+    snapshot: &'s Snapshot,
+    directory: &str,
+    options: &'s Options,
+    sources: &Rc<files::Sources<'s>>,
+) -> Result<Vec<Value>, Error> {
+    let mut loader = loader::Loader::new(snapshot, directory, !options.load_outside, sources.clone())?;
+    loader.charts = options.charts;
     let mut target = accumulate::Target::load(loader, &Rc::new(schema::Known::new()), None)?;
     target.read_types(true)?;
     if !target.kustomization.build_metadata.is_empty() {
-        target.origin = Some(String::new());
+        target.origin = Some(resource::Origin::default());
     }
     let gathered = target.accumulate(accumulate::Accumulator::default())?;
     finish::finish(&target, gathered, options)

@@ -29,7 +29,7 @@ fn described(target: &Target<'_>, field: &str, entries: &[String]) -> Result<Vec
         match read::resources(entry.as_bytes(), &file, &target.types()) {
             Ok(mut inline) => {
                 for resource in &mut inline {
-                    resource.origin = target.told_file().map(|path| Origin { path, ..Origin::default() });
+                    resource.origin = target.told_file();
                 }
                 acc.resources.append(inline)?;
             }
@@ -45,7 +45,8 @@ fn described(target: &Target<'_>, field: &str, entries: &[String]) -> Result<Vec
 fn teller(plugin: &Resource) -> Option<Origin> {
     let origin = plugin.origin.as_ref()?;
     let configured_by = [plugin.api_version(), plugin.kind(), plugin.name(), plugin.namespace()].map(str::to_owned);
-    Some(Origin { path: String::new(), configured_in: origin.path.clone(), configured_by: Some(configured_by) })
+    let configured_in = origin.path.clone();
+    Some(Origin { path: String::new(), configured_in, configured_by: Some(configured_by), ..origin.clone() })
 }
 
 /// What `generators` make.

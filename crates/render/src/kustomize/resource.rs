@@ -3,6 +3,7 @@
 use super::id::{Gvk, Id};
 use super::schema::Types;
 use super::tree::{Node, Scalar};
+use model::remote::Address;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,9 +61,47 @@ impl Behavior {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Origin {
     pub path: String,
+    /// Of what lies elsewhere.
+    pub repository: String,
+    pub reference: String,
     pub configured_in: String,
     /// apiVersion, kind, name, namespace of the transformer or generator.
     pub configured_by: Option<[String; 4]>,
+}
+
+impl Origin {
+    /// Of what a kustomization names.
+    pub fn below(&self, path: &str) -> Self {
+        let Some(address) = Address::parse(path) else {
+            return Self { path: clean(&self.path, path), ..self.clone() };
+        };
+        match address.git() {
+            Some(git) => {
+                // So does the original call the top of a repository here.
+                let top = if git.path.is_empty() { "notCloned" } else { &git.path };
+                Self {
+                    path: top.to_owned(),
+                    repository: git.url.clone(),
+                    reference: git.reference.clone(),
+                    ..self.clone()
+                }
+            }
+            None => Self { path: clean(&self.path, path), ..self.clone() },
+        }
+    }
+}
+
+/// A path without `.`, and without the `..` that follow a name.
+fn clean(root: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in root.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => _ = parts.pop(),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
 impl Resource {

@@ -26,11 +26,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Rounds of asking for a key. Clients with an agent offer all that it holds, one round each.
 const AUTH_TRIES_MAX: usize = 10;
 /// A client that answers nothing at all, not even this, is gone after three of them.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// When the server is closing, from then until a key was accepted, and from that until something is asked for.
+const LAST_LOGIN: Duration = Duration::from_secs(5);
+const LAST_IDLE: Duration = Duration::from_secs(1);
 /// A goodbye that is not taken.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -90,13 +94,39 @@ impl SshServer {
         &self.host_key
     }
 
-    /// Answers on a listener until `shutdown`. Pushes that are under way then go on for as long as the process lives.
+    /// Answers on a listener until `shutdown`, then until the fetches and pushes that are under way have ended.
     pub async fn serve(self, listener: TcpListener, auth: Arc<dyn GitAuth>, shutdown: CancellationToken) {
+        self.serve_until(listener, auth, shutdown.clone(), shutdown).await;
+    }
+
+    /// Lets clients in until `leaving`. From `closing` on, those who are in and do nothing are sent away; returns when
+    /// the last of the others has ended.
+    pub async fn serve_until(
+        self,
+        listener: TcpListener,
+        auth: Arc<dyn GitAuth>,
+        leaving: CancellationToken,
+        closing: CancellationToken,
+    ) {
+        let connections = TaskTracker::new();
+        self.accept(listener, auth, leaving, &closing, &connections).await;
+        connections.close();
+        connections.wait().await;
+    }
+
+    async fn accept(
+        self,
+        listener: TcpListener,
+        auth: Arc<dyn GitAuth>,
+        leaving: CancellationToken,
+        closing: &CancellationToken,
+        connections: &TaskTracker,
+    ) {
         let free = Arc::new(Semaphore::new(self.shared.limits.connections_max));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = shutdown.cancelled() => return,
+                () = leaving.cancelled() => return,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -110,9 +140,9 @@ impl SshServer {
                 tracing::debug!("too many SSH connections: closing one that came");
                 continue;
             };
-            let (shared, auth, shutdown) = (self.shared.clone(), auth.clone(), shutdown.clone());
-            tokio::spawn(async move {
-                if let Err(error) = connection(shared, stream, auth, shutdown).await {
+            let (shared, auth, closing) = (self.shared.clone(), auth.clone(), closing.clone());
+            connections.spawn(async move {
+                if let Err(error) = connection(shared, stream, auth, closing).await {
                     tracing::debug!(%error, "an SSH connection broke off");
                 }
                 drop(permit);
@@ -144,7 +174,7 @@ async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
     auth: Arc<dyn GitAuth>,
-    shutdown: CancellationToken,
+    closing: CancellationToken,
 ) -> Result<(), russh::Error> {
     stream.set_nodelay(true)?;
     let socket = stream.as_fd().try_clone_to_owned()?;
@@ -160,14 +190,16 @@ async fn connection(
     };
     let handle = running.handle();
     tokio::pin!(running);
+    let mut closed: Option<Instant> = None;
     let why = loop {
         let now = phases.borrow_and_update().clone();
         if !matches!(now, Phase::Lobby) {
             place.leave();
         }
         let end = match &now {
-            Phase::Lobby => login,
-            Phase::Idle { since } => *since + shared.limits.idle_time,
+            // Whoever was let in a moment ago is about to fetch or push.
+            Phase::Lobby => closed.map_or(login, |closed| login.min(closed + LAST_LOGIN)),
+            Phase::Idle { since } => *since + closed.map_or(shared.limits.idle_time, |_| LAST_IDLE),
             Phase::Working { progress, .. } => progress.last() + shared.limits.silence_time,
         };
         tokio::select! {
@@ -175,6 +207,7 @@ async fn connection(
             // Its sender lives in the session: when that is gone, `running` has ended.
             _ = phases.changed() => {}
             () = tokio::time::sleep_until(end) => match &now {
+                Phase::Lobby | Phase::Idle { .. } if closed.is_some() => break "trimtab is stopping",
                 Phase::Lobby => break "no registered key was shown in time",
                 Phase::Idle { .. } => break "idle for too long",
                 // Bytes may have come since.
@@ -182,7 +215,7 @@ async fn connection(
                 Phase::Working { .. } => break "silent for too long",
             },
             () = evicted.cancelled(), if matches!(now, Phase::Lobby) => break "too many connections wait to sign in",
-            () = shutdown.cancelled(), if !matches!(now, Phase::Working { .. }) => break "trimtab is stopping",
+            () = closing.cancelled(), if closed.is_none() => closed = Some(Instant::now()),
         }
     };
     tracing::debug!(why, "closing an SSH connection");

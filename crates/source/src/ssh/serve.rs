@@ -23,7 +23,7 @@ pub fn start(inner: &Arc<Inner>, person: &Person, command: &Command, protocol: &
     let Command { service, project, repository } = command;
     let (repository, directory) = match transport::open(inner, person, *service, project, repository) {
         Ok(found) => found,
-        Err(Denial::Absent(text) | Denial::Denied(text)) => return Err(text),
+        Err(Denial::Absent(text) | Denial::Denied(text) | Denial::Full(text)) => return Err(text),
     };
     let mut process = transport::command(&inner.git, &directory, *service, false);
     let (input, chunks) = mpsc::channel(CHUNKS_MAX);

@@ -3,5 +3,6 @@
 mod crash;
 mod ports;
 mod push;
+mod remote;
 mod ssh;
 mod support;

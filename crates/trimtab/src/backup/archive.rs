@@ -9,8 +9,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
-/// What this program writes, and the only one that it reads.
-const FORMAT: u32 = 1;
+/// What this program writes.
+const FORMAT: u32 = 2;
+/// The oldest that it reads: one without people and data planes.
+const FORMAT_OLDEST: u32 = 1;
 /// Pieces of what has no known size when it begins; also what one of them costs in memory.
 const PIECE_BYTES: usize = 4 << 20;
 /// Header, seal and lists of references are read whole; a seal names half a million parts in this.
@@ -267,9 +269,9 @@ fn understood(text: &[u8]) -> Result<Header> {
     if any.kind != KIND {
         bail!("this is no backup of Trimtab, but {:?}", any.kind);
     }
-    if any.format != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&any.format) {
         bail!(
-            "this backup has format {}, written by Trimtab {}; this program ({}) reads format {FORMAT}. \
+            "this backup has format {}, written by Trimtab {}; this program ({}) reads formats {FORMAT_OLDEST} to {FORMAT}. \
              Nothing was changed; restore it with the version that wrote it",
             any.format,
             any.version,
@@ -326,9 +328,9 @@ mod tests {
                 assert_eq!(zstd::decode_all(&altered[..]).unwrap(), zstd::decode_all(&good[..]).unwrap(), "{at}");
             }
         }
-        let other = Header { format: 2, version: "9.0.0".into(), ..header.clone() };
+        let other = Header { format: 9, version: "9.0.0".into(), ..header.clone() };
         let error = refused(&written(&other, &path));
-        assert!(error.contains("format 2") && error.contains("9.0.0") && error.contains("format 1"), "{error}");
+        assert!(error.contains("format 9") && error.contains("9.0.0") && error.contains("formats 1 to 2"), "{error}");
         let error = refused(&written(&Header { kind: "x".into(), ..header }, &path));
         assert!(error.contains("no backup of Trimtab"), "{error}");
         assert!(refused(b"hello").contains("no backup"));

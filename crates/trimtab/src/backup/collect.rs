@@ -82,6 +82,12 @@ impl Collection {
         let header = Header::new(&self.instance.id, self.dump.revision(), self.protection.is_some());
         writer.json(&Part::Header, &header)?;
         writer.json(&Part::Instance, &self.instance)?;
+        match fs::read(self.layout.people()) {
+            Ok(people) => writer.whole(&Part::People, &people)?,
+            // Nobody but the administrator yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {}", self.layout.people().display())),
+        }
         if let Some(protection) = &self.protection {
             writer.whole(&Part::Identity, &protection.sealed()?)?;
             let mut secrets = protection.encryptor()?.wrap_output(writer.pieces(Part::Secrets))?;
@@ -123,7 +129,14 @@ impl Collection {
             Ok(out.write_all(b"\n")?)
         };
         let mut files = vec![self.layout.token()];
-        files.extend(entries(&self.layout.keys())?.into_iter().filter(|path| path.is_file()));
+        files.extend(entries(&self.layout.keys())?);
+        for project in entries(&self.layout.data_planes())? {
+            files.extend(entries(&project)?);
+        }
+        // What is half written when a process dies is nobody's key.
+        files.retain(|path| {
+            path.is_file() && path.extension().is_none_or(|extension| extension != "tmp" && extension != "new")
+        });
         for path in files {
             let content = match fs::read_to_string(&path) {
                 Ok(content) => content,

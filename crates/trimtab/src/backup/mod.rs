@@ -3,13 +3,14 @@
 //! ```text
 //!  backup.json                        first: which format, of which instance
 //!  instance.json
+//!  people.json                        who may do what: public keys, and tokens as digests
 //!  objects.000000 …                   the store, a row a line: key, tab, JSON; without Secrets
 //!  git/PROJECT/REPOSITORY/refs        references and what they name …
 //!  git/PROJECT/REPOSITORY/pack.000000 … and everything that these reach
 //!  images/names.json                  repositories, manifests and tags of …
 //!  images/sha256/HEX                  … the blobs that pins and the last builds name
 //!  logs/PROJECT/BUILD.log             of builds
-//!  identity.age, secrets.000000 …     keys, tokens and Secrets, only with a passphrase
+//!  identity.age, secrets.000000 …     keys, tokens, credentials of clusters and Secrets, only with a passphrase
 //!  seal.json                          last: size and digest of each part
 //! ```
 //!

@@ -9,6 +9,7 @@ use std::path::{Component, Path};
 pub enum Part {
     Header,
     Instance,
+    People,
     Objects(usize),
     References(Repository),
     Pack(Repository, usize),
@@ -26,6 +27,7 @@ impl fmt::Display for Part {
         match self {
             Self::Header => f.write_str("backup.json"),
             Self::Instance => f.write_str("instance.json"),
+            Self::People => f.write_str("people.json"),
             Self::Objects(piece) => write!(f, "objects.{piece:06}"),
             Self::References(repository) => write!(f, "git/{repository}/refs"),
             Self::Pack(repository, piece) => write!(f, "git/{repository}/pack.{piece:06}"),
@@ -51,6 +53,7 @@ impl Part {
         match words.as_slice() {
             ["backup.json"] => Some(Self::Header),
             ["instance.json"] => Some(Self::Instance),
+            ["people.json"] => Some(Self::People),
             ["identity.age"] => Some(Self::Identity),
             ["seal.json"] => Some(Self::Seal),
             ["images", "names.json"] => Some(Self::ImageNames),
@@ -76,7 +79,14 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written_and_no_others_are() {
         let hex = "a".repeat(64);
-        let good = ["backup.json", "instance.json", "objects.000000", "git/shop/web/refs", "git/shop/web/pack.000012"];
+        let good = [
+            "backup.json",
+            "instance.json",
+            "people.json",
+            "objects.000000",
+            "git/shop/web/refs",
+            "git/shop/web/pack.000012",
+        ];
         let blob = format!("images/sha256/{hex}");
         let more = ["images/names.json", &blob, "logs/shop/web-1.log", "identity.age", "secrets.000003", "seal.json"];
         for name in good.iter().chain(&more) {

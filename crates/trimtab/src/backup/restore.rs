@@ -4,14 +4,15 @@ use super::archive::{self, Header, Summary, whole};
 use super::failpoint;
 use super::part::Part;
 use super::secrets::{Secret, unlock};
-use crate::instance::{Layout, Lock, write_durably};
+use crate::instance::{Layout, Lock, Written, write_durably};
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use anyhow::{Context, Result, anyhow, bail};
 use model::flow::Repository;
 use source::{LayingDown, Reference, Source};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 use tokio::runtime::Runtime;
 
@@ -113,16 +114,19 @@ fn secrets(file: &Path, identity: &Identity) -> Result<Vec<Secret>> {
     text.lines().map(|line| serde_json::from_str(line).context("the keys of the backup")).collect()
 }
 
-/// A file of the data directory; only keys and tokens are.
+/// A file of the data directory; only keys, tokens and credentials of clusters are.
 fn put(layout: &Layout, path: &str, mode: u32, content: &str) -> Result<()> {
     let relative = PathBuf::from(path);
     let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
     let target = layout.root().join(&relative);
-    if !plain || (target != layout.token() && target.parent() != Some(&layout.keys())) {
+    let parent = target.parent().unwrap_or(layout.root());
+    let credential = parent.parent() == Some(&layout.data_planes());
+    if !plain || (target != layout.token() && parent != layout.keys() && !credential) {
         bail!("the backup names a key {path:?}, which is none");
     }
-    fs::create_dir_all(layout.keys())?;
-    write_durably(&target, content.as_bytes(), mode)
+    // As the parts that write them make them.
+    DirBuilder::new().recursive(true).mode(if credential { 0o700 } else { 0o777 }).create(parent)?;
+    write_durably(Written::Key, &target, content.as_bytes(), mode)
 }
 
 fn lay_down(file: &Path, aside: &Path, identity: Option<&Identity>, tell: &dyn Fn(&str)) -> Result<()> {
@@ -181,8 +185,9 @@ impl Target<'_> {
         match part {
             Part::Instance => {
                 let text = whole(content)?;
-                write_durably(&self.layout.instance(), &text, 0o644)
+                write_durably(Written::Record, &self.layout.instance(), &text, 0o644)
             }
+            Part::People => write_durably(Written::People, &self.layout.people(), &whole(content)?, 0o600),
             Part::Objects(_) => self.objects(header, content),
             Part::References(repository) => {
                 let text = String::from_utf8(whole(content)?).context("a list of references")?;

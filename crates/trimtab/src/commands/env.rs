@@ -4,7 +4,7 @@ use crate::output::table;
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 use model::views::ProjectStatus;
-use model::{Environment, Project};
+use model::{Domain, Environment, Project};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -57,6 +57,9 @@ struct CreateArgs {
     /// It serves real users: shown with care
     #[arg(long)]
     production: bool,
+    /// Public components have the host COMPONENT.DOMAIN [default: ENVIRONMENT.PROJECT.localhost]
+    #[arg(long)]
+    domain: Option<Domain>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -83,7 +86,7 @@ pub async fn run(common: &Common, args: EnvArgs) -> Result<ExitCode> {
         EnvCommand::Create(args) => {
             let wish = json!({
                 "name": args.name, "like": args.like, "after": args.after, "production": args.production,
-                "strategy": args.strategy.map(StrategyArg::word),
+                "strategy": args.strategy.map(StrategyArg::word), "domain": args.domain,
             });
             let answer = api.post(&format!("/projects/{project}/environments"), &wish).await?;
             common.output.print(&answer, |answer| format!("{} is made ({})\n", args.name, short(&answer["commit"])));

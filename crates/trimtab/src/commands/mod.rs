@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match arguments.command {
-        Command::Up(args) => threads(up::run(&arguments.common, args)),
+        Command::Up(args) => up::run(&arguments.common, args),
         Command::Down(args) => threads(down::run(&arguments.common, args)),
         Command::Restore(args) => restore::run(&arguments.common, args),
         command => one_thread(run(&arguments.common, command)),

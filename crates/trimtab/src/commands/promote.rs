@@ -65,17 +65,23 @@ pub async fn follow(common: &Common, api: &Api, project: &Project, name: &str, d
     let mut shown = Shown::default();
     let mut last: Option<Promotion> = None;
     let patient = std::io::stdout().is_terminal();
-    let updates = api.stream(&format!("/projects/{project}/promotions/{name}"), &[]).await?;
-    let read = for_each_line(updates, |line| {
-        let promotion: Promotion = serde_json::from_str(line)?;
-        show(common.output, &promotion, line, &mut shown);
-        let held = promotion.status.phase == PromotionPhase::Waiting && !promotion.status.gates.is_empty();
-        last = Some(promotion);
-        if held && !patient { Err(anyhow::Error::new(Held)) } else { Ok(()) }
-    });
-    match read.await {
-        Err(error) if error.is::<Held>() => {}
-        other => other?,
+    // An answer that ends before the promotion does is that of a process whose place another one takes.
+    for _ in 0..PROCESSES_MAX {
+        let updates = api.stream(&format!("/projects/{project}/promotions/{name}"), &[]).await?;
+        let read = for_each_line(updates, |line| {
+            let promotion: Promotion = serde_json::from_str(line)?;
+            show(common.output, &promotion, line, &mut shown);
+            let held = promotion.status.phase == PromotionPhase::Waiting && !promotion.status.gates.is_empty();
+            last = Some(promotion);
+            if held && !patient { Err(anyhow::Error::new(Held)) } else { Ok(()) }
+        });
+        match read.await {
+            Err(error) if error.is::<Held>() => break,
+            other => other?,
+        }
+        if last.as_ref().is_some_and(|promotion| promotion.status.phase.is_final()) {
+            break;
+        }
     }
     let Some(promotion) = last else {
         return Err(Failure::Unreachable("the answer ended before it began".into()).into());
@@ -85,6 +91,9 @@ pub async fn follow(common: &Common, api: &Api, project: &Project, name: &str, d
         _ => ExitCode::from(4),
     })
 }
+
+/// Control processes that a promotion is followed through.
+const PROCESSES_MAX: usize = 8;
 
 /// A gate holds it.
 #[derive(Debug)]

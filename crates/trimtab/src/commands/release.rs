@@ -173,7 +173,11 @@ fn diff(difference: &Difference) -> String {
         for field in &component.manifests {
             let shown = |value: &Option<Value>| value.as_ref().map_or("none".to_owned(), Value::to_string);
             let (before, after) = (shown(&field.change.before), shown(&field.change.after));
-            text.push_str(&format!("    {} {}: {before} → {after}\n", field.object, field.change.path));
+            text.push_str(&match (field.change.path.as_str(), &field.change.before) {
+                ("", None) => format!("    + {}\n", field.object),
+                ("", Some(_)) => format!("    - {}\n", field.object),
+                (path, _) => format!("    {} {path}: {before} → {after}\n", field.object),
+            });
         }
     }
     text

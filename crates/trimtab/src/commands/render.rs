@@ -4,8 +4,10 @@ use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use model::Manifests;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
+use model::remote::Remotes;
 use render::kustomize::{self, Options, Order};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,7 +83,7 @@ pub async fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Kind::Kustomize => built(&args)?,
+        Kind::Kustomize => built(&args).await?,
         Kind::Plain => render::plain(&read(&args.directory, false)?)?,
     };
     for note in &manifests.notes {
@@ -106,15 +108,17 @@ fn detected(path: &Path) -> Kind {
 }
 
 /// Builds an overlay with the files of the lowest directory that holds all that it names: a repository may be large.
-fn built(args: &RenderArgs) -> Result<Manifests> {
-    let options = Options {
+async fn built(args: &RenderArgs) -> Result<Manifests> {
+    let mut options = Options {
         order: match args.reorder {
             Reorder::Legacy => Order::Legacy,
             Reorder::None => Order::None,
         },
         load_outside: matches!(args.load_restrictor, LoadRestrictor::None),
-        enable_helm: args.enable_helm,
+        // Nobody keeps a secret for what is only printed.
+        charts: args.enable_helm.then(rand::random),
         managed_by_label: args.enable_managedby_label,
+        remotes: Remotes::new(),
     };
     let shown = args.directory.display();
     let directory = args.directory.canonicalize().with_context(|| format!("reading {shown}"))?;
@@ -130,13 +134,37 @@ fn built(args: &RenderArgs) -> Result<Manifests> {
     while let Some(root) = roots.pop() {
         let below = directory.strip_prefix(root).unwrap_or(Path::new(""));
         let below = below.to_str().with_context(|| format!("{shown}: the name is not UTF-8"))?;
-        match kustomize::build(&read(root, true)?, below, &options) {
+        match whole(&read(root, true)?, below, &mut options).await? {
             Ok(objects) => return Ok(Manifests { objects, ..Manifests::default() }),
             Err(error) if kustomize::leads_out(&error) && !roots.is_empty() => {}
             Err(error) => return Err(error.into()),
         }
     }
     bail!("{shown} is no directory of manifests")
+}
+
+/// What is fetched may name more, so often.
+const ROUNDS_MAX: usize = 64;
+
+/// Builds, and fetches what lies elsewhere, until all of it is there.
+async fn whole(
+    snapshot: &Snapshot,
+    directory: &str,
+    options: &mut Options,
+) -> Result<std::result::Result<Vec<serde_json::Value>, render::Error>> {
+    let fetcher = source::Fetcher::new(std::env::temp_dir(), source::Rights::Person);
+    for _ in 0..ROUNDS_MAX {
+        let addresses = match kustomize::build(snapshot, directory, options) {
+            Err(render::Error::Remote { addresses }) => addresses,
+            built => return Ok(built),
+        };
+        for address in addresses {
+            if let Entry::Vacant(entry) = options.remotes.entry(address.key()) {
+                entry.insert(fetcher.fetch(&address).await?.fetched);
+            }
+        }
+    }
+    bail!("what is named elsewhere names more, over more than {ROUNDS_MAX} steps")
 }
 
 /// Bytes that a directory may hold; a larger one is no directory of manifests.

@@ -1,5 +1,5 @@
 use super::Common;
-use crate::up::{Control, OldRegistry};
+use crate::up::{OldRegistry, Options, Wishes};
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -17,6 +17,10 @@ pub struct UpArgs {
     /// Run no containers even where that is possible: Pods are simulated
     #[arg(long)]
     simulate: bool,
+    /// Take the place of the process that runs on this data directory, and of its gateway: an upgrade without a refused
+    /// request. Addresses, --simulate and --allow-exec stay as they are; if this program does not start, the other goes on
+    #[arg(long)]
+    replace: bool,
     /// A program that kubeconfigs of other clusters may run for their credentials; may be given several times
     #[arg(long, value_name = "PROGRAM")]
     allow_exec: Vec<String>,
@@ -32,21 +36,21 @@ pub struct UpArgs {
     registry_token_file: Option<std::path::PathBuf>,
 }
 
-pub async fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
+pub fn run(common: &Common, args: UpArgs) -> Result<ExitCode> {
     let level = std::env::var("TRIMTAB_LOG").unwrap_or_else(|_| "warn".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
         .init();
-    let old =
+    let registry =
         args.registry.map(|address| OldRegistry::new(address, args.registry_token_file.as_deref())).transpose()?;
-    let control = Control::start(common.layout()?, args.listen, args.simulate, args.allow_exec).await?;
-    if let Some(url) = &args.from {
-        println!("{}", control.recreate(url).await?);
-    }
-    if let Some(old) = old {
-        control.fetch_from(old);
-    }
-    control.print_addresses(common.output);
-    control.wait().await
+    let wishes = Wishes {
+        listen: args.listen,
+        options: Options { simulate: args.simulate, allow_exec: args.allow_exec },
+        replace: args.replace,
+        from: args.from,
+        registry,
+        output: common.output,
+    };
+    crate::up::run(&common.layout()?, wishes)
 }

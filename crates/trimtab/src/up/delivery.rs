@@ -12,6 +12,7 @@ use kube::api::{Api, ListParams, LogParams};
 use model::flow::Repository;
 use model::journal::Entry;
 use model::names::workload_namespace;
+use model::ports::PortError;
 use model::records::Class;
 use model::views::{
     self, DataPlaneStatus, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
@@ -113,7 +114,7 @@ impl web::Delivery for Delivery {
         let config = Repository::config(&request.project);
         let application = Repository { project: request.project.clone(), name };
         for repository in [&config, &application] {
-            self.source.create(repository).await.map_err(unavailable)?;
+            self.source.create(repository).await.map_err(|error| unavailable(PortError::from(error)))?;
         }
         let created = self.reconciler.init_project(&request.project, actor).await.map_err(refusal)?;
         let url = |repository: &Repository| format!("http://{}/{repository}.git", self.instance.control);
@@ -282,6 +283,10 @@ impl web::Delivery for Delivery {
         time: &str,
     ) -> web::Result<Option<views::Deployment>> {
         self.reconciler.at(project, environment, time).await.map_err(refusal)
+    }
+
+    async fn recreate(&self, project: &Project, wanted: model::Recreate, actor: &str) -> web::Result<views::Recreated> {
+        self.reconciler.recreate(project, &wanted, actor).await.map_err(refusal)
     }
 
     async fn builds(&self, project: &Project) -> web::Result<Vec<Build>> {

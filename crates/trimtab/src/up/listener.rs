@@ -1,6 +1,12 @@
 //! The control listener: HTTP/1.1 with a bound on everything that a client could hold without saying who it is.
 
+use apiserver::Ending;
 use axum::Router;
+use axum::body::{Body, HttpBody as _};
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use futures::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -26,24 +32,49 @@ impl Default for Limits {
     }
 }
 
-/// Answers until `shutdown`, then until the answers that are under way have ended.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
+/// Lets clients in until `leaving`; returns when, after `closing`, the answers that are under way have ended.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, ending: Ending) {
     let free = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
+    let end = ending.clone();
+    let router = router.layer(axum::middleware::map_response(move |response| std::future::ready(last(response, &end))));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &free) => accepted,
-            () = shutdown.cancelled() => break,
+            () = ending.leaving.cancelled() => break,
         };
         let Some((stream, permit)) = accepted else { continue };
-        let (router, head, shutdown) = (router.clone(), limits.head, shutdown.clone());
+        let (router, head, closing) = (router.clone(), limits.head, ending.closing.clone());
         connections.spawn(async move {
-            connection(stream, router, head, shutdown).await;
+            connection(stream, router, head, closing).await;
             drop(permit);
         });
     }
     connections.close();
     connections.wait().await;
+}
+
+/// What is different about answers when the server ends: each tells its client to come again for the next, and those
+/// that have no end of their own get one.
+fn last(response: Response, ending: &Ending) -> Response {
+    let mut response =
+        if is_endless(&response) { response.map(|body| until(body, ending.closing.clone())) } else { response };
+    if ending.leaving.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Events, followed logs and promotions: whoever reads them asks again when they end.
+const ENDLESS: [&str; 3] = ["text/event-stream", "text/plain", "application/x-ndjson"];
+
+fn is_endless(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    response.body().size_hint().exact().is_none() && ENDLESS.iter().any(|endless| kind.starts_with(endless))
+}
+
+fn until(body: Body, closing: CancellationToken) -> Body {
+    Body::from_stream(body.into_data_stream().take_until(closing.cancelled_owned()))
 }
 
 async fn accept(
@@ -61,7 +92,7 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, head: Duration, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, head: Duration, closing: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
@@ -71,7 +102,7 @@ async fn connection(stream: TcpStream, router: Router, head: Duration, shutdown:
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -101,7 +132,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", axum::routing::get(|| async { "served" }));
         let limits = Limits { connections: 100, head: Duration::from_millis(300) };
-        let server = tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
+        let ending = Ending { leaving: CancellationToken::new(), closing: CancellationToken::new() };
+        let server = tokio::spawn(serve(listener, router, limits, ending));
 
         // A thousand say nothing, or not enough; each is closed when its time is up.
         let begin = Instant::now();

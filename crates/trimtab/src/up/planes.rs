@@ -1,6 +1,6 @@
 //! Other clusters: their credentials in the data directory, and the connections to them.
 
-use crate::instance::{random_hex, write_durably};
+use crate::instance::{Written, random_hex, write_durably};
 use crate::up::people::People;
 use anyhow::Context;
 use async_trait::async_trait;
@@ -59,7 +59,7 @@ impl Credentials {
         let directory = path.parent().context("a credential has a directory")?;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.with_context(|| format!("creating {}", directory.display()))?;
-        write_durably(&path, &serde_json::to_vec_pretty(&stored)?, 0o600)
+        write_durably(Written::DataPlane, &path, &serde_json::to_vec_pretty(&stored)?, 0o600)
     }
 
     /// Forgets it. False if there was none.

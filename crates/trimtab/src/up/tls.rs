@@ -1,6 +1,6 @@
 //! The certificate of the Kubernetes API's listener: a small authority of this instance, made once.
 
-use crate::instance::{Layout, write_durably};
+use crate::instance::{Layout, Written, write_durably};
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
@@ -45,7 +45,7 @@ fn make(layout: &Layout) -> Result<()> {
     let server = server.signed_by(&key, &issuer)?;
 
     let keys = layout.keys();
-    write_durably(&keys.join("apiserver.key"), key.serialize_pem().as_bytes(), 0o600)?;
-    write_durably(&keys.join("apiserver.pem"), server.pem().as_bytes(), 0o644)?;
-    write_durably(&keys.join("ca.pem"), authority_pem.as_bytes(), 0o644)
+    write_durably(Written::Key, &keys.join("apiserver.key"), key.serialize_pem().as_bytes(), 0o600)?;
+    write_durably(Written::Key, &keys.join("apiserver.pem"), server.pem().as_bytes(), 0o644)?;
+    write_durably(Written::Key, &keys.join("ca.pem"), authority_pem.as_bytes(), 0o644)
 }

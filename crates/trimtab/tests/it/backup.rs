@@ -33,6 +33,7 @@ fn truth(home: &Home) -> (Vec<Value>, String, String) {
 fn a_backup_taken_while_all_runs_restores_the_same() {
     let mut home = delivered();
     fs::write(home.path().join("pass"), "correct horse\n").unwrap();
+    more(&home);
     let said = home.trimtab(&["backup", "plain.backup"]).ok();
     assert!(said.contains("2 repositories") && said.contains("left out"), "{said}");
     home.trimtab(&["backup", "plain.backup"]).refused(&["exists"]);
@@ -65,8 +66,7 @@ fn a_backup_taken_while_all_runs_restores_the_same() {
     home.trimtab(&["restore", "full.backup", "--data-dir", &target(&other), "--passphrase-file", "pass"]).ok();
     home.trimtab(&["restore", "full.backup", "--data-dir", &target(&other), "--passphrase-file", "pass"])
         .refused(&["not empty"]);
-    assert_eq!(fs::read_to_string(other.data().join("keys/commits")).unwrap(), key);
-    assert_eq!(fs::read_to_string(other.data().join("admin.token")).unwrap(), token);
+    assert_eq!(files(&other, ""), files(&home, ""));
     other.start(&[]);
     other.eventually("hello-2 is healthy in dev", || other.healthy("dev").as_deref() == Some("hello-2"));
     other.eventually("hello-1 is healthy in staging", || other.healthy("staging").as_deref() == Some("hello-1"));
@@ -83,6 +83,8 @@ fn a_backup_taken_while_all_runs_restores_the_same() {
     // Without keys, new ones are made.
     let mut third = Home::empty();
     home.trimtab(&["restore", "plain.backup", "--data-dir", &target(&third)]).ok();
+    let people = files(&home, "people.json");
+    assert_eq!((files(&third, ""), people.lines().count()), (people.clone(), 1));
     third.start(&[]);
     third.eventually("hello-2 is healthy in dev", || third.healthy("dev").as_deref() == Some("hello-2"));
     assert_ne!(fs::read_to_string(third.data().join("admin.token")).unwrap(), token);
@@ -90,7 +92,58 @@ fn a_backup_taken_while_all_runs_restores_the_same() {
     third.kill();
     home.trimtab(&["restore", "full.backup", "--data-dir", &target(&third), "--passphrase-file", "pass", "--keys"])
         .ok();
-    assert_eq!(fs::read_to_string(third.data().join("keys/commits")).unwrap(), key);
+    assert_eq!(files(&third, ""), files(&home, ""));
+}
+
+/// A person with a key and a token, a secret, the credential of a cluster.
+fn more(home: &Home) {
+    let script = "ssh-keygen -q -t ed25519 -N '' -f key && trimtab user add ada --role developer --ssh-key key.pub && \
+        trimtab token create --user ada >token 2>/dev/null && \
+        printf S3CRET | trimtab secret set common PASSWORD --project hello && \
+        trimtab dataplane add edge --project hello --kubeconfig edge.kubeconfig";
+    let kubeconfig = "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {token: T0KEN}}]\n\
+        contexts: [{name: edge, context: {cluster: c, user: u}}]\ncurrent-context: edge\n";
+    fs::write(home.path().join("edge.kubeconfig"), kubeconfig).unwrap();
+    home.sh("", script).ok();
+    let there = files(home, "");
+    for file in ["people.json", "admin.token", "keys/secrets", "keys/commits", "keys/ssh_host_ed25519", "keys/ca.pem"] {
+        assert!(there.contains(file), "{file} is missing in {there}");
+    }
+    assert!(there.contains("dataplanes/hello/edge.json"), "{there}");
+}
+
+/// Everything that says who may do what and opens what is encrypted: mode, digest, name.
+fn files(home: &Home, only: &str) -> String {
+    let script = "for f in $(find people.json admin.token keys dataplanes -type f 2>/dev/null | sort); do \
+        echo \"$(stat -c %a $f) $(sha256sum $f)\"; done";
+    let said = home.sh(".local/share/trimtab", script).ok();
+    said.lines().filter(|line| line.contains(only)).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_store_that_is_gone_is_said_and_made_again_from_the_repositories() {
+    let mut home = delivered();
+    for (build, line) in [("hello-3", "NONSENSE"), ("hello-4", "NONSENSE again")] {
+        home.sh("hello", &format!("echo {line} > Dockerfile")).ok();
+        assert!(home.push(build).text.contains(&format!("build {build} failed")));
+    }
+    let (history, key) = (home.history(), fs::read(home.data().join("keys/commits")).unwrap());
+    home.kill();
+    fs::remove_file(home.data().join("store.redb")).unwrap();
+    home.start(&[]);
+    let said = home.log();
+    assert!(said.contains("store.redb was not there") && said.contains("3 builds"), "{said}");
+    home.eventually("hello-2 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-2"));
+    home.eventually("hello-1 is healthy in staging", || home.healthy("staging").as_deref() == Some("hello-1"));
+    assert_eq!(home.history(), history, "nothing was built or moved");
+    assert_eq!(fs::read(home.data().join("keys/commits")).unwrap(), key);
+    // Numbers go on where they were.
+    home.sh("hello", "git checkout -q HEAD~2 Dockerfile && echo five > public/index.html").ok();
+    assert!(home.push("five").text.contains("hello-5"));
+    home.eventually("hello-5 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-5"));
+    home.kill();
+    home.start(&[]);
+    assert_eq!(home.log().matches("was not there").count(), 1);
 }
 
 fn zstd_content(home: &Home, file: &str) -> Vec<u8> {

@@ -60,8 +60,13 @@ impl Home {
     /// With a running instance that runs containers. Needs root.
     pub fn up_with_containers() -> Self {
         let mut home = Self::empty();
-        home.spawn(&["up", "--listen", "127.0.0.1:0"], &[]);
+        home.start_containers();
         home
+    }
+
+    /// As [`Self::start`], with containers. Needs root.
+    pub fn start_containers(&mut self) {
+        self.spawn(&["up", "--listen", "127.0.0.1:0"], &[]);
     }
 
     pub fn path(&self) -> &Path {
@@ -123,10 +128,41 @@ impl Home {
         self.process = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
         let answers = |home: &Self| {
-            home.data().join("instance.json").exists() && home.trimtab(&["status", "--project", "none"]).code == 3
+            // The command would make the token if it came first.
+            let begun = ["instance.json", "admin.token"].iter().all(|file| home.data().join(file).exists());
+            begun && home.trimtab(&["status", "--project", "none"]).code == 3
         };
         while !self.has_ended() && !answers(self) {
             assert!(Instant::now() < deadline, "up does not answer: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Of the control process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// Starts another program in the place of the control process. False: it does not come to serve.
+    pub fn replace(&mut self, program: &Path, environment: &[(&str, &str)]) -> bool {
+        let log = File::options().create(true).append(true).open(self.path().join("up.log")).unwrap();
+        let mut command = self.command(program.to_str().unwrap());
+        command.args(["up", "--replace"]).envs(environment.iter().copied());
+        let mut new = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let deadline = Instant::now() + 2 * PATIENCE;
+        loop {
+            if new.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
+                assert!(status.success(), "{status}: {}", self.log());
+                self.process = Some(new);
+                return true;
+            }
+            if Instant::now() > deadline {
+                let _ = new.kill();
+                panic!("neither serves: {}", self.log());
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -8,19 +8,25 @@ use std::time::Duration;
 
 const MOMENTS: u64 = 25;
 
-/// The gateway's process, by the data directory in its arguments.
-fn gateway(home: &Home) -> Option<i32> {
+/// The gateway's process.
+pub fn gateway(home: &Home) -> Option<i32> {
+    gateways(home).pop()
+}
+
+/// Gateway processes, by the data directory in their arguments: while one hands over to another there are two.
+pub fn gateways(home: &Home) -> Vec<i32> {
     let socket = home.data().join("run/gateway.sock").display().to_string();
-    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+    let found = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
         let words: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         (words.iter().any(|w| w == "gateway") && words.iter().any(|w| *w == socket)).then_some(pid)
-    })
+    });
+    found.collect()
 }
 
 /// Files that only a process at work has.
-fn leftovers(directory: &Path, found: &mut Vec<String>) {
+pub fn leftovers(directory: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         let marks = [".lock", ".tmp", ".new", ".part"];

@@ -109,6 +109,7 @@ pub async fn create_environment(State(ui): State<Ui>, Path(project): Path<String
         after: optional(&fields.after)?.into_iter().collect(),
         strategy: None,
         production: fields.production,
+        domain: None,
     };
     let made = wanted.name.clone();
     let commit = ui.delivery.create_environment(&project, wanted, &person.name).await?;

@@ -10,11 +10,12 @@ use model::flow::Health;
 use model::journal::Entry;
 use model::people::{Grant, Person, Role};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
+    WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
-    Removal, Version,
+    Recreate, Removal, Version,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -369,6 +370,9 @@ impl Delivery for World {
     }
     async fn at(&self, project: &Project, _: &Environment, time: &str) -> Result<Option<Deployment>> {
         only(project, (time > "2026").then(|| of(deployment("shop-1", ""))))
+    }
+    async fn recreate(&self, _: &Project, wanted: Recreate, _: &str) -> Result<Recreated> {
+        Err(Error::NotFound(format!("nothing ran in {}", wanted.environment)))
     }
     async fn builds(&self, project: &Project) -> Result<Vec<Build>> {
         let builds = json!([

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
 use model::journal::Entry;
 use model::ports::{Commit, PortError, Pushed, Repositories, Result, Tag, Write, Written};
+use model::remote::{Address, Fetched};
 use model::{CommitId, Digest, MAIN, Project};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -140,6 +141,10 @@ impl Repositories for FakeRepositories {
                 repo.main.clone()
             }
         })
+    }
+
+    async fn elsewhere(&self, _: &Revision, address: &Address, _: &[String]) -> Result<Fetched> {
+        Err(PortError::Terminal(format!("nothing lies elsewhere: {address}")))
     }
 
     async fn snapshot(&self, revision: &Revision, path: &str) -> Result<Snapshot> {

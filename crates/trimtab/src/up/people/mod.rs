@@ -5,7 +5,7 @@ mod record;
 
 pub use record::ADMIN;
 
-use crate::instance::{Layout, admin_token, random_hex, write_durably};
+use crate::instance::{Layout, Written, admin_token, random_hex, write_durably};
 use anyhow::{Context as _, Result, anyhow};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -58,7 +58,8 @@ impl People {
         let mut next = (**current).clone();
         let done = change(&mut next, (self.clock)())?;
         let bytes = serde_json::to_vec_pretty(&next).expect("a record serialises");
-        write_durably(&self.file, &bytes, 0o600).map_err(|error| Error::Unavailable(format!("{error:#}")))?;
+        write_durably(Written::People, &self.file, &bytes, 0o600)
+            .map_err(|error| Error::Unavailable(format!("{error:#}")))?;
         *current = Arc::new(next);
         Ok(done)
     }

@@ -13,7 +13,7 @@ const ROUNDS: usize = 20;
 const PER_SECOND: u32 = 500;
 
 /// `hello` with the server of these tests, built as `hello-1` and `hello-2`.
-fn two_builds(home: &Home) {
+pub fn two_builds(home: &Home) {
     home.hello();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/rollouts/server.rs");
     let compiled = Command::new("rustc")

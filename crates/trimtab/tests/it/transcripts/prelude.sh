@@ -43,7 +43,7 @@ is() { [ "$(runs "$1")" = "$2" ]; } # ENVIRONMENT BUILDS
 
 # Waits, for what happens by itself.
 until_is() { # ENVIRONMENT BUILDS
-    for _ in $(seq 600); do is "$1" "$2" && return; sleep 0.1; done
+    for _ in $(seq 200); do is "$1" "$2" && return; sleep 0.2; done
     echo "$1 runs $(runs "$1"), not $2"; return 1
 }
 

@@ -15,11 +15,12 @@ pub struct Words {
 impl Words {
     pub fn of(home: &Home) -> Self {
         let fixed = [
-            (r"(127\.0\.0\.1|localhost):\d{2,5}\b", "$1:PORT"),
+            (r"(127\.0\.0\.1|localhost|://[a-z0-9.-]+):\d{2,5}\b", "$1:PORT"),
             (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
             (r"sealed:[0-9a-f]+", "sealed:DIGEST"),
             (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:FINGERPRINT"),
             (r"age1[0-9a-z]{58}", "age1RECIPIENT"),
+            (r"[ \t]+\n", "\n"),
             // The clock goes on by microseconds.
             (r"(\d\d:\d\d:\d\d)\.\d{1,9}Z", "${1}Z"),
         ];

@@ -1,0 +1,108 @@
+//! What manifests name that lies elsewhere: fetched within bounds, and kept in the repository that named it.
+//!
+//! ```text
+//!  trimtab render ──▶ Fetcher (the person's own git configuration) ──▶ git, http
+//!  reconcile ──▶ keep (refs/trimtab/remote/<revision>/<address>) ──▶ Fetcher (nobody's) ──▶ git, http
+//! ```
+
+mod git;
+mod keep;
+mod web;
+
+use crate::error::Error;
+use model::remote::{Address, Fetched, Git, Kind};
+use std::path::PathBuf;
+
+/// Whose configuration and keys sign in, and what may be reached.
+#[derive(Debug, Clone)]
+pub enum Rights {
+    /// Of the person who runs us: everything, with their git configuration, agent and credentials.
+    Person,
+    /// Nobody's: these hosts, over HTTP, without credentials.
+    Hosts(Vec<String>),
+}
+
+/// Fetches what lies elsewhere. Nothing is left behind.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    /// Where scratch directories are made.
+    pub scratch: PathBuf,
+    /// What may be reached.
+    pub rights: Rights,
+    /// Files and directories of one repository.
+    pub files_max: usize,
+    /// Of one repository, packed and unpacked, and of one file.
+    pub bytes_max: u64,
+}
+
+/// What was found, and what exactly it is: a commit, or a digest of the content.
+pub struct Found {
+    /// The files.
+    pub fetched: Fetched,
+    /// 40 hexadecimal digits of a commit, or `sha256:…`.
+    pub resolved: String,
+}
+
+impl Fetcher {
+    /// With the usual bounds.
+    pub fn new(scratch: PathBuf, rights: Rights) -> Self {
+        Self { scratch, rights, files_max: 50_000, bytes_max: 256 << 20 }
+    }
+
+    /// What lies there now.
+    ///
+    /// # Errors
+    /// It may not be reached, is not there, is too large or takes too long. Passwords in addresses are not shown.
+    pub async fn fetch(&self, address: &Address) -> Result<Found, Error> {
+        self.allowed(address)?;
+        match &address.kind {
+            Kind::Git(git) => self.repository(git).await,
+            Kind::Web(git) => match (web::get(self, address).await?, git) {
+                (Some(found), _) => Ok(found),
+                (None, Some(git)) => self.repository(git).await,
+                (None, None) => Err(Error::Remote {
+                    address: address.to_string(),
+                    reason: "there is no file, and the address is none of a git repository".into(),
+                }),
+            },
+            Kind::Oci(_) => Err(Error::Remote {
+                address: address.to_string(),
+                reason: "artifacts of registries are not fetched".into(),
+            }),
+        }
+    }
+
+    fn allowed(&self, address: &Address) -> Result<(), Error> {
+        let Rights::Hosts(hosts) = &self.rights else { return Ok(()) };
+        let refuse = |reason: String| Err(Error::Forbidden { address: address.to_string(), reason });
+        if address.has_password() {
+            return refuse("a password stands in the address, for all to read: take it out, and revoke it".into());
+        }
+        if !address.is_open() {
+            return refuse("only https:// and http:// are fetched: there are no keys to sign in with".into());
+        }
+        match address.host() {
+            Some(host) if is_among(&host, hosts) => Ok(()),
+            host => refuse(format!(
+                "project.yaml does not allow it: it would have to say `remotes: [{}]`",
+                host.unwrap_or_default()
+            )),
+        }
+    }
+
+    async fn repository(&self, git: &Git) -> Result<Found, Error> {
+        git::fetch(self, git).await
+    }
+}
+
+fn is_among(host: &str, hosts: &[String]) -> bool {
+    hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+}
+
+/// An error about an address, without the passwords in it.
+fn failed(address: &str, reason: &str) -> Error {
+    Error::Remote {
+        address: model::remote::without_passwords(address),
+        reason: model::remote::without_passwords(reason.trim()),
+    }
+}
