@@ -19,6 +19,7 @@ cargo xtask bench   measure, and print one table of medians, p95 and p99; all pa
 cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
 cargo xtask golden  build kustomize and helm, and write down what they make of our cases (needs Go)
+cargo xtask docs    write docs/commands.md and docs/kinds.md out of the program
 cargo xtask fences  only the rules about who may know whom";
 
 fn main() -> ExitCode {
@@ -43,6 +44,10 @@ fn run() -> Result<bool> {
             golden::run()?;
             Ok(true)
         }
+        ["docs"] => {
+            docs()?;
+            Ok(true)
+        }
         ["fences"] => {
             fences::check()?;
             Ok(true)
@@ -58,4 +63,20 @@ fn run() -> Result<bool> {
 /// Root of the workspace.
 fn root() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}
+
+/// Writes the references that the program knows best.
+fn docs() -> Result<()> {
+    for name in ["commands", "kinds"] {
+        let mut command = std::process::Command::new(env!("CARGO"));
+        command.current_dir(root()).args(["run", "--quiet", "--package", "trimtab", "--", "reference", name]);
+        let output = command.stderr(std::process::Stdio::inherit()).output()?;
+        if !output.status.success() {
+            bail!("trimtab reference {name} failed");
+        }
+        let path = root().join(format!("docs/{name}.md"));
+        std::fs::write(&path, output.stdout)?;
+        println!("{}", path.display());
+    }
+    Ok(())
 }

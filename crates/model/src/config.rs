@@ -46,6 +46,9 @@ pub struct EnvironmentFile {
     /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneName>,
+    /// How people change it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub changes: Changes,
     /// The release that it runs; pin files beside override it. Absent: the pin files are all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Version>,
@@ -63,7 +66,23 @@ pub struct EnvironmentFile {
     pub overrides: BTreeMap<Component, Override>,
 }
 
+/// How people change an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub enum Changes {
+    /// By commits on main: pushes and commands make them.
+    #[default]
+    Direct,
+    /// By Changes that others have looked at. Rollbacks, and what Trimtab moves by itself, are commits nevertheless.
+    Reviewed,
+}
+
 impl EnvironmentFile {
+    /// True if people change it by Changes only.
+    pub fn is_reviewed(&self) -> bool {
+        self.changes == Changes::Reviewed
+    }
+
     /// The data plane, unless it is the embedded one.
     pub fn remote(&self) -> Option<&DataPlaneName> {
         self.data_plane.as_ref().filter(|name| !name.is_embedded())

@@ -4,6 +4,7 @@
 //! A noun is here only if it crosses two crates; a trait only where a test needs a fake.
 //! Everything is a value: no clock, disk, network or task. Time is an argument.
 
+pub mod change;
 pub mod chart;
 pub mod config;
 pub mod edit;
@@ -23,6 +24,7 @@ pub mod settings;
 pub mod views;
 pub mod window;
 
+pub use change::Change;
 pub use chart::{ChartPin, ChartRule, ChartSource};
 pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};

@@ -51,6 +51,8 @@ pub struct Commit {
     pub at: Timestamp,
     /// First line.
     pub subject: String,
+    /// What the message says between that and its trailers.
+    pub body: String,
     /// `Key: value` lines at the end of the message, in order.
     pub trailers: Vec<(String, String)>,
     /// Paths that differ from the first parent.
@@ -126,6 +128,12 @@ pub trait Repositories: Send + Sync {
     async fn is_ancestor(&self, repository: &Repository, ancestor: &CommitId, commit: &CommitId) -> Result<bool>;
     /// One commit on main, by compare and swap.
     async fn write(&self, repository: &Repository, write: &Write) -> Result<Written>;
+    /// Makes the commit that [`Self::write`] would make, and leaves main where it is; nothing names it yet.
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId>;
+    /// Puts a reference below `refs/changes/` on a commit, wherever it stood.
+    async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()>;
+    /// Moves main from `expect` forward to a commit that is there already, by compare and swap.
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written>;
     /// Puts a tag on a commit. One that stands there already is left as it is; one elsewhere is an error.
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()>;
     /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
@@ -160,6 +168,30 @@ pub struct RefUpdate {
     pub fast_forward: bool,
 }
 
+/// A commit that was pushed to `refs/for/main`: it is stored, and nothing names it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Where.
+    pub repository: Repository,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub commit: CommitId,
+    /// `-o` of the push, as they came.
+    pub options: Vec<String>,
+}
+
+/// What a proposal became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// `refs/changes/12/head`, which stands on the commit now.
+    pub reference: String,
+    /// Where it stood before.
+    pub before: Option<CommitId>,
+    /// For the pusher.
+    pub lines: Vec<String>,
+}
+
 /// Reads objects of a push that is not accepted yet.
 #[async_trait]
 pub trait Pushed: Send + Sync {
@@ -172,6 +204,8 @@ pub trait Pushed: Send + Sync {
 pub trait Receiver: Send + Sync {
     /// Before refs move. The lines of a refusal are shown to the pusher.
     async fn check(&self, push: &Push, pushed: &dyn Pushed) -> std::result::Result<(), Vec<String>>;
+    /// What was pushed for review, after [`Self::check`]. The lines of a refusal are shown to the pusher.
+    async fn propose(&self, proposal: &Proposal) -> std::result::Result<Proposed, Vec<String>>;
     /// After refs moved: tells what comes of it, and returns when it is settled. The work does not depend on it.
     async fn follow(&self, push: &Push, lines: &dyn Lines);
 }
@@ -265,6 +299,11 @@ pub trait DataPlane: Send + Sync {
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>>;
     /// Runs a plan. `opened` holds the values that stand masked in its manifests; they go to the API server and nowhere else.
     async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt>;
+    /// Who we are there, if its API enforces rules over who writes what (`ValidatingAdmissionPolicy` of
+    /// `admissionregistration.k8s.io/v1`).
+    async fn writer(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// The end of a container's log, `previous` for the container before the last restart.
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String>;
 }
@@ -341,4 +380,8 @@ pub trait Secrets: Send + Sync {
 pub trait Gateway: Send + Sync {
     /// Returns when the gateway has acknowledged: from then on no request goes to an address that is not in the table.
     async fn publish(&self, table: &RouteTable) -> Result<()>;
+    /// What it serves by since before anything was published here; nothing if it is new.
+    async fn inherited(&self) -> RouteTable {
+        RouteTable::default()
+    }
 }

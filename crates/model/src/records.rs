@@ -23,6 +23,8 @@ pub enum Kind {
     Build,
     /// One movement of a build into an environment.
     Promotion,
+    /// Something proposed for main.
+    Change,
 }
 
 impl PromotionSpec {
@@ -49,8 +51,15 @@ impl PromotionSpec {
 
 impl Kind {
     /// All of them, in the order in which their definitions are installed.
-    pub const ALL: [Kind; 6] =
-        [Kind::Project, Kind::Component, Kind::Environment, Kind::ComponentDeployment, Kind::Build, Kind::Promotion];
+    pub const ALL: [Kind; 7] = [
+        Kind::Project,
+        Kind::Component,
+        Kind::Environment,
+        Kind::ComponentDeployment,
+        Kind::Build,
+        Kind::Promotion,
+        Kind::Change,
+    ];
     /// `Build`.
     pub fn name(self) -> &'static str {
         match self {
@@ -60,6 +69,7 @@ impl Kind {
             Kind::ComponentDeployment => "ComponentDeployment",
             Kind::Build => "Build",
             Kind::Promotion => "Promotion",
+            Kind::Change => "Change",
         }
     }
     /// `builds`.
@@ -71,11 +81,12 @@ impl Kind {
             Kind::ComponentDeployment => "componentdeployments",
             Kind::Build => "builds",
             Kind::Promotion => "promotions",
+            Kind::Change => "changes",
         }
     }
     /// True for the kinds whose spec is a file in git; their spec is changed there and nowhere else.
     pub fn is_projection(self) -> bool {
-        !matches!(self, Kind::Build | Kind::Promotion)
+        !matches!(self, Kind::Build | Kind::Promotion | Kind::Change)
     }
 }
 
@@ -329,6 +340,8 @@ pub enum GateName {
     Approvals,
     /// It names the change it belongs to.
     ChangeRef,
+    /// It came by a Change, where changes are reviewed.
+    Review,
 }
 
 /// Whether a gate lets through.

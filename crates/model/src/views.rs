@@ -41,6 +41,9 @@ pub struct EnvironmentStatus {
     pub strategy: Strategy,
     /// Nothing moves.
     pub suspended: bool,
+    /// People change it by Changes only.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reviewed: bool,
     /// `1.4.0 + web-44`, if it has a release.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub release: Option<String>,

@@ -81,7 +81,10 @@ pub(crate) fn message(promotion: &Promotion, delta: &Delta<'_>, quarantine: Opti
         paragraph(&mut delta.lines().into_iter());
     }
     paragraph(&mut spec.reason.lines().map(str::to_owned));
-    text.push_str(&format!("\n{TRAILER_ID}: {}\n", promotion.name));
+    text.push('\n');
+    if !promotion.name.is_empty() {
+        text.push_str(&format!("{TRAILER_ID}: {}\n", promotion.name));
+    }
     if let Some(change) = &spec.change_ref {
         text.push_str(&format!("{TRAILER_CHANGE}: {}\n", one_line(change)));
     }

@@ -1,5 +1,6 @@
 //! The loop that builds: one build of a project at a time, the newest commit of a component first.
 
+use crate::changes::next_check;
 use crate::projections::{build as object, read_build};
 use crate::{Inner, project, wake_of};
 use model::config::ComponentFile;
@@ -27,7 +28,13 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<project::Handle>, shutdown: Canc
                 handle.wake();
                 continue;
             }
-            Ok(None) => {}
+            // What is proposed is built when nothing else is to be.
+            Ok(None) => match shutdown.run_until_cancelled(next_check(&inner, &handle)).await {
+                None => return, // it is Running in the record, and begins again with the next process
+                Some(Ok(true)) => continue,
+                Some(Ok(false)) => {}
+                Some(Err(error)) => tracing::warn!(project = %handle.name, %error, "the proposals cannot be read"),
+            },
             Err(error) => {
                 tracing::warn!(project = %handle.name, %error, "the builds cannot be read");
                 let wake = wake.clone();

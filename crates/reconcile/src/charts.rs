@@ -164,6 +164,24 @@ impl Inner {
         Ok(Some(pin))
     }
 
+    /// The chart that a build of this commit would have.
+    ///
+    /// # Errors
+    /// For people.
+    pub(crate) async fn proposed_chart(
+        &self,
+        file: &ComponentFile,
+        revision: &Revision,
+        head: &Config,
+    ) -> Result<Option<ChartPin>, String> {
+        let origin = self.origin(file, revision, head).map_err(|error| error.to_string())??;
+        let Some(origin) = origin else { return Ok(None) };
+        match &origin.rule.origin {
+            ChartOrigin::Repository(source) => Ok(Some(self.taken(source, &origin.access, &Silent).await?.0)),
+            ChartOrigin::Path(path) => Ok(Some(self.packed(&origin, path, &Silent).await?)),
+        }
+    }
+
     /// The newest version that a source allows, and its archive, read.
     async fn taken(
         &self,
@@ -496,6 +514,22 @@ pub async fn watch(inner: Arc<Inner>, handle: Arc<project::Handle>, shutdown: Ca
 }
 
 impl Reconciler {
+    /// Archives that a backup holds: what pins name, of all that was admitted lately or stands on main, and what builds made.
+    pub async fn charts(&self) -> Result<BTreeSet<Digest>, Refusal> {
+        let mut found = BTreeSet::new();
+        for handle in self.projects() {
+            if self.0.ports.repositories.head(&handle.config, model::MAIN).await?.is_none() {
+                continue; // nothing was pushed to it yet
+            }
+            let (_, view) = self.look(&handle.name).await?;
+            let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
+            let pinned = states.flat_map(|state| state.pins.values()).filter_map(|pin| pin.chart.as_ref());
+            let built = view.facts.builds.iter().filter_map(|build| build.status.chart.as_ref());
+            found.extend(pinned.chain(built).map(|chart| chart.digest.clone()));
+        }
+        Ok(found)
+    }
+
     /// A build of the newest version of a component's chart that its range allows, or of this one. `None`: that is the
     /// version of its last build.
     pub async fn update_chart(

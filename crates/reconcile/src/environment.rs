@@ -8,7 +8,7 @@ mod showing;
 mod target;
 mod testing;
 
-pub use charting::seed_of;
+pub use charting::Drawn;
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};
 
@@ -50,6 +50,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         on,
         left,
         arriving: false,
+        unguarded: false,
         failures: 0,
         in_flight: BTreeMap::new(),
         behind: BTreeMap::new(),
@@ -115,6 +116,8 @@ pub struct Work {
     pub(crate) left: BTreeSet<DataPlaneName>,
     /// It has moved, and was not healthy yet where it is now.
     arriving: bool,
+    /// Changes are reviewed, and its API does not keep people from writing.
+    pub(crate) unguarded: bool,
     /// In a row.
     failures: u32,
     /// Object → what it looked like when a step ran on it, and when that was.
@@ -162,7 +165,10 @@ impl Work {
         };
         drop(seen);
         let held = rendering.held();
-        let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement);
+        let writer = planes::writer(&target, &placement).await.map_err(Stop::DataPlane)?;
+        self.unguarded = planes::guarded(&target) && writer.is_none();
+        let mut desired =
+            planes::desired(&self.handle, &mut rendering.rendered, &target, &placement, writer.as_deref());
         let hooks = rendering.rendered.iter_mut().flat_map(|one| &mut one.manifests.hooks);
         let objects = desired.iter_mut().map(|(_, object)| object).chain(hooks.map(|hook| &mut hook.object));
         let open = sealing::mask_manifests(&*self.inner.ports.secrets, objects)?;

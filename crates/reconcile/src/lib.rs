@@ -5,6 +5,7 @@
 //! woken by events that carry nothing: it reads the latest state and acts. Places are reached through `model::ports`.
 
 mod builds;
+mod changes;
 mod charts;
 mod config;
 mod consent;
@@ -134,6 +135,7 @@ impl Reconciler {
 
     /// Runs until `shutdown`. Every project found in the repositories gets its loops, new ones as they appear.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.0.routes.inherit().await;
         let publish = tokio::spawn(self.0.clone().publish_routes(shutdown.clone()));
         loop {
             self.find_projects(&shutdown).await.map_err(Error::Projects)?;
@@ -151,10 +153,10 @@ impl Reconciler {
     }
 
     async fn find_projects(&self, shutdown: &CancellationToken) -> Result<(), PortError> {
-        for repository in self.0.ports.repositories.list().await? {
-            if !repository.is_config() {
-                continue;
-            }
+        let mut repositories = self.0.ports.repositories.list().await?;
+        repositories.retain(model::flow::Repository::is_config);
+        self.0.routes.expect_projects(repositories.iter().map(|repository| repository.project.clone()));
+        for repository in repositories {
             let mut projects = self.0.projects.lock().unwrap_or_else(PoisonError::into_inner);
             if let std::collections::btree_map::Entry::Vacant(place) = projects.entry(repository.project.clone()) {
                 let handle = Arc::new(project::Handle::new(repository.project, self.0.tick.clone()));

@@ -5,7 +5,7 @@ use crate::environment::Target;
 use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::{Inner, builds, charts, environment, projections, removal, wake_of};
+use crate::{Inner, builds, changes, charts, environment, projections, removal, wake_of};
 use jiff::Timestamp;
 use model::chart::ChartWish;
 use model::flow::{Repository, Revision};
@@ -54,6 +54,8 @@ pub enum Seen {
 pub struct Handle {
     pub name: Project,
     pub config: Repository,
+    /// Whoever reads a Change to write it takes a turn.
+    pub changes: tokio::sync::Mutex<()>,
     notify: Arc<Notify>,
     /// Wakes the loop that builds.
     pub builds: Arc<Notify>,
@@ -72,6 +74,7 @@ impl Handle {
     pub fn new(name: Project, ticks: watch::Sender<u64>) -> Self {
         Self {
             config: Repository::config(&name),
+            changes: tokio::sync::Mutex::default(),
             name,
             notify: Arc::new(Notify::new()),
             builds: Arc::new(Notify::new()),
@@ -167,6 +170,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         log: None,
         heads: BTreeMap::new(),
         looked_at: None,
+        compared: BTreeMap::new(),
         projected: BTreeMap::new(),
         damaged: Vec::new(),
     };
@@ -217,6 +221,8 @@ struct Work {
     heads: BTreeMap<Repository, (CommitId, Seen)>,
     /// Head of the config repository when they were looked at.
     looked_at: Option<CommitId>,
+    /// Changes that are not on main yet, as far as was looked.
+    compared: changes::Compared,
     projected: BTreeMap<(Kind, String), Value>,
     /// Application repositories that cannot be read, and why. The others go on.
     damaged: Vec<String>,
@@ -232,6 +238,9 @@ impl Work {
             }
             if self.find_builds(&facts, &config).await? {
                 self.handle.builds.notify_one();
+                continue;
+            }
+            if changes::settle(&self.inner, &self.handle, &facts, &mut self.compared).await? {
                 continue;
             }
             let decision = Arc::new(promote::decide(&facts));
@@ -440,6 +449,7 @@ impl Work {
 
     /// Tells every environment what it should be.
     fn aim(&self, view: &View) {
+        self.inner.routes.expect(&self.handle.name, view.decision.environments.keys().cloned());
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
         let present = view.decision.environments.iter();

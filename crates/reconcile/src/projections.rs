@@ -1,11 +1,12 @@
 //! Objects of the control API out of values, and back.
 
 use crate::config::Described;
+use model::change::ChangeStatus;
 use model::config::{Pin, ProjectFile};
 use model::flow::{Health, Repository};
 use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
 use model::views::ComponentStatus;
-use model::{Build, CommitId, Environment, Project, Promotion};
+use model::{Build, Change, CommitId, Environment, Project, Promotion};
 use promote::{Report, State};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +43,20 @@ pub fn promotion(promotion: &Promotion) -> Value {
         object(Kind::Promotion, &promotion.spec.project, &promotion.name, &promotion.spec, &promotion.status);
     value["metadata"]["labels"][model::LABEL_ENVIRONMENT] = json!(promotion.spec.environment);
     value
+}
+
+/// Of a Change.
+pub fn change(change: &Change) -> Value {
+    object(Kind::Change, &change.spec.project, &change.number.to_string(), &change.spec, &change.status)
+}
+
+/// A Change, or why the object is none.
+pub fn read_change(value: &Value) -> Result<Change, serde_json::Error> {
+    let number = serde_json::from_value::<String>(value["metadata"]["name"].clone())?;
+    let number = number.parse().map_err(serde::de::Error::custom)?;
+    let spec = serde_json::from_value(value["spec"].clone())?;
+    let status = value.get("status").cloned().map(serde_json::from_value::<ChangeStatus>).transpose()?;
+    Ok(Change { number, spec, status: status.unwrap_or_default() })
 }
 
 /// A Build, or why the object is none.

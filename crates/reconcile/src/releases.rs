@@ -3,6 +3,7 @@
 use crate::Reconciler;
 use crate::config::{Config, Described, parse_release};
 use crate::elsewhere;
+use crate::environment::Drawn;
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
@@ -190,25 +191,20 @@ impl Reconciler {
         let none = EnvironmentFile::default();
         let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
         let secrets = &self.0.ports.secrets;
-        let made = if let Some(rule) = &component.chart {
-            let chart = self.0.chart_of(pin, component, &revision, &view.config).await?;
-            let Ok(chart) = chart else { return Ok(Vec::new()) };
-            let config = reader.config(&handle.config, &pin.config).await?;
-            let layers = view.config.layers(environment);
-            let values = self.0.chart_values(component, rule, &revision, &layers, &config).await?;
-            let seed = crate::environment::seed_of(&handle.name, environment, &component.component);
-            render::charted(render::Charted {
-                component,
+        let made = if component.chart.is_some() {
+            let drawn = Drawn {
                 pin,
+                file: component,
+                revision: &revision,
                 environment,
-                file,
-                chart: &chart,
-                values: values.unwrap_or_default(),
-                seed: secrets.seed(&seed)?,
-                now: build.spec.created,
-                is_upgrade: true,
-                lookup: None,
-            })
+                rules: file,
+                layers: &view.config.layers(environment),
+                config: &*reader.config(&handle.config, &pin.config).await?,
+                head: &view.config,
+                made: build.spec.created,
+            };
+            // What cannot be rendered is shown as nothing.
+            Ok(self.0.draw(&drawn).await?.unwrap_or_default())
         } else if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);

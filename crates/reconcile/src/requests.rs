@@ -5,9 +5,11 @@ use crate::project::{Handle, View};
 use crate::projections::promotion as object;
 use crate::settle::until;
 use futures::Stream;
+use model::change::Opened;
 use model::config::{EnvironmentFile, Strategy};
 use model::flow::{Health, Plan, Repository};
 use model::journal::Entry;
+use model::people::Denied;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
 use model::release::Version;
@@ -27,6 +29,12 @@ pub enum Refusal {
     /// It cannot be done; the message says what to do instead.
     #[error("{0}")]
     Refused(String),
+    /// It touches what is reviewed: a Change was opened with it instead.
+    #[error("{0}")]
+    Opened(Opened),
+    /// A right is missing; the message says which.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// A place does not answer, or refuses.
     #[error("{0}")]
     Place(#[from] PortError),
@@ -184,6 +192,12 @@ impl Reconciler {
             reason: wish.reason,
             ..PromotionSpec::new(project, environment, wish.class, actor, self.0.now())
         };
+        if wish.class == Class::Promote && spec.overriding.is_none() && is_reviewed(&view, &spec.environment) {
+            let settled = until(&handle, FIRST_LOOK, || handle.view().filter(|view| view.settled)).await;
+            let facts = promote::Facts { now: self.0.now(), ..(*settled.unwrap_or(view).facts).clone() };
+            let write = promote::proposal(&facts, &spec).map_err(Refusal::Refused)?;
+            return Err(Refusal::Opened(self.open_change(project, &write, vec![spec.environment]).await?));
+        }
         self.ask(&handle, &stem, spec).await
     }
 
@@ -394,6 +408,17 @@ impl Reconciler {
         running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)")))
     }
 
+    /// Whether people change an environment by Changes only, as it is admitted.
+    pub fn is_reviewed(&self, project: &str, environment: &str) -> bool {
+        let (Ok(project), Ok(environment)) = (project.parse(), environment.parse()) else { return false };
+        let Some(handle) = self.project(&project) else { return false };
+        match handle.environment(&environment).and_then(|environment| environment.target()) {
+            Some(target) => target.state.file.is_reviewed(),
+            // Nobody has looked yet: better too careful for a moment.
+            None => handle.view().is_none(),
+        }
+    }
+
     /// Returns when the gateway sends nothing to this address any more.
     pub async fn drained(&self, address: std::net::IpAddr) {
         self.0.routes.gone(address).await;
@@ -412,6 +437,13 @@ impl Reconciler {
             None => Err(PortError::Transient(format!("project {project} cannot be read yet")).into()),
         }
     }
+}
+
+/// Whether people change an environment by Changes: as it was admitted, or as its first file says.
+fn is_reviewed(view: &View, name: &Environment) -> bool {
+    let commit = view.decision.environments.get(name).and_then(|report| report.admitted.as_ref());
+    let state = view.facts.state(commit.unwrap_or(&view.facts.head), name);
+    state.is_some_and(|reading| reading.as_ref().is_ok_and(|state| state.file.is_reviewed()))
 }
 
 pub(crate) fn known_environment(view: &View, name: &Environment) -> Result<(), Refusal> {
@@ -460,6 +492,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         production: file.production,
         strategy: file.promotion.strategy,
         suspended: report.suspended,
+        reviewed: file.is_reviewed(),
         release: report.release.clone(),
         certified: report.certified,
         admitted: report.admitted.clone(),

@@ -22,6 +22,7 @@ mod http;
 mod journal;
 mod object;
 mod ports;
+mod proposal;
 mod push;
 mod read;
 mod remote;

@@ -98,6 +98,7 @@ impl World {
             parent: self.commits.last().map(|(c, _)| c.id.clone()),
             author: "ada".into(),
             at: self.now(),
+            body: String::new(),
             subject: subject.into(),
             trailers,
             paths: std::iter::once("README.md".to_owned())

@@ -4,6 +4,7 @@ use super::{Target, Work};
 use crate::Inner;
 use crate::config::Config;
 use crate::lacks::{self, Lack};
+use jiff::Timestamp;
 use model::chart::ChartRule;
 use model::config::{ComponentFile, EnvironmentFile};
 use model::flow::{Manifests, Observation, Revision};
@@ -27,7 +28,7 @@ pub(super) struct Known {
 }
 
 /// What passwords and keys of a component's chart follow from in an environment.
-pub fn seed_of(project: &Project, environment: &Environment, component: &Component) -> String {
+fn seed_of(project: &Project, environment: &Environment, component: &Component) -> String {
     format!("chart {project}/{environment}/{component}")
 }
 
@@ -49,6 +50,56 @@ impl Inner {
             false => Some(self.ports.repositories.snapshot(revision, ".").await?),
         };
         Ok(render::values_of(file, rule, layers, source.as_ref(), &config.values))
+    }
+}
+
+/// A chart where no cluster is asked: a difference, or a plan of what is proposed.
+pub struct Drawn<'a> {
+    pub pin: &'a Pin,
+    pub file: &'a ComponentFile,
+    /// Where the component's source is.
+    pub revision: &'a Revision,
+    pub environment: &'a Environment,
+    pub rules: &'a EnvironmentFile,
+    /// The environment, then those that it is like.
+    pub layers: &'a [Environment],
+    /// The config repository at the pin's commit.
+    pub config: &'a Config,
+    /// And on main: secrets are read there.
+    pub head: &'a Config,
+    /// When the build was asked for.
+    pub made: Timestamp,
+}
+
+impl Inner {
+    /// What a chart stands for as far as that can be said without a cluster: `lookup` finds nothing, and it is an upgrade.
+    ///
+    /// # Errors
+    /// The outer one: something cannot be read now. The inner one, for people.
+    pub(crate) async fn draw(&self, drawn: &Drawn<'_>) -> Result<Result<Manifests, String>, PortError> {
+        let Drawn { pin, file, revision, environment, rules, layers, config, head, made } = *drawn;
+        let Some(rule) = &file.chart else { return Ok(Err("it is no chart".to_owned())) };
+        let values = match self.chart_values(file, rule, revision, layers, config).await? {
+            Ok(values) => values,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let chart = match self.chart_of(pin, file, revision, head).await? {
+            Ok(chart) => chart,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let rendered = render::charted(render::Charted {
+            component: file,
+            pin,
+            environment,
+            file: rules,
+            chart: &chart,
+            values,
+            seed: self.ports.secrets.seed(&seed_of(&file.project, environment, &file.component))?,
+            now: made,
+            is_upgrade: true,
+            lookup: None,
+        });
+        Ok(rendered.map_err(|error| error.to_string()))
     }
 }
 

@@ -146,8 +146,8 @@ impl Work {
             remotes: &Remotes::new(),
             cache: &self.overlays,
         };
-        let hosts = admitted.remotes();
-        let made = elsewhere::described(&*self.inner.ports.repositories, &input, revision, hosts).await?;
+        let repositories = &*self.inner.ports.repositories;
+        let made = elsewhere::described(repositories, &input, revision, &target.remotes).await?;
         if let Ok(manifests) = &made {
             self.described.insert(component, (key, manifests.clone()));
         }

@@ -25,6 +25,8 @@ pub struct Target {
     pub sources: BTreeMap<BuildId, Repository>,
     /// Where it runs; `None`: on the embedded data plane.
     pub plane: Option<Plane>,
+    /// Hosts from which manifests may take what lies elsewhere, as main says now.
+    pub remotes: Vec<String>,
     /// Tells the project from others of its name.
     pub claim: String,
     /// When each pinned build was asked for.
@@ -62,8 +64,21 @@ impl Target {
             Some(_) => (hooking::hooked(facts, name), hooking::tests(facts, name)),
             None => (BTreeMap::new(), false),
         };
-        let (report, claim) = (report.clone(), planes::claim(facts));
-        Some(Self { commit, state, report, sources, plane, claim, made, movements, hooked, tests, removed: false })
+        let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
+        Some(Self {
+            commit,
+            state,
+            report,
+            sources,
+            plane,
+            remotes,
+            claim,
+            made,
+            movements,
+            hooked,
+            tests,
+            removed: false,
+        })
     }
 
     /// Of an environment that the project has no more at head.
@@ -74,6 +89,7 @@ impl Target {
             report: Report::default(),
             sources: BTreeMap::new(),
             plane: None,
+            remotes: Vec::new(),
             claim: planes::claim(facts),
             made: BTreeMap::new(),
             movements: BTreeMap::new(),

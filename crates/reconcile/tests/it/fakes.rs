@@ -201,6 +201,7 @@ fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId
         parent: write.expect.clone(),
         author: write.author.clone(),
         at: write.at,
+        body: String::new(),
         subject: write.message.lines().next().unwrap_or_default().to_owned(),
         trailers: trailers.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         paths: write.files.keys().cloned().collect(),
@@ -282,6 +283,32 @@ impl Repositories for World {
         }
         Self::effect(&mut state)?;
         Ok(Written::Commit(commit(&mut state, repository, write)))
+    }
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), model::MAIN.to_owned());
+        let main = state.refs.get(&place).cloned();
+        let id = commit(&mut state, repository, write);
+        match main {
+            Some(main) => state.refs.insert(place, main),
+            None => state.refs.remove(&place),
+        };
+        Ok(id)
+    }
+    async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()> {
+        self.state.lock().unwrap().refs.insert((repository.clone(), reference.to_owned()), commit.clone());
+        Ok(())
+    }
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), model::MAIN.to_owned());
+        let head = state.refs.get(&place).cloned();
+        if head.as_ref() != Some(expect) {
+            return Ok(Written::Superseded(head));
+        }
+        Self::effect(&mut state)?;
+        state.refs.insert(place, to.clone());
+        Ok(Written::Commit(to.clone()))
     }
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
         let mut state = self.state.lock().unwrap();

@@ -86,7 +86,14 @@ impl<'s> Loader<'s> {
 
     /// True if a path names something elsewhere that is not at hand.
     pub fn lacks(&self, path: &str) -> bool {
-        Address::parse(path).is_some_and(|address| self.sources.fetched(&address).is_none())
+        Address::parse(path)
+            .is_some_and(|address| self.circle(&address).is_none() && self.sources.fetched(&address).is_none())
+    }
+
+    /// The same repository further down, or at its top: a kustomization there names itself.
+    fn circle(&self, address: &Address) -> Option<String> {
+        let visited = self.addresses.iter().find(|visited| visited.text().starts_with(address.text()))?;
+        Some(format!("{address} leads in a circle: {visited} led here"))
     }
 
     /// For a directory that this kustomization names.
@@ -121,9 +128,8 @@ impl<'s> Loader<'s> {
     }
 
     fn enter_remote(&self, address: Address) -> Result<Self, String> {
-        // The same repository further down, or at its top: a kustomization there names itself.
-        if let Some(visited) = self.addresses.iter().find(|visited| visited.text().starts_with(address.text())) {
-            return Err(format!("{address} leads in a circle: {visited} led here"));
+        if let Some(problem) = self.circle(&address) {
+            return Err(problem);
         }
         let snapshot = match self.sources.fetched(&address) {
             Some(Fetched::Tree(snapshot)) => snapshot,
@@ -189,6 +195,9 @@ impl<'s> Loader<'s> {
         let Some(address) = Address::parse(path).filter(|address| matches!(address.kind, Kind::Web(_))) else {
             return Err(format!("{} is a directory", model::remote::without_passwords(path)));
         };
+        if let Some(problem) = self.circle(&address) {
+            return Err(problem);
+        }
         match self.sources.fetched(&address) {
             Some(Fetched::File(bytes)) => Ok(bytes),
             Some(Fetched::Tree(_)) => Err(format!("{address} is a directory")),

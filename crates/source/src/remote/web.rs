@@ -36,6 +36,8 @@ pub async fn get(fetcher: &Fetcher, address: &Address) -> Result<Option<Found>, 
             _ => attempt.follow(),
         }
     });
+    // The first one counts; whoever runs us may have chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .user_agent("trimtab")
         .redirect(redirects)

@@ -4,6 +4,7 @@ mod approve;
 mod at;
 mod audit;
 mod backup;
+mod change;
 mod chart;
 mod charts;
 mod check;
@@ -21,6 +22,7 @@ mod key;
 mod kubeconfig;
 mod logs;
 mod promote;
+mod reference;
 mod release;
 mod render;
 mod restore;
@@ -34,12 +36,13 @@ mod url;
 mod user;
 mod window;
 
-use crate::client::{Api, Failure};
+use crate::client::{Api, Failure, Instead};
 use crate::instance::Layout;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use model::Project;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,6 +84,7 @@ enum Command {
     Secret(secret::SecretArgs),
     Approve(approve::ApproveArgs),
     Cancel(approve::CancelArgs),
+    Change(change::ChangeArgs),
     Release(release::ReleaseArgs),
     Certify(release::CertifyArgs),
     Check(check::CheckArgs),
@@ -107,6 +111,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -121,6 +127,11 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        Err(error) if error.is::<Instead>() => {
+            let instead = error.downcast_ref::<Instead>().expect("it is one");
+            arguments.common.output.print(&json!({ "opened": instead.0 }), |_| format!("{}\n", instead.0));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("trimtab: {error:#}");
             ExitCode::from(match error.downcast_ref::<Failure>() {
@@ -144,6 +155,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Secret(args) => secret::run(common, args).await,
         Command::Approve(args) => approve::approve(common, args).await,
         Command::Cancel(args) => approve::cancel(common, args).await,
+        Command::Change(args) => change::run(common, args).await,
         Command::Release(args) => release::run(common, args).await,
         Command::Certify(args) => release::certify(common, args).await,
         Command::Check(args) => check::run(common, args).await,
@@ -167,6 +179,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::DataPlane(args) => dataplane::run(common, args).await,
         Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
+        Command::Reference(args) => reference::run(&args, Arguments::command()),
     }
 }
 

@@ -41,7 +41,9 @@ fn text(status: &Value) -> String {
             (None, _) => String::new(),
         };
         let strategy = format!("{strategy}{release}");
-        let strategy = if environment["suspended"] == true { format!("{strategy}, suspended") } else { strategy };
+        let flags = [("suspended", ", suspended"), ("reviewed", ", reviewed")].into_iter();
+        let flags: String = flags.filter(|(flag, _)| environment[*flag] == true).map(|(_, word)| word).collect();
+        let strategy = format!("{strategy}{flags}");
         let strategy = match environment["dataPlane"].as_str() {
             Some(plane) => format!("{strategy}, on {plane}"),
             None => strategy,

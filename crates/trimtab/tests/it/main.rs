@@ -2,6 +2,7 @@
 
 mod backup;
 mod bad_input;
+mod changes;
 mod containers;
 mod crashes;
 mod full_disk;

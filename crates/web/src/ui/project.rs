@@ -166,6 +166,7 @@ impl Board {
             th scope="col" {
                 a.environment href=(environment_path(project, name)) { (name) }
                 @if environment.production { " " span.tag { "production" } }
+                @if environment.reviewed { " " span.tag { "reviewed" } }
                 @if environment.suspended { " " (sign("Suspended", Tone::Warn)) }
                 @if let Some(release) = &environment.release {
                     " " a.tag href=(release_path(project, release)) { (release) @if environment.certified { ", certified" } }

@@ -37,7 +37,7 @@ pub struct World {
     pub asked: Mutex<Vec<String>>,
 }
 
-fn of<T: DeserializeOwned>(value: Value) -> T {
+pub fn of<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a value of this type")
 }
 
@@ -56,7 +56,7 @@ impl World {
         self.asked.lock().unwrap().clone()
     }
 
-    fn ask(&self, what: String) {
+    pub fn ask(&self, what: String) {
         self.asked.lock().unwrap().push(what);
     }
 }
@@ -187,7 +187,7 @@ fn plan(environment: &Environment) -> Value {
     })
 }
 
-fn only<T>(project: &Project, value: T) -> Result<T> {
+pub fn only<T>(project: &Project, value: T) -> Result<T> {
     match project.as_str() {
         "demo" => Ok(value),
         other => Err(Error::NotFound(format!("there is no project {other}; there is: demo"))),
@@ -245,6 +245,12 @@ impl Delivery for World {
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> Result<String> {
         let build = request.build.map(|build| build.to_string()).unwrap_or_default();
         self.ask(format!("{actor} promotes {build} to {}: {}", request.to, request.reason));
+        if request.to.as_str() == "region-1" {
+            return Err(Error::Opened(of(json!({
+                "project": project, "number": 1, "title": "region-1: shop-3", "address": "http://127.0.0.1/p/demo/changes/1",
+                "environments": ["region-1"],
+            }))));
+        }
         only(project, "staging-shop-1".into())
     }
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> Result<String> {
