@@ -2,7 +2,7 @@
 //! described, without a cluster, and kept for as long as nothing that it depends on changes.
 
 use crate::config::{Config, Described, Reader};
-use crate::environment::tested;
+use crate::environment::{Drawn, tested};
 use crate::inputs::wanted;
 use crate::project::Handle;
 use crate::{Inner, elsewhere, releases, sealing};
@@ -154,9 +154,12 @@ pub async fn evidence(
     let newest = promote::newest_configuration(facts);
     for (id, configuration) in wanted(facts, newest.as_ref()) {
         let Some(build) = facts.build(&id) else { continue };
-        let Some(image) = build.status.image.clone() else { continue };
+        let (image, chart) = (build.status.image.clone(), build.status.chart.clone());
+        if image.is_none() && chart.is_none() {
+            continue;
+        }
         let source = build.spec.commit.clone();
-        let pin = Pin { build: id.clone(), source, image, config: configuration.clone() };
+        let pin = Pin { build: id.clone(), source, image, chart, config: configuration.clone() };
         for court in &courts {
             let key = (court.name.clone(), (id.clone(), configuration.clone()));
             if !court.policies.is_empty() {
@@ -253,6 +256,23 @@ impl Work<'_> {
             described => described?,
         };
         let Some(Ok(Described { file: component, .. })) = described else { return Ok(None) };
+        if component.chart.is_some() {
+            let at = self.reader().config(&self.handle.config, &pin.config).await?;
+            let drawn = Drawn {
+                pin,
+                file: &component,
+                revision: &source,
+                environment,
+                rules: file,
+                layers: &self.config.layers(environment),
+                config: &at,
+                head: self.config,
+                made: build.spec.created,
+            };
+            let Ok(mut made) = self.inner.draw(&drawn).await? else { return Ok(None) };
+            sealing::mask_manifests(&*self.inner.ports.secrets, made.objects.iter_mut())?;
+            return Ok(Some(made.objects));
+        }
         let made = if component.manifests.is_some() {
             let repository = self.inner.ports.repositories.snapshot(&source, ".").await?;
             let layers = self.config.layers(environment);
