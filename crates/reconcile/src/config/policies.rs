@@ -125,7 +125,7 @@ mod tests {
                 "rules:\n- expression: >-\n    signed\n    && nothing\n",
                 "policies/it.yaml:3:5: rules[0].expression: there is no",
             ),
-            ("action: forbid\nrules: []\n", "policies/it.yaml:1:9: action: unknown variant"),
+            ("action: forbid\nrules: []\n", "policies/it.yaml:1:9: action: unknown value `forbid`"),
             ("rules: []\n", "policies/it.yaml:1:8: rules: there must be one"),
             ("rule: []\n", "policies/it.yaml:1:1:"),
         ] {
