@@ -2,8 +2,8 @@
 
 use crate::Inner;
 use crate::config::Config;
-use crate::project::{Handle, View};
 use crate::environment::tested;
+use crate::project::{Handle, View};
 use crate::{elsewhere, inputs, sealing};
 use model::change::ObjectDifference;
 use model::config::ComponentType;
