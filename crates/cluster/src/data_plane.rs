@@ -7,6 +7,7 @@ use crate::requests::Requests;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{LogParams, PostParams};
@@ -40,19 +41,13 @@ impl DataPlane for Cluster {
     }
 
     async fn writer(&self) -> Result<Option<String>> {
-        for kind in ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] {
-            if self.inner.kinds.resolve("admissionregistration.k8s.io/v1", kind).await?.is_none() {
-                return Ok(None);
-            }
-        }
         let mut known = self.inner.writer.lock().await;
-        if known.is_none() {
-            let reviews: Api<SelfSubjectReview> = Api::all(self.inner.client.clone());
-            let (parameters, question) = (PostParams::default(), SelfSubjectReview::default());
-            let review = answered(reviews.create(&parameters, &question)).await.map_err(Failure::from)?;
-            *known = review.status.and_then(|status| status.user_info?.username);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
         }
-        Ok(known.clone())
+        let found = self.guardian().await?;
+        *known = Some(found.clone());
+        Ok(found)
     }
 
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String> {
@@ -74,7 +69,43 @@ impl DataPlane for Cluster {
     }
 }
 
+/// What says who writes what.
+const GUARDS: &str = "admissionregistration.k8s.io";
+
 impl Cluster {
+    /// Who we are, if the API knows such rules and we may write them.
+    async fn guardian(&self) -> Result<Option<String>> {
+        let client = &self.inner.client;
+        for kind in ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] {
+            let Some(resource) = self.inner.kinds.resolve(&format!("{GUARDS}/v1"), kind).await? else {
+                return Ok(None);
+            };
+            for verb in ["create", "patch", "delete", "list", "watch"] {
+                let attributes = ResourceAttributes {
+                    group: Some(GUARDS.to_owned()),
+                    resource: Some(resource.api.plural.clone()),
+                    verb: Some(verb.to_owned()),
+                    ..ResourceAttributes::default()
+                };
+                let spec = SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(attributes),
+                    non_resource_attributes: None,
+                };
+                let question = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+                let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+                let parameters = PostParams::default();
+                let answer = answered(reviews.create(&parameters, &question)).await.map_err(Failure::from)?;
+                if !answer.status.is_some_and(|status| status.allowed) {
+                    return Ok(None);
+                }
+            }
+        }
+        let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+        let (parameters, question) = (PostParams::default(), SelfSubjectReview::default());
+        let review = answered(reviews.create(&parameters, &question)).await.map_err(Failure::from)?;
+        Ok(review.status.and_then(|status| status.user_info?.username))
+    }
+
     async fn predict_one(&self, manifest: &Value, all: &[Value]) -> Result<std::result::Result<Value, String>> {
         let id = ObjectId::of(manifest);
         let resource = match self.resource(manifest).await {

@@ -40,8 +40,8 @@ struct Inner {
     kinds: Kinds,
     watches: Watches,
     records: RecordWatches,
-    /// Who we are to the API, once that was asked.
-    writer: tokio::sync::Mutex<Option<String>>,
+    /// Who we are to the API if it keeps others from writing, once that was asked.
+    writer: tokio::sync::Mutex<Option<Option<String>>>,
     /// When the credential ends, if that is known.
     expires: Option<Timestamp>,
 }

@@ -91,7 +91,7 @@ impl Work {
         let unguarded = self.unguarded.then(|| {
             format!(
                 "changes are reviewed, and data plane {} does not refuse what people write there (its API has no \
-                 ValidatingAdmissionPolicy): that is repaired",
+                 ValidatingAdmissionPolicy, or we may not write one): that is repaired",
                 target.plane_name()
             )
         });

@@ -89,7 +89,12 @@ impl Source {
             command.env_remove("GIT_DIR");
             command
         };
-        let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+refs/trimtab/*:refs/trimtab/*"];
+        let refs = [
+            "+refs/heads/*:refs/heads/*",
+            "+refs/tags/*:refs/tags/*",
+            "+refs/trimtab/*:refs/trimtab/*",
+            "+refs/changes/*:refs/changes/*",
+        ];
         let mut fetch = git(&["fetch", "-q", "--no-write-fetch-head", "--no-tags", "--", url]);
         run(fetch.args(refs), "fetch").await?;
         let text = run(&mut git(&["cat-file", "blob", &format!("{}:{file}", model::MAIN)]), "cat-file").await;

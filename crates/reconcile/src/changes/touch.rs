@@ -14,6 +14,7 @@ pub fn touched(before: &Config, after: &Config, paths: &BTreeSet<String>) -> BTr
     let everywhere = paths.iter().any(|path| path.starts_with(POLICIES));
     let differs = |name: &Environment| {
         everywhere
+            || listed(before, name) != listed(after, name)
             || before.environments.get(name) != after.environments.get(name)
             || before.chain(name) != after.chain(name)
             || values(before, name) != values(after, name)
@@ -32,6 +33,11 @@ pub fn reviewed(before: &Config, after: &Config, paths: &BTreeSet<String>) -> Ve
 /// Whether an environment's changes are reviewed.
 pub fn reviewed_by(config: &Config, name: &Environment) -> bool {
     matches!(config.environments.get(name), Some(Ok(state)) if state.file.is_reviewed())
+}
+
+/// Whether the project has it: a file alone makes no environment.
+fn listed(config: &Config, name: &Environment) -> bool {
+    config.project.as_ref().is_ok_and(|file| file.environments.contains(name))
 }
 
 type Values = Vec<(String, Vec<(String, String)>)>;
@@ -154,6 +160,8 @@ mod tests {
         for (path, text, expect) in [
             ("README.md", "hello\n", ""),
             ("environments/dev.yaml", "promotion: {strategy: Manual}\n", "dev"),
+            ("project.yaml", "project: shop\nenvironments: [dev]\n", "prod"),
+            ("project.yaml", "project: shop\nenvironments: [prod, dev]\n", ""),
             ("environments/prod.yaml", "changes: direct\npromotion: {from: [dev]}\n", "prod"),
             ("environments/prod/web.yaml", "", "prod"),
             ("environments/prod/api.yaml", "", ""),
