@@ -79,8 +79,12 @@ pub fn run() -> Result<bool> {
     let before = Machine::look()?;
     steps.run("two clusters", &mut story("two-clusters.sh", &binaries));
     steps.run("overlays", &mut story("overlays.sh", &binaries));
+    steps.run("umbrella", &mut story("umbrella.sh", &binaries));
     steps.run("release train", &mut story("release-train.sh", &binaries));
-    steps.check("two clusters, overlays and the release train leave the machine as it was", unchanged(&before));
+    steps.check(
+        "two clusters, overlays, umbrella and the release train leave the machine as it was",
+        unchanged(&before),
+    );
 
     story_in_a_chroot(&mut steps)?;
     Ok(steps.finish())

@@ -59,6 +59,8 @@ pub mod detail {
     pub const RESULT: &str = "Result";
     /// Until when what was rolled back is not taken by itself.
     pub const QUARANTINE: &str = "Quarantine-Until";
+    /// Event of a chart's hooks.
+    pub const EVENT: &str = "Event";
     /// Number of a Change: `opened`, `approved`, `merged`, `abandoned`.
     pub const REVIEW: &str = "Change";
     /// Repository of a Change.
@@ -115,6 +117,8 @@ kinds! {
     Checked = "checked",
     /// A release has shown in the environment what was asked of it.
     Certified = "certified",
+    /// The hooks of a component's chart ran for an event: a movement of it runs them once.
+    Hooked = "hooked",
     /// Somebody proposed something for main.
     Opened = "opened",
     /// A Change is on main.

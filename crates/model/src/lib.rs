@@ -5,6 +5,7 @@
 //! Everything is a value: no clock, disk, network or task. Time is an argument.
 
 pub mod change;
+pub mod chart;
 pub mod config;
 pub mod edit;
 pub mod flow;
@@ -24,6 +25,7 @@ pub mod views;
 pub mod window;
 
 pub use change::Change;
+pub use chart::{ChartPin, ChartRule, ChartSource};
 pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
 pub use names::{
@@ -49,6 +51,8 @@ pub const LABEL_PROJECT: &str = "trimtab.dev/project";
 pub const LABEL_ENVIRONMENT: &str = "trimtab.dev/environment";
 /// Component label, see [`LABEL_PROJECT`].
 pub const LABEL_COMPONENT: &str = "trimtab.dev/component";
+/// Label on what a chart's hook made: the event.
+pub const LABEL_HOOK: &str = "trimtab.dev/hook";
 /// Label on a namespace of another cluster: which project of that name claims it.
 pub const LABEL_CLAIM: &str = "trimtab.dev/project-uid";
 /// Name under which images are recorded; each data plane maps it.

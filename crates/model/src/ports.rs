@@ -1,9 +1,10 @@
 //! What `reconcile` asks of places. Each trait stands because the tests of reconcile fake it.
 
+use crate::chart::ChartSource;
 use crate::config::{BuildRule, DataPlaneFile};
 use crate::flow::{Observation, Plan, Receipt, Repository, Revision, Snapshot};
 use crate::journal::Entry;
-use crate::names::{BuildId, CommitId, DataPlaneName, Environment, ImageRef, Project};
+use crate::names::{BuildId, CommitId, DataPlaneName, Digest, Environment, ImageRef, Project};
 use crate::records::Kind;
 use crate::remote::{Address, Fetched};
 use crate::routes::RouteTable;
@@ -247,6 +248,38 @@ pub trait Builder: Send + Sync {
     async fn has(&self, image: &ImageRef) -> Result<bool>;
 }
 
+/// What a chart repository asks for, and what its charts are verified with. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ChartAccess {
+    /// Name and password, for basic authentication.
+    pub user: Option<(String, String)>,
+    /// Certificates of authorities that it is trusted by, in PEM, beside those of the machine.
+    pub authority: Option<Vec<u8>>,
+    /// Public keys of OpenPGP: only what one of them signed is taken.
+    pub keyring: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for ChartAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChartAccess")
+    }
+}
+
+/// Repositories of charts, and the archives that were taken from there or packed here. An archive that was taken once
+/// is here.
+#[async_trait]
+pub trait Charts: Send + Sync {
+    /// Versions of a chart that its repository has, in no order. The version that the source asks for is not looked at.
+    async fn versions(&self, source: &ChartSource, access: &ChartAccess) -> Result<Vec<String>>;
+    /// Takes this version of a chart and answers with the digest of its archive. What the repository says of that is held
+    /// against it.
+    async fn fetch(&self, source: &ChartSource, version: &str, access: &ChartAccess) -> Result<Digest>;
+    /// Keeps an archive that was packed here.
+    async fn keep(&self, archive: Vec<u8>) -> Result<Digest>;
+    /// An archive that is here.
+    async fn archive(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>>;
+}
+
 /// The part of a cluster that one environment owns: all objects with its labels, and what they own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
@@ -336,6 +369,8 @@ pub trait Secrets: Send + Sync {
     fn seal(&self, value: &Plain) -> Result<Ciphertext>;
     /// Tells values apart without showing them.
     fn digest(&self, value: &[u8]) -> Result<Sealed>;
+    /// A secret that belongs to this text for ever, and to no other. It is never shown, not even as a digest.
+    fn seed(&self, of: &str) -> Result<[u8; 32]>;
     /// A new key, to which is sealed from now on; answers with its recipient. Earlier ones still open.
     fn renew(&self) -> Result<String>;
 }

@@ -1,5 +1,6 @@
 //! Objects of the control API, `trimtab.dev/v1alpha1`: typed where Trimtab works with them.
 
+use crate::chart::{ChartPin, ChartWish};
 use crate::flow::{Health, Repository};
 use crate::names::{BuildId, CommitId, Component, Environment, ImageRef, Project};
 use crate::release::Version;
@@ -117,6 +118,9 @@ pub struct BuildSpec {
     pub message: String,
     /// When it was asked for.
     pub created: Timestamp,
+    /// The chart of a repository that it takes, if its component is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartWish>,
 }
 
 /// What became of a build.
@@ -128,6 +132,9 @@ pub struct BuildStatus {
     /// The image, once it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageRef>,
+    /// The chart, once it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartPin>,
     /// Why it failed: the step, its output's end, its exit code.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,

@@ -57,6 +57,7 @@ fn columns(kind: Kind) -> Value {
         ],
         Kind::Build => vec![
             column("Phase", ".status.phase"),
+            column("Chart", ".status.chart.version"),
             column("Commit", ".spec.commit"),
             column("By", ".spec.pushedBy"),
             column("Message", ".spec.message"),
@@ -148,6 +149,11 @@ fn spec(kind: Kind) -> Value {
                 "pushedBy": text("Author of the commit"),
                 "message": text("Its subject"),
                 "created": time("When it was asked for"),
+                "chart": {
+                    "type": "object",
+                    "description": "The chart of a repository that it takes",
+                    "x-kubernetes-preserve-unknown-fields": true,
+                },
             },
         }),
         Kind::Project | Kind::Component | Kind::Environment | Kind::ComponentDeployment => json!({

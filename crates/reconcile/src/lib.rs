@@ -6,6 +6,7 @@
 
 mod builds;
 mod changes;
+mod charts;
 mod config;
 mod consent;
 mod data_planes;
@@ -42,7 +43,7 @@ pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;
 use model::Project;
-use model::ports::{Builder, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
+use model::ports::{Builder, Charts, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ fn failpoint(name: &'static str) {
 pub struct Ports {
     pub repositories: Arc<dyn Repositories>,
     pub builder: Arc<dyn Builder>,
+    pub charts: Arc<dyn Charts>,
     pub data_planes: Arc<dyn DataPlanes>,
     pub records: Arc<dyn Records>,
     pub gateway: Arc<dyn Gateway>,
@@ -104,6 +106,7 @@ pub(crate) struct Inner {
     pub ports: Ports,
     pub settings: Settings,
     pub routes: routes::Routes,
+    pub parsed: charts::Parsed,
     projects: Mutex<BTreeMap<Project, Arc<project::Handle>>>,
     wake: Arc<Notify>,
     /// Counts changes of anything that people look at, in any project.
@@ -118,6 +121,7 @@ impl Reconciler {
             ports,
             settings,
             routes,
+            parsed: charts::Parsed::default(),
             projects: Mutex::default(),
             wake: Arc::new(Notify::new()),
             tick: watch::Sender::new(0),

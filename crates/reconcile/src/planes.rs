@@ -113,7 +113,8 @@ pub fn desired(
     for one in rendered {
         let component = Some(one.pin.build.component.clone());
         if let Some(registry) = &placement.registry {
-            one.manifests.objects.iter_mut().for_each(|object| render::place(object, registry));
+            let hooks = one.manifests.hooks.iter_mut().map(|hook| &mut hook.object);
+            one.manifests.objects.iter_mut().chain(hooks).for_each(|object| render::place(object, registry));
         }
         // What is held stays as it stands.
         if one.lacks.is_some() {

@@ -425,5 +425,10 @@ impl Follower<'_> {
                 self.say(&format!("{environment}: admitted{}", if report.suspended { ", suspended" } else { "" }));
             }
         }
+        // Charts of repositories that it describes anew.
+        let of_it = |build: &&Build| build.spec.repository.is_config() && build.spec.commit == *commit;
+        for build in view.facts.builds.iter().filter(of_it) {
+            self.build(&build.spec.build).await;
+        }
     }
 }

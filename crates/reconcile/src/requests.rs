@@ -131,7 +131,7 @@ impl Reconciler {
             }
             let (_, view) = self.look(&handle.name).await?;
             let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
-            images.extend(states.flat_map(|state| state.pins.values()).map(|pin| pin.image.clone()));
+            images.extend(states.flat_map(|state| state.pins.values()).filter_map(|pin| pin.image.clone()));
             let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
             for build in &view.facts.builds {
                 let id = &build.spec.build;
@@ -479,6 +479,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         seen.unwrap_or_else(|| ComponentStatus {
             component: pin.build.component.clone(),
             build: pin.build.clone(),
+            chart: pin.chart.clone(),
             health: Health::Progressing,
             reason: "Admitted".into(),
             message: String::new(),
@@ -516,7 +517,11 @@ fn sentences(
     match running {
         Some(running) => {
             let place = status.data_plane.as_ref().map(|plane| format!(" on data plane {plane}")).unwrap_or_default();
-            told.push(format!("{} runs in {name}{place}: {:?} ({})", running.build, running.health, running.reason))
+            let chart = running.chart.as_ref().map(|chart| format!(" (chart {chart})")).unwrap_or_default();
+            told.push(format!(
+                "{}{chart} runs in {name}{place}: {:?} ({})",
+                running.build, running.health, running.reason
+            ))
         }
         None => told.push(format!("{component} does not run in {name}")),
     }

@@ -1,9 +1,10 @@
 //! From what repositories describe to complete Kubernetes objects.
 //!
-//! Three ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component (and [`namespace`]
-//! the namespace it runs in), [`described`] builds what a component describes itself, [`plain`] takes the objects in YAML
-//! files as they are. All are functions of their arguments alone: equal input gives equal bytes.
+//! Four ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component (and [`namespace`]
+//! the namespace it runs in), [`described`] builds what a component describes itself, [`charted`] renders its chart, [`plain`]
+//! takes the objects in YAML files as they are. All are functions of their arguments alone: equal input gives equal bytes.
 
+mod charted;
 mod check;
 mod described;
 mod error;
@@ -17,6 +18,7 @@ pub mod settings;
 mod test_run;
 mod workload;
 
+pub use charted::{Charted, chart_files, charted, values_of};
 pub use described::{Described, described};
 pub use error::Error;
 pub use guard::guard;

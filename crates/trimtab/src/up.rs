@@ -178,6 +178,7 @@ impl Control {
             Ports {
                 repositories: Arc::new(source.clone()),
                 builder: Arc::new(builder),
+                charts: Arc::new(source::Charts::open(layout.charts())?),
                 data_planes: planes.clone(),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),

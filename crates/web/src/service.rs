@@ -279,6 +279,14 @@ pub trait Delivery: Reviews {
     async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId>;
     /// All releases, newest first.
     async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>>;
+    /// A build of another version of a component's chart; absent: it has that version already.
+    async fn update_chart(
+        &self,
+        project: &Project,
+        component: &Component,
+        version: Option<&str>,
+        actor: &str,
+    ) -> Result<Option<BuildId>>;
     /// Makes a release: a commit and a signed tag.
     async fn create_release(&self, project: &Project, wanted: NewRelease, actor: &str) -> Result<ReleaseStatus>;
     /// What differs between two releases, environments or times.

@@ -180,17 +180,19 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
     let revision = Revision { repository: repository.clone(), commit: commit.clone() };
     let name = repository.name.parse().ok();
     let described = handle.reader(inner).described(&revision, &view.facts.head, name.as_ref()).await?;
-    let component = match described {
-        Some(Ok(described)) => described.file.component,
+    let file = match described {
+        Some(Ok(described)) => described.file,
         Some(Err(problem)) => return Err(Refusal::Refused(problem)),
         None => return Ok(Vec::new()),
     };
+    let component = file.component.clone();
     let of_it = view.facts.builds.iter().filter(|build| build.spec.build.component == component);
     let number = of_it.map(|build| build.spec.build.number).max().unwrap_or(0) + 1;
     let build = BuildId { component: component.clone(), number };
     let proposed: BTreeMap<BuildId, Repository> = [(build.clone(), repository.clone())].into();
     let renderer = Renderer { inner, handle, view, proposed, overlays: Cache::default() };
     let image = checks::image(change);
+    let chart = inner.proposed_chart(&file, &revision, &view.config).await;
     let mut plans = Vec::new();
     for name in &view.facts.environments {
         let mut plan = empty(&view.config, name);
@@ -204,19 +206,22 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
         let mut state = before.as_ref().map(|side| side.state.clone()).unwrap_or_default();
         let config = before.as_ref().map_or_else(|| view.config.clone(), |side| side.config.clone());
         let newest = promote::newest_configuration(&view.facts).unwrap_or_else(|| view.facts.head.clone());
+        let before_it = || pin.as_ref().and_then(|pin| pin.image.clone());
+        let next = image.clone().or_else(before_it).unwrap_or_else(|| unknown(&build, handle));
         let pin = Pin {
             build: build.clone(),
             source: commit.clone(),
-            image: image
-                .clone()
-                .or(pin.as_ref().map(|pin| pin.image.clone()))
-                .unwrap_or_else(|| unknown(&build, handle)),
+            image: file.has_image().then_some(next),
+            chart: chart.clone().unwrap_or_else(|_| pin.as_ref().and_then(|pin| pin.chart.clone())),
             config: pin.map_or(newest, |pin| pin.config),
         };
         state.pins.insert(component.clone(), pin);
         plan.change = promote::change_between(before.as_ref().map(|side| &side.state), &state);
         compare(&renderer, &mut plan, before.as_ref(), Some(&Side { state, config })).await?;
-        if image.is_none() {
+        if let Err(problem) = &chart {
+            plan.notes.push(format!("its chart cannot be had: {problem}"));
+        }
+        if image.is_none() && file.has_image() {
             plan.notes.push("its image is not built: the digest is that of the build before".to_owned());
         }
         plan.notes.push(match automatic {

@@ -2,8 +2,8 @@
 
 use crate::Inner;
 use crate::config::Config;
+use crate::environment::{Drawn, tested};
 use crate::project::{Handle, View};
-use crate::environment::tested;
 use crate::{elsewhere, inputs, sealing};
 use model::change::ObjectDifference;
 use model::config::ComponentType;
@@ -95,6 +95,28 @@ impl Renderer<'_> {
             Err(problem) => return Ok(Err(problem)),
         };
         let settings = Settings { groups, secrets };
+        if file.chart.is_some() {
+            let build = self.view.facts.build(&pin.build);
+            let drawn = Drawn {
+                pin,
+                file: &file,
+                revision: &revision,
+                environment,
+                rules: &side.state.file,
+                layers: &side.config.layers(environment),
+                config: &config,
+                head: &self.view.config,
+                made: build.map_or(self.view.facts.now, |build| build.spec.created),
+            };
+            return Ok(match self.inner.draw(&drawn).await? {
+                Ok(manifests) => {
+                    let mut objects = manifests.objects;
+                    sealing::mask_manifests(port, objects.iter_mut())?;
+                    Ok(objects)
+                }
+                Err(problem) => Err(problem),
+            });
+        }
         let input = render::Input { component: &file, pin, environment, file: &side.state.file, settings: &settings };
         let made = match &file.manifests {
             None if file.kind == ComponentType::TestRunner => {

@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod change;
 mod chart;
+mod charts;
 mod check;
 mod config;
 mod credential;
@@ -100,6 +101,7 @@ enum Command {
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
+    Chart(charts::ChartsArgs),
     User(user::UserArgs),
     Key(key::KeyArgs),
     Token(token::TokenArgs),
@@ -170,6 +172,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Render(args) => render::run(common, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
+        Command::Chart(args) => charts::run(common, args).await,
         Command::User(args) => user::run(common, args).await,
         Command::Key(args) => key::run(common, args).await,
         Command::Token(args) => token::run(common, args).await,

@@ -61,7 +61,12 @@ fn text(status: &Value) -> String {
             rows.push(vec![
                 if first { name.clone() } else { String::new() },
                 if first { strategy.clone() } else { String::new() },
-                word(&component["build"]),
+                match component["chart"]["version"].as_str() {
+                    Some(version) => {
+                        format!("{} ({} {version})", word(&component["build"]), word(&component["chart"]["name"]))
+                    }
+                    None => word(&component["build"]),
+                },
                 health,
                 word(&component["url"]),
             ]);

@@ -310,7 +310,7 @@ pub fn builds(project: &Project, builds: &[Build]) -> Markup {
                     @for build in builds {
                         tr {
                             th scope="row" { a href=(build_path(project, &build.spec.build)) { (build.spec.build) } }
-                            td { (badge(build.status.phase)) }
+                            td { (badge(build.status.phase)) @if let Some(chart) = &build.status.chart { " " span.quiet { (chart) } } }
                             td.wide { (build.spec.message) " " span.quiet { "by " (build.spec.pushed_by) } }
                             td {
                                 (time(build.spec.created))

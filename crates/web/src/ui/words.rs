@@ -109,6 +109,7 @@ impl State for EntryKind {
             Self::Released => ("Released", Tone::Moved),
             Self::Checked => ("Checked", Tone::Busy),
             Self::Certified => ("Certified", Tone::Good),
+            Self::Hooked => ("Hooks", Tone::Busy),
             Self::Opened => ("Opened", Tone::Busy),
             Self::Merged => ("Merged", Tone::Moved),
             Self::Abandoned => ("Abandoned", Tone::Quiet),

@@ -9,7 +9,7 @@ pub(super) use metadata::{Dependency, Metadata};
 
 use super::Error;
 use super::functions::yaml_value;
-use ignore::Rules;
+pub(super) use ignore::Rules;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use template::Parsed;
