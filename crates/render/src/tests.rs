@@ -363,3 +363,58 @@ fn what_is_no_manifest_is_refused_with_file_and_line() {
         assert!(error.starts_with(expect), "{error}\nis not\n{expect}");
     }
 }
+
+fn tests_of(file: &EnvironmentFile, more: Value, tested: &Tested<'_>) -> Result<Vec<Value>, Error> {
+    let settings = settings::Settings::default();
+    let mut described = json!({"type": "testRunner"});
+    for (key, value) in more.as_object().expect("a table") {
+        described[key] = value.clone();
+    }
+    let (component, environment) = (component(described), "dev".parse().unwrap());
+    let input = Input { component: &component, pin: &pin(), environment: &environment, file, settings: &settings };
+    Ok(test_run(&input, tested)?.objects)
+}
+
+#[test]
+fn tests_are_a_job_that_is_told_what_it_tests() {
+    let tested = Tested { release: Some("1.4.0"), builds: "api-1 web-42", state: "a" };
+    let objects = tests_of(&EnvironmentFile::default(), json!({}), &tested).unwrap();
+    let [job] = objects.as_slice() else { panic!("{objects:?}") };
+    assert_eq!((&job["kind"], &job["spec"]["backoffLimit"]), (&json!("Job"), &json!(0)));
+    assert_eq!(job["spec"]["template"]["spec"]["restartPolicy"], "Never");
+    let told = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+    let expected = json!([
+        {"name": "TRIMTAB_ENVIRONMENT", "value": "dev"},
+        {"name": "TRIMTAB_RELEASE", "value": "1.4.0"},
+        {"name": "TRIMTAB_BUILDS", "value": "api-1 web-42"},
+    ]);
+    assert_eq!(*told, expected);
+}
+
+#[test]
+fn each_state_of_an_environment_is_tested_once() {
+    let name = |state| {
+        let tested = Tested { state, ..Tested::default() };
+        tests_of(&EnvironmentFile::default(), json!({}), &tested).unwrap()[0]["metadata"]["name"].clone()
+    };
+    assert_eq!(name("a"), name("a"));
+    assert_ne!(name("a"), name("b"));
+    assert!(name("a").as_str().unwrap().starts_with("web-"));
+}
+
+#[test]
+fn tests_run_where_production_does_not() {
+    for (production, replicas, jobs) in
+        [(false, None, 1), (true, None, 0), (true, Some(1), 1), (false, Some(0), 0), (false, Some(1), 1)]
+    {
+        let mut file = EnvironmentFile { production, ..EnvironmentFile::default() };
+        if replicas.is_some() {
+            file.overrides.insert("web".parse().unwrap(), Override { replicas, ..Override::default() });
+        }
+        let objects = tests_of(&file, json!({}), &Tested::default()).unwrap();
+        assert_eq!(objects.len(), jobs, "production: {production}, replicas: {replicas:?}");
+    }
+    let endpoints = json!({"endpoints": {"http": {"port": 8080}}});
+    let refused = tests_of(&EnvironmentFile::default(), endpoints, &Tested::default()).unwrap_err().to_string();
+    assert!(refused.contains("endpoints") && refused.contains("answers nobody"), "{refused}");
+}
