@@ -3,6 +3,7 @@
 mod containers;
 mod render;
 mod rollouts;
+mod scale;
 mod traffic;
 
 use crate::root;
@@ -26,6 +27,7 @@ type Part = (&'static str, fn(&mut Table) -> Result<()>);
 const PARTS: &[Part] = &[
     ("starts", starts),
     ("delivery", delivery),
+    ("scale", scale::measure),
     ("rollouts", rollouts::measure),
     ("traffic", traffic::measure),
     ("containers", containers::measure),
@@ -186,20 +188,21 @@ fn delivery(table: &mut Table) -> Result<()> {
     table.row("Deployment deleted → object back, ms", back, "≤ 150");
     table.row("Deployment deleted → serving again, ms", serving, "≤ 1000");
 
-    let mut rollbacks = Vec::new();
+    let (mut promotions, mut rollbacks) = (Vec::new(), Vec::new());
     for _ in 0..10 {
         for (build, text) in [(11, "version 10"), (12, "version 11")] {
-            sh(
-                &format!("cd {} && trimtab promote hello --build hello-{build} --to staging", hello.display()),
-                &instance,
-            )?;
-            instance.until_page("hello", "staging", text)?;
+            promotions.push(timed(|| {
+                let promote = format!("trimtab promote hello --build hello-{build} --to staging");
+                sh(&format!("cd {} && {promote}", hello.display()), &instance)?;
+                instance.until_page("hello", "staging", text)
+            })?);
         }
         rollbacks.push(timed(|| {
             sh(&format!("cd {} && trimtab rollback --env staging", hello.display()), &instance)?;
             instance.until_page("hello", "staging", "version 10")
         })?);
     }
+    table.row("promote → serving, a ready image, ms", promotions, "≤ 2000 (p99)");
     table.row("rollback → serving, ms", rollbacks, "≤ 2000");
     table.row("SSH push → first progress line, ms", ssh_pushes(&instance, &hello)?, "≤ 300");
     Ok(())
@@ -292,12 +295,17 @@ struct Instance {
 
 impl Instance {
     fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(options: &[&str]) -> Result<Self> {
         let directory = Scratch::new("instance")?;
         let log = File::create(directory.0.join("up.log"))?;
         let mut command = environment(Command::new("trimtab"), &directory.0);
         let start = Instant::now();
         let process = command
             .args(["up", "--listen", "127.0.0.1:0"])
+            .args(options)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

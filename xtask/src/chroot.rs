@@ -86,11 +86,12 @@ impl Chroot {
         Ok(())
     }
 
-    /// README's first command and the story, with nothing but what the chroot has.
+    /// README's first command and the story, with nothing but what the chroot has. Without optimisation, which takes
+    /// minutes and shows nothing of what a machine must have.
     pub fn story(&self) -> Command {
         let script = "set -e
 cd /opt/trimtab
-cargo install --locked --offline --path crates/trimtab --root /tmp/installed
+cargo install --debug --locked --offline --path crates/trimtab --root /tmp/installed
 cp -r /opt/trimtab/examples /tmp/examples
 exec bash /tmp/examples/story.sh";
         let mut command = Command::new("chroot");

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("container", &[]),
     ("vault", &[]),
     // places
-    ("source", &["model"]),
+    ("source", &["model", "oci", "yaml"]),
     ("build", &["model", "oci", "container"]),
     ("cluster", &["model", "object"]),
     ("apiserver", &["object", "yaml"]),

@@ -21,6 +21,7 @@ cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
 cargo xtask golden  build kustomize and helm, and write down what they make of our cases (needs Go)
 cargo xtask schema  write down anew what is known of Kubernetes' kinds (needs Go, kube-apiserver and etcd)
+cargo xtask docs    write docs/commands.md and docs/kinds.md out of the program
 cargo xtask fences  only the rules about who may know whom";
 
 fn main() -> ExitCode {
@@ -49,6 +50,10 @@ fn run() -> Result<bool> {
             schema::run()?;
             Ok(true)
         }
+        ["docs"] => {
+            docs()?;
+            Ok(true)
+        }
         ["fences"] => {
             fences::check()?;
             Ok(true)
@@ -64,4 +69,20 @@ fn run() -> Result<bool> {
 /// Root of the workspace.
 fn root() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}
+
+/// Writes the references that the program knows best.
+fn docs() -> Result<()> {
+    for name in ["commands", "kinds"] {
+        let mut command = std::process::Command::new(env!("CARGO"));
+        command.current_dir(root()).args(["run", "--quiet", "--package", "trimtab", "--", "reference", name]);
+        let output = command.stderr(std::process::Stdio::inherit()).output()?;
+        if !output.status.success() {
+            bail!("trimtab reference {name} failed");
+        }
+        let path = root().join(format!("docs/{name}.md"));
+        std::fs::write(&path, output.stdout)?;
+        println!("{}", path.display());
+    }
+    Ok(())
 }

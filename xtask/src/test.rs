@@ -45,6 +45,8 @@ pub fn run() -> Result<bool> {
     steps.run("tests", cargo().args(["test", "--workspace", "--no-fail-fast"]));
 
     if !is_root {
+        // It simulates its Pods.
+        steps.run("release train", &mut story("release-train.sh", &root().join("target/debug")));
         for name in ["tests that need root", "story", "two clusters", "story in a chroot"] {
             leave_out(&mut steps, name, "not root")?;
         }
@@ -77,7 +79,12 @@ pub fn run() -> Result<bool> {
     let before = Machine::look()?;
     steps.run("two clusters", &mut story("two-clusters.sh", &binaries));
     steps.run("overlays", &mut story("overlays.sh", &binaries));
-    steps.check("two clusters leave the machine as it was", unchanged(&before));
+    steps.run("umbrella", &mut story("umbrella.sh", &binaries));
+    steps.run("release train", &mut story("release-train.sh", &binaries));
+    steps.check(
+        "two clusters, overlays, umbrella and the release train leave the machine as it was",
+        unchanged(&before),
+    );
 
     story_in_a_chroot(&mut steps)?;
     Ok(steps.finish())

@@ -6,9 +6,10 @@ use crate::kinds::Resource;
 use crate::requests::Requests;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::LogParams;
+use kube::api::{LogParams, PostParams};
 use model::ports::{DataPlane, Result, Scope, Wake};
 use model::settings::Opened;
 use model::{ObjectId, Observation, Plan, Receipt};
@@ -36,6 +37,22 @@ impl DataPlane for Cluster {
 
     async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt> {
         crate::execute::run(self, plan, opened).await
+    }
+
+    async fn writer(&self) -> Result<Option<String>> {
+        for kind in ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] {
+            if self.inner.kinds.resolve("admissionregistration.k8s.io/v1", kind).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        let mut known = self.inner.writer.lock().await;
+        if known.is_none() {
+            let reviews: Api<SelfSubjectReview> = Api::all(self.inner.client.clone());
+            let (parameters, question) = (PostParams::default(), SelfSubjectReview::default());
+            let review = answered(reviews.create(&parameters, &question)).await.map_err(Failure::from)?;
+            *known = review.status.and_then(|status| status.user_info?.username);
+        }
+        Ok(known.clone())
     }
 
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String> {

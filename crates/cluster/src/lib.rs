@@ -40,6 +40,8 @@ struct Inner {
     kinds: Kinds,
     watches: Watches,
     records: RecordWatches,
+    /// Who we are to the API, once that was asked.
+    writer: tokio::sync::Mutex<Option<String>>,
     /// When the credential ends, if that is known.
     expires: Option<Timestamp>,
 }
@@ -53,7 +55,10 @@ impl Cluster {
     fn with(client: Client, expires: Option<Timestamp>) -> Self {
         let kinds = Kinds::new(client.clone());
         let watches = Watches::new(client.clone());
-        Self { inner: Arc::new(Inner { client, kinds, watches, records: RecordWatches::default(), expires }) }
+        let records = RecordWatches::default();
+        Self {
+            inner: Arc::new(Inner { client, kinds, watches, records, writer: tokio::sync::Mutex::default(), expires }),
+        }
     }
 
     /// Applies CustomResourceDefinitions and returns when all of them are served.

@@ -123,6 +123,12 @@ impl Gateway for Client {
         }
         Ok(self.link.publish(&mut state, table).await?)
     }
+
+    /// The table that counts and the one on disk change together.
+    async fn inherited(&self) -> RouteTable {
+        let _turn = self.link.state.lock().await;
+        server::load(&self.link.options.gateway.state)
+    }
 }
 
 impl Link {

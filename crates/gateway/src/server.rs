@@ -356,7 +356,7 @@ fn store(path: &Path, table: &RouteTable) -> Result<(), Error> {
 }
 
 /// The last table. One that cannot be read is none: the control process publishes soon.
-fn load(path: &Path) -> RouteTable {
+pub fn load(path: &Path) -> RouteTable {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return RouteTable::default(),

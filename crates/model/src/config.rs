@@ -1,8 +1,9 @@
 //! What stands in repositories: the shapes of `trimtab.yaml`, `project.yaml`,
 //! `environments/<env>.yaml` and of a pin. Unknown fields are errors.
 
+use crate::chart::{ChartPin, ChartRule};
 use crate::names::{
-    BuildId, CommitId, Component, DataPlaneName, Domain, Environment, Group, ImageRef, Project, RegistryHost,
+    BuildId, CommitId, Component, DataPlaneName, Domain, Environment, Group, ImageRef, NameError, Project, RegistryHost,
 };
 use crate::release::Version;
 pub use crate::rules::{Approvals, ChangeRef, OnFailure, PromotionRule, Requires, Seconds, Strategy};
@@ -45,6 +46,9 @@ pub struct EnvironmentFile {
     /// Where its workloads run: a file in `dataplanes/`, or `embedded`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_plane: Option<DataPlaneName>,
+    /// How people change it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub changes: Changes,
     /// The release that it runs; pin files beside override it. Absent: the pin files are all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Version>,
@@ -62,7 +66,23 @@ pub struct EnvironmentFile {
     pub overrides: BTreeMap<Component, Override>,
 }
 
+/// How people change an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub enum Changes {
+    /// By commits on main: pushes and commands make them.
+    #[default]
+    Direct,
+    /// By Changes that others have looked at. Rollbacks, and what Trimtab moves by itself, are commits nevertheless.
+    Reviewed,
+}
+
 impl EnvironmentFile {
+    /// True if people change it by Changes only.
+    pub fn is_reviewed(&self) -> bool {
+        self.changes == Changes::Reviewed
+    }
+
     /// The data plane, unless it is the embedded one.
     pub fn remote(&self) -> Option<&DataPlaneName> {
         self.data_plane.as_ref().filter(|name| !name.is_embedded())
@@ -131,16 +151,41 @@ pub struct Override {
 
 /// `environments/<env>/<component>.yaml`: which build runs where. Written by Trimtab, or by hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, try_from = "PinFile")]
 pub struct Pin {
     /// `web-42`.
     pub build: BuildId,
-    /// Application commit; what the application repository describes is read here.
+    /// Application commit; what the application repository describes is read here. Of a chart that is described in the
+    /// config repository alone, a commit of that.
     pub source: CommitId,
-    /// What runs, by digest.
-    pub image: ImageRef,
+    /// What runs, by digest; absent if a chart brings all its images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRef>,
+    /// The chart, if the component is one. A pin names an image, a chart or both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartPin>,
     /// Commit of the config repository; what the config repository describes is read here.
     pub config: CommitId,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PinFile {
+    build: BuildId,
+    source: CommitId,
+    image: Option<ImageRef>,
+    chart: Option<ChartPin>,
+    config: CommitId,
+}
+
+impl TryFrom<PinFile> for Pin {
+    type Error = NameError;
+    fn try_from(PinFile { build, source, image, chart, config }: PinFile) -> Result<Self, NameError> {
+        if image.is_none() && chart.is_none() {
+            return Err(NameError("missing field `image` (or `chart`): a pin names what runs".into()));
+        }
+        Ok(Self { build, source, image, chart, config })
+    }
 }
 
 /// `trimtab.yaml` in an application repository, or `components/<name>.yaml` in the config repository.
@@ -166,6 +211,10 @@ pub struct ComponentFile {
     /// Objects that the component describes itself, instead of `workload`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<ManifestsRule>,
+    /// A chart that describes its objects, instead of `workload`. An image is built beside it if `build`, `image` or
+    /// `chart.image` says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartRule>,
     /// How it runs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub workload: Workload,
@@ -175,6 +224,14 @@ pub struct ComponentFile {
     /// What it cannot run without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
+}
+
+impl ComponentFile {
+    /// True if a build of it makes or takes an image.
+    pub fn has_image(&self) -> bool {
+        let asked = self.build.is_some() || self.image.is_some();
+        asked || self.chart.as_ref().is_none_or(|chart| chart.image.is_some())
+    }
 }
 
 /// Something that a component cannot run without.

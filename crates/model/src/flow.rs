@@ -120,12 +120,77 @@ impl fmt::Display for ObjectId {
 }
 
 /// What should stand in a cluster for one component in one environment, in order of the source.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Manifests {
     /// Complete objects with apiVersion, kind, metadata.
     pub objects: Vec<Value>,
+    /// Objects that come and go with events, in the order in which they run.
+    pub hooks: Vec<Hook>,
     /// What a person should know though it is no error.
     pub notes: Vec<String>,
+}
+
+/// An object of a chart that is created when something happens to its component.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hook {
+    /// Complete.
+    pub object: Value,
+    /// At which.
+    pub events: Vec<HookEvent>,
+    /// Lower ones run first.
+    pub weight: i64,
+    /// When it goes again, beside that it makes way for the next of its name.
+    pub deleted: Vec<HookDeletion>,
+}
+
+/// What may happen to a component of a chart, as helm names it. What has no word here runs no hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookEvent {
+    /// It comes new: before anything of it is applied.
+    PreInstall,
+    /// It came new and is healthy.
+    PostInstall,
+    /// Another build or configuration of it comes.
+    PreUpgrade,
+    /// And is healthy.
+    PostUpgrade,
+    /// It goes back to an earlier build.
+    PreRollback,
+    /// And is healthy.
+    PostRollback,
+    /// It is tested.
+    Test,
+}
+
+impl HookEvent {
+    /// As charts write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PreInstall => "pre-install",
+            Self::PostInstall => "post-install",
+            Self::PreUpgrade => "pre-upgrade",
+            Self::PostUpgrade => "post-upgrade",
+            Self::PreRollback => "pre-rollback",
+            Self::PostRollback => "post-rollback",
+            Self::Test => "test",
+        }
+    }
+    /// Read from a chart.
+    pub fn parse(text: &str) -> Option<Self> {
+        use HookEvent::*;
+        let all = [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, Test];
+        all.into_iter().find(|event| event.as_str() == text)
+    }
+}
+
+/// When a hook's object goes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookDeletion {
+    /// Once all hooks of its event have succeeded.
+    Succeeded,
+    /// If it fails.
+    Failed,
 }
 
 impl Manifests {

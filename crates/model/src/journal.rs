@@ -59,6 +59,12 @@ pub mod detail {
     pub const RESULT: &str = "Result";
     /// Until when what was rolled back is not taken by itself.
     pub const QUARANTINE: &str = "Quarantine-Until";
+    /// Event of a chart's hooks.
+    pub const EVENT: &str = "Event";
+    /// Number of a Change: `opened`, `approved`, `merged`, `abandoned`.
+    pub const REVIEW: &str = "Change";
+    /// Repository of a Change.
+    pub const REPOSITORY: &str = "Repository";
     /// The change that a movement belongs to.
     pub const CHANGE: &str = "Change-Ref";
 }
@@ -111,6 +117,14 @@ kinds! {
     Checked = "checked",
     /// A release has shown in the environment what was asked of it.
     Certified = "certified",
+    /// The hooks of a component's chart ran for an event: a movement of it runs them once.
+    Hooked = "hooked",
+    /// Somebody proposed something for main.
+    Opened = "opened",
+    /// A Change is on main.
+    Merged = "merged",
+    /// A Change will never be on main.
+    Abandoned = "abandoned",
 }
 
 impl fmt::Display for EntryKind {

@@ -4,6 +4,8 @@
 //! A noun is here only if it crosses two crates; a trait only where a test needs a fake.
 //! Everything is a value: no clock, disk, network or task. Time is an argument.
 
+pub mod change;
+pub mod chart;
 pub mod config;
 pub mod edit;
 pub mod flow;
@@ -22,6 +24,8 @@ pub mod settings;
 pub mod views;
 pub mod window;
 
+pub use change::Change;
+pub use chart::{ChartPin, ChartRule, ChartSource};
 pub use config::{ComponentFile, DataPlaneFile, EnvironmentFile, Pin, ProjectFile};
 pub use flow::{Manifests, ObjectId, Observation, Plan, Receipt, Revision, Snapshot, Verdict};
 pub use names::{
@@ -47,6 +51,8 @@ pub const LABEL_PROJECT: &str = "trimtab.dev/project";
 pub const LABEL_ENVIRONMENT: &str = "trimtab.dev/environment";
 /// Component label, see [`LABEL_PROJECT`].
 pub const LABEL_COMPONENT: &str = "trimtab.dev/component";
+/// Label on what a chart's hook made: the event.
+pub const LABEL_HOOK: &str = "trimtab.dev/hook";
 /// Label on a namespace of another cluster: which project of that name claims it.
 pub const LABEL_CLAIM: &str = "trimtab.dev/project-uid";
 /// Name under which images are recorded; each data plane maps it.

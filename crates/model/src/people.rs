@@ -183,6 +183,8 @@ pub enum Right {
     Read,
     /// Move branches and tags, push images.
     Write,
+    /// Open a Change, add to it, comment on it.
+    Propose,
     /// Make a project or a component.
     Create,
     /// Move a build into an environment.
@@ -205,6 +207,7 @@ impl Right {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Propose => "propose",
             Self::Create => "create",
             Self::Promote => "promote",
             Self::Rollback => "rollback",
@@ -220,6 +223,7 @@ impl Right {
         match self {
             Self::Read => "read",
             Self::Write => "push to",
+            Self::Propose => "propose changes to",
             Self::Create => "create a component in",
             Self::Promote => "promote into",
             Self::Rollback => "roll back",
@@ -333,6 +337,7 @@ fn roles(right: Right, target: &Target<'_>) -> &'static [Role] {
         Right::Write if config => &[Operator, Admin],
         Right::Promote | Right::Rollback if production => &[Operator, Admin],
         Right::Write | Right::Create | Right::Promote | Right::Rollback => &[Developer, Operator, Admin],
+        Right::Propose => &[Developer, Operator, Approver, Admin],
         Right::Suspend | Right::Override => &[Operator, Admin],
         Right::Approve => &[Approver, Admin],
         Right::Administer => &[Admin],
@@ -382,12 +387,13 @@ mod tests {
             ["override", at] => environment(Right::Override, at, at.ends_with("prod")),
             ["suspend", at] => environment(Right::Suspend, at, at.ends_with("prod")),
             ["approve", project] => allowed(person, Right::Approve, &Target::Project(&project.parse().unwrap())),
+            ["propose", at] => allowed(person, Right::Propose, &Target::Repository(&repository(at))),
             ["administer"] => allowed(person, Right::Administer, &Target::Instance),
             other => panic!("{other:?}"),
         }
     }
 
-    const QUESTIONS: [&str; 14] = [
+    const QUESTIONS: [&str; 15] = [
         "read shop",
         "create shop",
         "write shop/web",
@@ -402,21 +408,22 @@ mod tests {
         "approve shop",
         "administer",
         "read other",
+        "propose shop/web",
     ];
 
     #[test]
     fn each_role_may_what_it_says_and_no_more() {
         for (role, project, answers) in [
-            ("viewer", "", "y............y"),
-            ("viewer", "shop", "y............."),
-            ("developer", "", "yyyy.y.y.....y"),
-            ("developer", "shop", "yyyy.y.y......"),
-            ("developer", "other", ".............y"),
-            ("operator", "", "yyyyyyyyyyy..y"),
-            ("operator", "shop", "yyyyyyyyyyy..."),
-            ("approver", "", "y..........y.y"),
-            ("admin", "", "yyyyyyyyyyyyyy"),
-            ("admin", "shop", "yyyyyyyyyyyy.."),
+            ("viewer", "", "y............y."),
+            ("viewer", "shop", "y.............."),
+            ("developer", "", "yyyy.y.y.....yy"),
+            ("developer", "shop", "yyyy.y.y......y"),
+            ("developer", "other", ".............y."),
+            ("operator", "", "yyyyyyyyyyy..yy"),
+            ("operator", "shop", "yyyyyyyyyyy...y"),
+            ("approver", "", "y..........y.yy"),
+            ("admin", "", "yyyyyyyyyyyyyyy"),
+            ("admin", "shop", "yyyyyyyyyyyy..y"),
         ] {
             let alice = person(&[(role, project, "")]);
             let given: String =

@@ -1,9 +1,10 @@
 //! What `reconcile` asks of places. Each trait stands because the tests of reconcile fake it.
 
+use crate::chart::ChartSource;
 use crate::config::{BuildRule, DataPlaneFile};
 use crate::flow::{Observation, Plan, Receipt, Repository, Revision, Snapshot};
 use crate::journal::Entry;
-use crate::names::{BuildId, CommitId, DataPlaneName, Environment, ImageRef, Project};
+use crate::names::{BuildId, CommitId, DataPlaneName, Digest, Environment, ImageRef, Project};
 use crate::records::Kind;
 use crate::remote::{Address, Fetched};
 use crate::routes::RouteTable;
@@ -50,6 +51,8 @@ pub struct Commit {
     pub at: Timestamp,
     /// First line.
     pub subject: String,
+    /// What the message says between that and its trailers.
+    pub body: String,
     /// `Key: value` lines at the end of the message, in order.
     pub trailers: Vec<(String, String)>,
     /// Paths that differ from the first parent.
@@ -125,6 +128,12 @@ pub trait Repositories: Send + Sync {
     async fn is_ancestor(&self, repository: &Repository, ancestor: &CommitId, commit: &CommitId) -> Result<bool>;
     /// One commit on main, by compare and swap.
     async fn write(&self, repository: &Repository, write: &Write) -> Result<Written>;
+    /// Makes the commit that [`Self::write`] would make, and leaves main where it is; nothing names it yet.
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId>;
+    /// Puts a reference below `refs/changes/` on a commit, wherever it stood.
+    async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()>;
+    /// Moves main from `expect` forward to a commit that is there already, by compare and swap.
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written>;
     /// Puts a tag on a commit. One that stands there already is left as it is; one elsewhere is an error.
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()>;
     /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
@@ -159,6 +168,30 @@ pub struct RefUpdate {
     pub fast_forward: bool,
 }
 
+/// A commit that was pushed to `refs/for/main`: it is stored, and nothing names it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Where.
+    pub repository: Repository,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub commit: CommitId,
+    /// `-o` of the push, as they came.
+    pub options: Vec<String>,
+}
+
+/// What a proposal became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// `refs/changes/12/head`, which stands on the commit now.
+    pub reference: String,
+    /// Where it stood before.
+    pub before: Option<CommitId>,
+    /// For the pusher.
+    pub lines: Vec<String>,
+}
+
 /// Reads objects of a push that is not accepted yet.
 #[async_trait]
 pub trait Pushed: Send + Sync {
@@ -171,6 +204,8 @@ pub trait Pushed: Send + Sync {
 pub trait Receiver: Send + Sync {
     /// Before refs move. The lines of a refusal are shown to the pusher.
     async fn check(&self, push: &Push, pushed: &dyn Pushed) -> std::result::Result<(), Vec<String>>;
+    /// What was pushed for review, after [`Self::check`]. The lines of a refusal are shown to the pusher.
+    async fn propose(&self, proposal: &Proposal) -> std::result::Result<Proposed, Vec<String>>;
     /// After refs moved: tells what comes of it, and returns when it is settled. The work does not depend on it.
     async fn follow(&self, push: &Push, lines: &dyn Lines);
 }
@@ -213,6 +248,38 @@ pub trait Builder: Send + Sync {
     async fn has(&self, image: &ImageRef) -> Result<bool>;
 }
 
+/// What a chart repository asks for, and what its charts are verified with. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ChartAccess {
+    /// Name and password, for basic authentication.
+    pub user: Option<(String, String)>,
+    /// Certificates of authorities that it is trusted by, in PEM, beside those of the machine.
+    pub authority: Option<Vec<u8>>,
+    /// Public keys of OpenPGP: only what one of them signed is taken.
+    pub keyring: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for ChartAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChartAccess")
+    }
+}
+
+/// Repositories of charts, and the archives that were taken from there or packed here. An archive that was taken once
+/// is here.
+#[async_trait]
+pub trait Charts: Send + Sync {
+    /// Versions of a chart that its repository has, in no order. The version that the source asks for is not looked at.
+    async fn versions(&self, source: &ChartSource, access: &ChartAccess) -> Result<Vec<String>>;
+    /// Takes this version of a chart and answers with the digest of its archive. What the repository says of that is held
+    /// against it.
+    async fn fetch(&self, source: &ChartSource, version: &str, access: &ChartAccess) -> Result<Digest>;
+    /// Keeps an archive that was packed here.
+    async fn keep(&self, archive: Vec<u8>) -> Result<Digest>;
+    /// An archive that is here.
+    async fn archive(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>>;
+}
+
 /// The part of a cluster that one environment owns: all objects with its labels, and what they own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
@@ -232,6 +299,11 @@ pub trait DataPlane: Send + Sync {
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>>;
     /// Runs a plan. `opened` holds the values that stand masked in its manifests; they go to the API server and nowhere else.
     async fn execute(&self, plan: &Plan, opened: &Opened) -> Result<Receipt>;
+    /// Who we are there, if its API enforces rules over who writes what (`ValidatingAdmissionPolicy` of
+    /// `admissionregistration.k8s.io/v1`).
+    async fn writer(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// The end of a container's log, `previous` for the container before the last restart.
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String>;
 }
@@ -297,6 +369,8 @@ pub trait Secrets: Send + Sync {
     fn seal(&self, value: &Plain) -> Result<Ciphertext>;
     /// Tells values apart without showing them.
     fn digest(&self, value: &[u8]) -> Result<Sealed>;
+    /// A secret that belongs to this text for ever, and to no other. It is never shown, not even as a digest.
+    fn seed(&self, of: &str) -> Result<[u8; 32]>;
     /// A new key, to which is sealed from now on; answers with its recipient. Earlier ones still open.
     fn renew(&self) -> Result<String>;
 }
@@ -306,4 +380,8 @@ pub trait Secrets: Send + Sync {
 pub trait Gateway: Send + Sync {
     /// Returns when the gateway has acknowledged: from then on no request goes to an address that is not in the table.
     async fn publish(&self, table: &RouteTable) -> Result<()>;
+    /// What it serves by since before anything was published here; nothing if it is new.
+    async fn inherited(&self) -> RouteTable {
+        RouteTable::default()
+    }
 }

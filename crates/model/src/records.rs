@@ -1,5 +1,6 @@
 //! Objects of the control API, `trimtab.dev/v1alpha1`: typed where Trimtab works with them.
 
+use crate::chart::{ChartPin, ChartWish};
 use crate::flow::{Health, Repository};
 use crate::names::{BuildId, CommitId, Component, Environment, ImageRef, Project};
 use crate::release::Version;
@@ -22,6 +23,8 @@ pub enum Kind {
     Build,
     /// One movement of a build into an environment.
     Promotion,
+    /// Something proposed for main.
+    Change,
 }
 
 impl PromotionSpec {
@@ -48,8 +51,15 @@ impl PromotionSpec {
 
 impl Kind {
     /// All of them, in the order in which their definitions are installed.
-    pub const ALL: [Kind; 6] =
-        [Kind::Project, Kind::Component, Kind::Environment, Kind::ComponentDeployment, Kind::Build, Kind::Promotion];
+    pub const ALL: [Kind; 7] = [
+        Kind::Project,
+        Kind::Component,
+        Kind::Environment,
+        Kind::ComponentDeployment,
+        Kind::Build,
+        Kind::Promotion,
+        Kind::Change,
+    ];
     /// `Build`.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,6 +69,7 @@ impl Kind {
             Kind::ComponentDeployment => "ComponentDeployment",
             Kind::Build => "Build",
             Kind::Promotion => "Promotion",
+            Kind::Change => "Change",
         }
     }
     /// `builds`.
@@ -70,11 +81,12 @@ impl Kind {
             Kind::ComponentDeployment => "componentdeployments",
             Kind::Build => "builds",
             Kind::Promotion => "promotions",
+            Kind::Change => "changes",
         }
     }
     /// True for the kinds whose spec is a file in git; their spec is changed there and nowhere else.
     pub fn is_projection(self) -> bool {
-        !matches!(self, Kind::Build | Kind::Promotion)
+        !matches!(self, Kind::Build | Kind::Promotion | Kind::Change)
     }
 }
 
@@ -106,6 +118,9 @@ pub struct BuildSpec {
     pub message: String,
     /// When it was asked for.
     pub created: Timestamp,
+    /// The chart of a repository that it takes, if its component is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartWish>,
 }
 
 /// What became of a build.
@@ -117,6 +132,9 @@ pub struct BuildStatus {
     /// The image, once it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageRef>,
+    /// The chart, once it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartPin>,
     /// Why it failed: the step, its output's end, its exit code.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -322,6 +340,8 @@ pub enum GateName {
     Approvals,
     /// It names the change it belongs to.
     ChangeRef,
+    /// It came by a Change, where changes are reviewed.
+    Review,
 }
 
 /// Whether a gate lets through.

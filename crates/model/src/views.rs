@@ -1,5 +1,6 @@
 //! How things stand, for people and machines: what `status` and `explain` show, on the command line and in the UI.
 
+use crate::chart::ChartPin;
 use crate::config::{Pin, Strategy};
 use crate::flow::{Change, Health};
 use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, Project};
@@ -40,6 +41,9 @@ pub struct EnvironmentStatus {
     pub strategy: Strategy,
     /// Nothing moves.
     pub suspended: bool,
+    /// People change it by Changes only.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reviewed: bool,
     /// `1.4.0 + web-44`, if it has a release.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub release: Option<String>,
@@ -76,6 +80,9 @@ pub struct ComponentStatus {
     pub component: Component,
     /// The build that is admitted.
     pub build: BuildId,
+    /// Its chart, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chart: Option<ChartPin>,
     /// How it is doing.
     pub health: Health,
     /// CamelCase.

@@ -11,7 +11,9 @@ pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+mod unified;
 
 pub use diff::{Difference, diff};
 pub use meta::{GroupResource, Gvk, Meta, meta};
 pub use schema::{FieldError, Schema};
+pub use unified::unified;

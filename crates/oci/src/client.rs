@@ -7,7 +7,7 @@ use std::io::Write;
 use axum::http::HeaderValue;
 use futures::StreamExt;
 use oci_client::Client;
-use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use tokio_util::io::ReaderStream;
 
@@ -148,15 +148,20 @@ impl Store {
 }
 
 /// A repository of a registry, and our client for it.
-struct Remote {
-    client: Client,
-    auth: RegistryAuth,
+pub(crate) struct Remote {
+    pub client: Client,
+    pub auth: RegistryAuth,
     name: Reference,
-    reference: oci_client::Reference,
+    pub reference: oci_client::Reference,
 }
 
 impl Remote {
-    fn new(name: &Reference, credentials: &Credentials) -> Self {
+    pub fn new(name: &Reference, credentials: &Credentials) -> Self {
+        Self::trusting(name, credentials, None)
+    }
+
+    /// Trusts authorities whose certificates (PEM) are given, beside those of the machine.
+    pub fn trusting(name: &Reference, credentials: &Credentials, authority: Option<&[u8]>) -> Self {
         // Whoever came first has chosen the provider of cryptography; then ours is not needed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let plain = if is_loopback(&name.registry) { vec![name.registry.clone()] } else { Vec::new() };
@@ -164,13 +169,14 @@ impl Remote {
         let config = ClientConfig {
             protocol: ClientProtocol::HttpsExcept(plain),
             use_monolithic_push: true,
+            extra_root_certificates: authority.map(certificate).into_iter().collect(),
             ..ClientConfig::default()
         };
         Self { client: Client::new(config), auth: credentials.into(), reference: foreign(name), name: name.clone() }
     }
 
     /// A manifest by digest, or by our tag.
-    async fn manifest(&self, digest: Option<&Digest>) -> Result<(Digest, Vec<u8>)> {
+    pub async fn manifest(&self, digest: Option<&Digest>) -> Result<(Digest, Vec<u8>)> {
         let name = match digest {
             Some(digest) => foreign(&Reference { digest: Some(digest.clone()), ..self.name.clone() }),
             None => self.reference.clone(),
@@ -193,13 +199,17 @@ impl Remote {
         signed_in.map(drop).map_err(|error| self.push_failed(&error))
     }
 
-    fn pull_failed(&self, error: &dyn fmt::Display) -> Error {
+    pub fn pull_failed(&self, error: &dyn fmt::Display) -> Error {
         Error::Pull { reference: Box::new(self.name.clone()), problem: error.to_string() }
     }
 
     fn push_failed(&self, error: &dyn fmt::Display) -> Error {
         Error::Push { reference: Box::new(self.name.clone()), problem: error.to_string() }
     }
+}
+
+fn certificate(pem: &[u8]) -> Certificate {
+    Certificate { encoding: CertificateEncoding::Pem, data: pem.to_vec() }
 }
 
 fn foreign(name: &Reference) -> oci_client::Reference {

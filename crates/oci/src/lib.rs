@@ -11,6 +11,7 @@
 //! directory whatever its names and links say, and every size has a limit ([`Limits`]).
 
 mod archive;
+mod artifact;
 mod client;
 mod digest;
 mod error;
@@ -25,6 +26,7 @@ mod transfer;
 mod types;
 
 pub use archive::Imported;
+pub use artifact::Artifact;
 pub use client::Credentials;
 pub use digest::Digest;
 pub use error::{Error, Result};

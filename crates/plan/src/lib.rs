@@ -3,6 +3,7 @@
 //! What an apply would do is not guessed: the server's dry run says what would stand, and that is compared with what
 //! stands. Nothing is deleted that does not carry our labels and our field manager, and never a namespace.
 
+mod hooks;
 mod order;
 pub mod policy;
 mod reason;
@@ -10,10 +11,12 @@ mod reason;
 mod tests;
 mod usage;
 
+pub use hooks::{HOOK_LIMIT, HookInput, HookProgress, hooks, hooks_over};
+
 use model::flow::{Action, Change, Step};
 use model::{
-    CommitId, Component, Environment, FIELD_MANAGER, LABEL_CLAIM, LABEL_COMPONENT, LABEL_ENVIRONMENT, LABEL_PROJECT,
-    ObjectId, Observation, Plan, Project,
+    CommitId, Component, Environment, FIELD_MANAGER, LABEL_CLAIM, LABEL_COMPONENT, LABEL_ENVIRONMENT, LABEL_HOOK,
+    LABEL_PROJECT, ObjectId, Observation, Plan, Project,
 };
 use object::{Gvk, Schema, diff, meta};
 use serde_json::Value;
@@ -185,8 +188,16 @@ fn comparable(object: &Value) -> Value {
 fn prune(input: &Input<'_>) -> Vec<Step> {
     let used = usage::in_use(input.observation);
     let described: BTreeSet<ObjectId> = input.desired.iter().map(|(_, manifest)| ObjectId::of(manifest)).collect();
-    let superfluous =
-        |(id, live): &(&ObjectId, &Value)| !described.contains(*id) && !used.contains(*id) && ours(input, id, live);
+    // Hooks come and go with events of their component, and go with it.
+    let components: BTreeSet<&str> =
+        input.desired.iter().filter_map(|(component, _)| Some(component.as_ref()?.as_str())).collect();
+    let hook = |live: &Value| {
+        let meta = meta(live);
+        meta.label(LABEL_HOOK).is_some() && meta.label(LABEL_COMPONENT).is_some_and(|name| components.contains(name))
+    };
+    let superfluous = |(id, live): &(&ObjectId, &Value)| {
+        !described.contains(*id) && !used.contains(*id) && ours(input, id, live) && !hook(live)
+    };
     let mut steps: Vec<Step> =
         input.observation.objects.iter().filter(superfluous).map(|(id, live)| delete(id, live)).collect();
     steps.sort_by_key(|step| std::cmp::Reverse(order::rank(&step.object)));

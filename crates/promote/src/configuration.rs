@@ -92,7 +92,7 @@ impl Facts {
 
 /// True if both run the same, configured in the same way.
 pub(crate) fn same(facts: &Facts, a: &Pin, b: &Pin) -> bool {
-    let runs = |pin: &Pin| (pin.build.clone(), pin.source.clone(), pin.image.clone());
+    let runs = |pin: &Pin| (pin.build.clone(), pin.source.clone(), pin.image.clone(), pin.chart.clone());
     runs(a) == runs(b) && facts.same_input(&a.build, &a.config, &b.config)
 }
 

@@ -16,6 +16,7 @@ mod gates;
 mod history;
 mod movement;
 mod phase;
+mod proposal;
 mod state;
 mod text;
 pub mod windows;
@@ -24,6 +25,7 @@ pub use configuration::{Input, Inputs, newest_configuration, retracted, standing
 pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
 pub use facts::{Facts, needs};
 pub use gates::{Approver, approve, prospect};
+pub use proposal::{change_between, proposal};
 pub use state::{Reading, State};
 pub use text::{change_text, pin_path, pin_text};
 

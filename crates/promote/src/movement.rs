@@ -128,8 +128,12 @@ pub(crate) fn proven(judge: &Judge<'_>, id: &BuildId) -> bool {
 /// The pin for a build, with the configuration that was asked for, or else chosen for it.
 pub(crate) fn pin(judge: &Judge<'_>, id: &BuildId, class: Class, config: Option<&CommitId>) -> Option<Pin> {
     let build = judge.case.build(id)?;
-    let (source, image) = (build.spec.commit.clone(), build.status.image.clone()?);
-    Some(Pin { build: id.clone(), source, image, config: configuration::chosen(judge, id, class, config) })
+    let (image, chart) = (build.status.image.clone(), build.status.chart.clone());
+    if image.is_none() && chart.is_none() {
+        return None;
+    }
+    let (source, config) = (build.spec.commit.clone(), configuration::chosen(judge, id, class, config));
+    Some(Pin { build: id.clone(), source, image, chart, config })
 }
 
 fn back(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {

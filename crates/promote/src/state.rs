@@ -1,9 +1,9 @@
 //! What stands about one environment at one commit, and how two of these differ.
 
 use crate::configuration;
-use crate::text::{change_text, configured, pin_path, pin_text};
+use crate::text::{configured, pin_change, pin_path, pin_text};
 use model::release::{Release, Version};
-use model::{BuildId, Component, Digest, Environment, EnvironmentFile, Group, Pin};
+use model::{Component, Digest, Environment, EnvironmentFile, Group, Pin};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands in the config repository about one environment at one commit.
@@ -164,7 +164,7 @@ impl<'s> Delta<'s> {
             return configuration::rotation_text(&self.secrets);
         }
         let one = |(component, before, after): &PinChange<'_>| {
-            configured(component, *before, *after).unwrap_or_else(|| change_text(build(*before), build(*after)))
+            configured(component, *before, *after).unwrap_or_else(|| pin_change(*before, *after))
         };
         self.pins.iter().map(one).collect::<Vec<_>>().join(", ")
     }
@@ -183,15 +183,11 @@ impl<'s> Delta<'s> {
             if let Some(configured) = configured(component, *before, *after) {
                 return configured;
             }
-            let change = change_text(build(*before), build(*after));
+            let change = pin_change(*before, *after);
             if before.is_some() { format!("{component} {change}") } else { change }
         };
         self.pins.iter().map(one).collect()
     }
-}
-
-fn build(pin: Option<&Pin>) -> Option<&BuildId> {
-    pin.map(|pin| &pin.build)
 }
 
 fn versions(before: Option<&Version>, after: Option<&Version>) -> String {

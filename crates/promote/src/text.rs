@@ -4,7 +4,7 @@ use crate::state::Delta;
 use crate::{TRAILER_CHANGE, TRAILER_ID, TRAILER_OVERRIDE, TRAILER_QUARANTINE};
 use jiff::Timestamp;
 use model::records::Class;
-use model::{BuildId, Component, Environment, Pin, Promotion};
+use model::{BuildId, ChartPin, Component, Environment, Pin, Promotion};
 
 /// Where a pin lies in the config repository.
 pub fn pin_path(environment: &Environment, component: &Component) -> String {
@@ -13,13 +13,17 @@ pub fn pin_path(environment: &Environment, component: &Component) -> String {
 
 /// The content of a pin file; the order of keys never changes.
 pub fn pin_text(pin: &Pin) -> String {
-    format!(
-        "build: {}\nsource: {}\nimage: {}\nconfig: {}\n",
-        pin.build,
-        plain(pin.source.as_str()),
-        pin.image,
-        plain(pin.config.as_str())
-    )
+    let mut text = format!("build: {}\nsource: {}\n", pin.build, plain(pin.source.as_str()));
+    if let Some(image) = &pin.image {
+        text.push_str(&format!("image: {image}\n"));
+    }
+    if let Some(chart) = &pin.chart {
+        // Versions are quoted: YAML reads some of them as numbers.
+        let ChartPin { name, version, digest } = chart;
+        text.push_str(&format!("chart:\n  name: {name}\n  version: \"{version}\"\n  digest: {digest}\n"));
+    }
+    text.push_str(&format!("config: {}\n", plain(pin.config.as_str())));
+    text
 }
 
 /// A commit id that YAML would read as a number (`12…e4…` or digits only) is quoted.
@@ -36,6 +40,19 @@ pub fn change_text(before: Option<&BuildId>, after: Option<&BuildId>) -> String 
         (Some(before), Some(after)) => format!("{before} → {after}"),
         (Some(before), None) => format!("{before} → none"),
         (None, None) => "nothing".to_owned(),
+    }
+}
+
+/// What [`change_text`] says of two pins, with the versions of their charts: `web-1 → web-2 (podinfo 6.6.0 → 6.7.0)`.
+pub(crate) fn pin_change(before: Option<&Pin>, after: Option<&Pin>) -> String {
+    let text = change_text(before.map(|pin| &pin.build), after.map(|pin| &pin.build));
+    let chart = |pin: Option<&Pin>| pin.and_then(|pin| pin.chart.clone());
+    match (chart(before), chart(after)) {
+        (Some(before), Some(after)) if before.name == after.name && before.version != after.version => {
+            format!("{text} ({before} → {})", after.version)
+        }
+        (before, Some(after)) if before.as_ref() != Some(&after) => format!("{text} ({after})"),
+        _ => text,
     }
 }
 
@@ -64,7 +81,10 @@ pub(crate) fn message(promotion: &Promotion, delta: &Delta<'_>, quarantine: Opti
         paragraph(&mut delta.lines().into_iter());
     }
     paragraph(&mut spec.reason.lines().map(str::to_owned));
-    text.push_str(&format!("\n{TRAILER_ID}: {}\n", promotion.name));
+    text.push('\n');
+    if !promotion.name.is_empty() {
+        text.push_str(&format!("{TRAILER_ID}: {}\n", promotion.name));
+    }
     if let Some(change) = &spec.change_ref {
         text.push_str(&format!("{TRAILER_CHANGE}: {}\n", one_line(change)));
     }

@@ -1,11 +1,13 @@
 //! The loop that builds: one build of a project at a time, the newest commit of a component first.
 
+use crate::changes::next_check;
 use crate::projections::{build as object, read_build};
 use crate::{Inner, project, wake_of};
+use model::config::ComponentFile;
 use model::flow::Revision;
 use model::ports::{BuildFailure, BuildRequest, Lines, PortError};
 use model::records::{BuildPhase, BuildStatus, Kind};
-use model::{Build, Component, ImageRef};
+use model::{Build, ChartPin, Component, ImageRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +28,13 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<project::Handle>, shutdown: Canc
                 handle.wake();
                 continue;
             }
-            Ok(None) => {}
+            // What is proposed is built when nothing else is to be.
+            Ok(None) => match shutdown.run_until_cancelled(next_check(&inner, &handle)).await {
+                None => return, // it is Running in the record, and begins again with the next process
+                Some(Ok(true)) => continue,
+                Some(Ok(false)) => {}
+                Some(Err(error)) => tracing::warn!(project = %handle.name, %error, "the proposals cannot be read"),
+            },
             Err(error) => {
                 tracing::warn!(project = %handle.name, %error, "the builds cannot be read");
                 let wake = wake.clone();
@@ -75,13 +83,13 @@ async fn one(inner: &Inner, handle: &project::Handle, mut build: Build) {
     record(inner, &build).await;
     handle.wake();
     let outcome = match handle.logs(inner).write(&id) {
-        Ok(lines) => image(inner, handle, &build, &lines).await,
+        Ok(lines) => made(inner, handle, &build, &lines).await,
         Err(error) => Err(BuildFailure { message: format!("the log of {id} cannot be written: {error}") }),
     };
     build.status.finished = Some(inner.now());
     match outcome {
-        Ok(image) => {
-            build.status.image = Some(image);
+        Ok((image, chart)) => {
+            (build.status.image, build.status.chart) = (image, chart);
             build.status.phase = BuildPhase::Succeeded;
         }
         Err(failure) => {
@@ -92,12 +100,13 @@ async fn one(inner: &Inner, handle: &project::Handle, mut build: Build) {
     record(inner, &build).await;
 }
 
-async fn image(
+/// The chart of a component that is one, and its image unless the chart brings all its own.
+async fn made(
     inner: &Inner,
     handle: &project::Handle,
     build: &Build,
     lines: &dyn Lines,
-) -> Result<ImageRef, BuildFailure> {
+) -> Result<(Option<ImageRef>, Option<ChartPin>), BuildFailure> {
     let spec = &build.spec;
     let failure = |message: String| BuildFailure { message };
     let revision = Revision { repository: spec.repository.clone(), commit: spec.commit.clone() };
@@ -109,12 +118,31 @@ async fn image(
         Some(Err(problem)) => return Err(failure(problem)),
         None => return Err(failure(format!("{} is gone at {}", crate::config::COMPONENT_FILE, spec.commit.short()))),
     };
+    let config = handle.reader(inner).config(&handle.config, &head).await.map_err(|e| failure(e.to_string()))?;
+    // First, because it is soon known whether it can be had.
+    let chart = inner.chart(spec, &component, &config, lines).await?;
+    let image = match component.has_image() {
+        true => Some(image(inner, build, &component, &revision, lines).await?),
+        false => None,
+    };
+    Ok((image, chart))
+}
+
+async fn image(
+    inner: &Inner,
+    build: &Build,
+    component: &ComponentFile,
+    revision: &Revision,
+    lines: &dyn Lines,
+) -> Result<ImageRef, BuildFailure> {
+    let spec = &build.spec;
+    let failure = |message: String| BuildFailure { message };
     if let Some(image) = &component.image {
         return inner.ports.builder.fetch(&spec.project, &spec.build, image, lines).await;
     }
     let rule = component.build.clone().unwrap_or_default();
     let snapshot =
-        inner.ports.repositories.snapshot(&revision, &component.path).await.map_err(|e| failure(e.to_string()))?;
+        inner.ports.repositories.snapshot(revision, &component.path).await.map_err(|e| failure(e.to_string()))?;
     let limit = Duration::from_secs(rule.timeout_seconds);
     let request = BuildRequest { project: spec.project.clone(), build: spec.build.clone(), snapshot, rule };
     match tokio::time::timeout(limit, inner.ports.builder.build(&request, lines)).await {

@@ -41,6 +41,8 @@ pub struct Config {
     pub texts: BTreeMap<Environment, String>,
     /// `windows.yaml`, or what is wrong with it.
     pub windows: Result<Vec<Window>, Vec<String>>,
+    /// Values of charts: `components/<name>/values.yaml` and `values-<env>.yaml`.
+    pub values: Snapshot,
     /// What is wrong with the files in `releases/`.
     pub releases: Vec<String>,
     /// Versions that have a file there.
@@ -167,6 +169,7 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
         data_planes: data_planes(snapshot),
         texts,
         windows,
+        values: values(snapshot),
         releases,
         versions,
     };
@@ -178,6 +181,19 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     }
     config.settings(snapshot);
     config
+}
+
+/// The files of values of charts.
+fn values(snapshot: &Snapshot) -> Snapshot {
+    let is_one = |path: &str| {
+        let rest = path.strip_prefix("components/").and_then(|rest| rest.split_once('/'));
+        rest.is_some_and(|(_, file)| file.starts_with("values") && file.ends_with(".yaml"))
+    };
+    let files = snapshot.files.iter().filter(|(path, _)| is_one(path));
+    Snapshot {
+        revision: snapshot.revision.clone(),
+        files: files.map(|(path, file)| (path.clone(), file.clone())).collect(),
+    }
 }
 
 fn data_planes(snapshot: &Snapshot) -> BTreeMap<DataPlaneName, Result<DataPlaneFile, String>> {

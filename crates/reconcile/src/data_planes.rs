@@ -1,16 +1,12 @@
 //! Data planes on request: describing them in the config repository, and how they stand.
 
 use crate::Reconciler;
+use crate::config::parse_config;
 use crate::project::View;
 use crate::requests::{Refusal, known_environment};
-use model::flow::Repository;
-use model::ports::{PortError, Write, Written};
+use crate::write::Edit;
 use model::views::DataPlaneStatus;
 use model::{CommitId, DataPlaneFile, DataPlaneName, Environment, Project};
-use std::collections::BTreeMap;
-
-/// Somebody else may be faster so many times in a row.
-const TRIES_MAX: usize = 10;
 
 impl Reconciler {
     /// Writes `dataplanes/<name>.yaml`, or deletes it, by a commit. `None`: it stood so already.
@@ -21,7 +17,7 @@ impl Reconciler {
         file: Option<&DataPlaneFile>,
         actor: &str,
     ) -> Result<Option<CommitId>, Refusal> {
-        let (handle, view) = self.look(project).await?;
+        let (_, view) = self.look(project).await?;
         if file.is_none() {
             if !view.config.data_planes.contains_key(name) {
                 return Err(unknown(&view, name));
@@ -35,13 +31,9 @@ impl Reconciler {
                 )));
             }
         }
-        let repository = Repository::config(project);
-        let repositories = &self.0.ports.repositories;
         let path = format!("dataplanes/{name}.yaml");
-        for _ in 0..TRIES_MAX {
-            let head = repositories.head(&repository, model::MAIN).await?;
-            let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
-            let config = handle.reader(&self.0).config(&repository, &head).await?;
+        let decide = |snapshot: &_| {
+            let config = parse_config(snapshot);
             let there = config.data_planes.get(name);
             if there.map(|read| read.as_ref().ok()) == file.map(Some) {
                 return Ok(None);
@@ -51,19 +43,10 @@ impl Reconciler {
                 (None, _) => "add",
                 (Some(_), _) => "change",
             };
-            let write = Write {
-                expect: Some(head),
-                files: BTreeMap::from([(path.clone(), file.map(|file| text(file).into_bytes()))]),
-                author: actor.to_owned(),
-                message: format!("dataplanes: {verb} {name}\n"),
-                at: self.0.now(),
-            };
-            if let Written::Commit(commit) = repositories.write(&repository, &write).await? {
-                handle.wake();
-                return Ok(Some(commit));
-            }
-        }
-        Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+            let files = [(path.clone(), file.map(|file| text(file).into_bytes()))].into();
+            Ok(Some(Edit { files, message: format!("dataplanes: {verb} {name}\n") }))
+        };
+        self.edit(project, actor, decide).await
     }
 
     /// All that the config repository describes. `registry` is empty where it does not say one.

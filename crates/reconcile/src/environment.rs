@@ -1,17 +1,23 @@
 //! The loop of one environment: makes the cluster what was admitted, and says how it is doing.
 
+mod charting;
+mod hooking;
 mod judging;
 mod rendering;
 mod showing;
 mod target;
 mod testing;
 
+pub use charting::Drawn;
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};
+pub(crate) use testing::tested;
 
 use crate::planes::{self, Stop};
 use crate::{Inner, lacks, order, project, sealing, wake_of};
-use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan};
+use charting::Known;
+use hooking::Act;
+use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Receipt};
 use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
 use model::records::Kind;
@@ -45,6 +51,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         on,
         left,
         arriving: false,
+        unguarded: false,
         failures: 0,
         in_flight: BTreeMap::new(),
         behind: BTreeMap::new(),
@@ -52,6 +59,9 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         shown: BTreeMap::new(),
         digests: sealing::Digests::default(),
         described: BTreeMap::new(),
+        charted: BTreeMap::new(),
+        hooked: BTreeMap::new(),
+        hooks_until: None,
         overlays: Cache::default(),
     };
     loop {
@@ -107,6 +117,8 @@ pub struct Work {
     pub(crate) left: BTreeSet<DataPlaneName>,
     /// It has moved, and was not healthy yet where it is now.
     arriving: bool,
+    /// Changes are reviewed, and its API does not keep people from writing.
+    pub(crate) unguarded: bool,
     /// In a row.
     failures: u32,
     /// Object → what it looked like when a step ran on it, and when that was.
@@ -118,6 +130,12 @@ pub struct Work {
     digests: sealing::Digests,
     /// What components describe themselves, by what it was made of.
     described: BTreeMap<Component, (Ingredients, Manifests)>,
+    /// Charts that were rendered.
+    charted: BTreeMap<Component, Known>,
+    /// Hooks that ran, and that the target does not know of yet.
+    hooked: BTreeMap<String, Result<(), String>>,
+    /// When a hook has worked for too long.
+    hooks_until: Option<Duration>,
     /// Overlays that were built for earlier pins: most commits leave them as they were.
     overlays: Cache,
 }
@@ -130,24 +148,35 @@ impl Work {
             return self.remove(&target).await;
         }
         self.arrive(&target);
-        let mut rendering = match self.render(&target).await? {
+        let placement =
+            planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
+        let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
+        let mut observation = observed.map_err(Stop::DataPlane)?;
+        // Only templates of charts see what stands, in the open.
+        let seen = match target.state.pins.values().any(|pin| pin.chart.is_some()) {
+            true => Arc::new(observation.clone()),
+            false => Arc::default(),
+        };
+        let mut rendering = match self.render(&target, &seen).await? {
             Ok(rendering) => rendering,
             Err(problem) => {
                 self.fail(problem, None).await;
                 return Ok(None);
             }
         };
-        let placement =
-            planes::find(&self.inner, &self.project, &target.plane_name()).await.map_err(Stop::DataPlane)?;
+        drop(seen);
         let held = rendering.held();
-        let mut desired = planes::desired(&self.handle, &mut rendering.rendered, &target, &placement);
+        let writer = planes::writer(&target, &placement).await.map_err(Stop::DataPlane)?;
+        self.unguarded = planes::guarded(&target) && writer.is_none();
+        let mut desired =
+            planes::desired(&self.handle, &mut rendering.rendered, &target, &placement, writer.as_deref());
+        let hooks = rendering.rendered.iter_mut().flat_map(|one| &mut one.manifests.hooks);
+        let objects = desired.iter_mut().map(|(_, object)| object).chain(hooks.map(|hook| &mut hook.object));
+        let open = sealing::mask_manifests(&*self.inner.ports.secrets, objects)?;
         let Rendering { rendered, .. } = &rendering;
-        let open = sealing::mask_manifests(&*self.inner.ports.secrets, desired.iter_mut().map(|(_, object)| object))?;
         let objects: Vec<Value> = desired.iter().map(|(_, object)| object.clone()).collect();
-        let all = Manifests { objects, notes: Vec::new() };
+        let all = Manifests { objects, ..Manifests::default() };
         let digest = all.digest();
-        let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
-        let mut observation = observed.map_err(Stop::DataPlane)?;
         sealing::mask_observation(&*self.inner.ports.secrets, &mut observation)?;
         let planned = match held.is_empty() {
             true => std::borrow::Cow::Borrowed(&observation),
@@ -162,15 +191,23 @@ impl Work {
                 return Ok(None);
             }
         };
-        let waiting = match self.waiting(rendered, &plan, &observation) {
+        let mut waiting = match self.waiting(rendered, &plan, &observation) {
             Ok(waiting) => waiting,
             Err(problem) => {
                 self.fail(problem, None).await;
                 return Ok(None);
             }
         };
+        let act = Act { target: &target, placement: &placement, observation: &observation, open: &open };
+        let mut hooks = self.hooks_before(act, rendered, &waiting).await?;
         let mut due = self.due(&plan, &observation);
-        due.steps.retain(|step| step.component.as_ref().is_none_or(|component| !waiting.contains(component)));
+        due.steps.retain(|step| {
+            let Some(component) = &step.component else { return true };
+            // Kinds come first of all: hooks may be of them.
+            let first = step.object.kind == "CustomResourceDefinition" && step.action != Action::Delete;
+            !waiting.contains(component) && (first || !hooks.contains_key(component))
+        });
+        waiting.extend(hooks.keys().cloned());
         let repair = !drift || target.state.file.sync.self_heal || due.steps.iter().all(is_left_over);
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
@@ -190,13 +227,17 @@ impl Work {
         } else if !self.in_flight.is_empty() || !self.behind.is_empty() {
             wait = Some(IN_FLIGHT);
         }
+        let done = settled(rendered, &plan, &observation, &waiting);
+        hooks.extend(self.hooks_after(act, rendered, &done).await?);
         let leftovers = self.leftovers(&target).await;
-        let healthy = self.judge(&target, &rendering, &observation, &placement, plan, &leftovers).await?;
+        let healthy = self.judge(&target, &rendering, &observation, &placement, plan, &leftovers, &hooks).await?;
         self.arriving &= !healthy;
         if healthy && !target.report.suspended && self.clear(&target, leftovers).await? {
             wait = wait.or(Some(LEFT));
         }
-        Ok(wait)
+        let lacks_chart = rendering.sourceless.iter().any(|(_, lack)| lack.reason == lacks::CHART);
+        let again = [wait, self.hooks_until, lacks_chart.then_some(crate::charts::AGAIN)];
+        Ok(again.into_iter().flatten().min())
     }
 
     /// Notices that the environment has moved to another data plane.
@@ -279,7 +320,7 @@ impl Work {
     }
 
     /// The plan without the steps whose effect is still on its way to the observation.
-    fn due(&mut self, plan: &Plan, observation: &Observation) -> Plan {
+    pub(crate) fn due(&mut self, plan: &Plan, observation: &Observation) -> Plan {
         let now = Instant::now();
         self.in_flight.retain(|id, (seen, at)| now.duration_since(*at) < IN_FLIGHT && *seen == look(observation, id));
         let behind = |id: &ObjectId| self.behind.get(id).is_some_and(|since| now.duration_since(*since) < IN_FLIGHT);
@@ -287,6 +328,13 @@ impl Work {
             step.action != Action::Unchanged && !self.in_flight.contains_key(&step.object) && !behind(&step.object)
         };
         Plan { steps: plan.steps.iter().filter(open).cloned().collect(), ..plan.clone() }
+    }
+
+    /// Steps that ran: their effect is not observed yet.
+    pub(crate) fn on_their_way(&mut self, receipt: &Receipt, observation: &Observation) {
+        for result in receipt.results.iter().filter(|r| r.error.is_none()) {
+            self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
+        }
     }
 
     /// Runs what is due. Answers with the first failure.
@@ -304,9 +352,7 @@ impl Work {
         let opened = sealing::open(&*self.inner.ports.secrets, &due, &behind, open)?;
         let receipt = placement.plane.execute(&due, &opened).await.map_err(Stop::DataPlane)?;
         drop(opened);
-        for result in receipt.results.iter().filter(|r| r.error.is_none()) {
-            self.in_flight.insert(result.object.clone(), (look(observation, &result.object), Instant::now()));
-        }
+        self.on_their_way(&receipt, observation);
         if let Some(failed) = receipt.failure() {
             return Ok(Some(format!("{}: {}", failed.object, failed.error.as_deref().unwrap_or_default())));
         }
@@ -345,6 +391,24 @@ impl Work {
             (Stop::DataPlane(error) | Stop::Other(error), _) => self.fail(error.to_string(), None).await,
         }
     }
+}
+
+/// Components that are what was admitted, and healthy.
+fn settled(
+    rendered: &[Rendered],
+    plan: &Plan,
+    observation: &Observation,
+    waiting: &BTreeSet<Component>,
+) -> BTreeSet<Component> {
+    let done = |one: &&Rendered| {
+        let component = &one.pin.build.component;
+        let of_it = |step: &&model::flow::Step| step.component.as_ref() == Some(component);
+        !one.manifests.hooks.is_empty()
+            && !waiting.contains(component)
+            && plan.steps.iter().filter(of_it).all(|step| step.action == Action::Unchanged)
+            && health::component(&one.manifests.objects, observation).health == Health::Healthy
+    };
+    rendered.iter().filter(done).map(|one| one.pin.build.component.clone()).collect()
 }
 
 /// A ConfigMap or Secret that was there for Pods of before and goes now that they are gone: nobody changed anything.

@@ -2,6 +2,7 @@
 //! promote can decide without reading anything.
 
 use crate::config::{Config, Described, Reader};
+use model::chart::ChartOrigin;
 use model::config::ComponentFile;
 use model::flow::{Repository, Revision};
 use model::ports::PortError;
@@ -55,18 +56,36 @@ pub fn lacks(file: &ComponentFile, head: &Config, chain: &Chain) -> Option<Strin
     })
 }
 
+/// What a description says of how a build runs: which version of its chart there shall be is what makes builds.
+fn plain(file: &ComponentFile) -> ComponentFile {
+    let mut file = file.clone();
+    if let Some(ChartOrigin::Repository(source)) = file.chart.as_mut().map(|rule| &mut rule.origin) {
+        source.version.clear();
+    }
+    file
+}
+
 /// What a build is given, for every environment.
 fn input(described: &Described, config: &Config, head: &Config, environments: &[Environment]) -> Input {
     let file = &described.file;
-    let own = described.place.1.is_config().then_some(file);
+    let own = described.place.1.is_config().then(|| plain(file));
     let one = |name: &Environment| {
         let chain = head.chain(name);
         let resolved = groups(file, config, &chain)?;
         if let Some(lack) = lacks(file, head, &chain) {
             return Err(lack);
         }
+        let layers = head.layers(name);
+        let values = match &file.chart {
+            Some(rule) => render::values_of(file, rule, &layers, None, &config.values)?,
+            None => Vec::new(),
+        };
         let shown: Vec<_> = resolved.iter().map(|g| json!([g.name, g.data, g.files, g.mount_path])).collect();
-        Ok(Digest::of(json!([own, shown]).to_string().as_bytes()))
+        let digest = match values.is_empty() {
+            true => json!([own, shown]),
+            false => json!([own, shown, values]),
+        };
+        Ok(Digest::of(digest.to_string().as_bytes()))
     };
     Input {
         environments: environments.iter().map(|name| (name.clone(), one(name))).collect(),

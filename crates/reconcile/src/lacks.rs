@@ -14,10 +14,13 @@ pub const IMAGE: &str = "ImageMissing";
 /// The commit that describes the component is not in its repository.
 pub const SOURCE: &str = "SourceMissing";
 
+/// The archive of the chart is not here, and not to be had.
+pub const CHART: &str = "ChartMissing";
+
 /// Why a component cannot become what was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// [`IMAGE`] or [`SOURCE`].
+    /// [`IMAGE`], [`SOURCE`] or [`CHART`].
     pub reason: &'static str,
     /// With the commands that help.
     pub message: String,
@@ -35,6 +38,7 @@ impl Lack {
         ComponentStatus {
             component: pin.build.component.clone(),
             build: pin.build.clone(),
+            chart: pin.chart.clone(),
             health: Health::Missing,
             reason: self.reason.to_owned(),
             message: self.message.clone(),
@@ -59,10 +63,11 @@ impl Reconciler {
 impl Inner {
     /// Whether the pin's image is here.
     pub async fn image_lack(&self, pin: &Pin) -> Result<Option<Lack>, PortError> {
-        if self.ports.builder.has(&pin.image).await? {
+        let Some(image) = &pin.image else { return Ok(None) };
+        if self.ports.builder.has(image).await? {
             return Ok(None);
         }
-        let (name, digest) = (pin.image.name(), pin.image.digest());
+        let (name, digest) = (image.name(), image.digest());
         let path = name.split_once('/').map_or(name, |(_, path)| path);
         let here = self.settings.control;
         let message = format!(
@@ -124,6 +129,13 @@ impl Inner {
                 repository = other;
             }
         }
+        // A chart of a repository may be described in the config repository alone.
+        if pin.chart.is_some()
+            && let Some(head) = self.ports.repositories.head(&handle.config, model::MAIN).await?
+            && self.ports.repositories.is_ancestor(&handle.config, &pin.source, &head).await.unwrap_or(false)
+        {
+            repository = handle.config.clone();
+        }
         Ok(Build {
             spec: BuildSpec {
                 project: handle.name.clone(),
@@ -133,10 +145,12 @@ impl Inner {
                 pushed_by: entry.actor.clone(),
                 message: String::new(),
                 created: entry.at,
+                chart: None,
             },
             status: BuildStatus {
                 phase: BuildPhase::Succeeded,
-                image: Some(pin.image.clone()),
+                image: pin.image.clone(),
+                chart: pin.chart.clone(),
                 message: format!("built elsewhere; taken from the pin of {}", entry.summary),
                 started: None,
                 finished: Some(entry.at),
@@ -147,7 +161,7 @@ impl Inner {
 
 /// True if the component waits for something that is not here.
 pub fn waits(status: &ComponentStatus) -> bool {
-    [IMAGE, SOURCE].contains(&status.reason.as_str())
+    [IMAGE, SOURCE, CHART].contains(&status.reason.as_str())
 }
 
 /// What stands, without what belongs to components that are held: a plan neither changes nor prunes that.

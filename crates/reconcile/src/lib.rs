@@ -5,6 +5,8 @@
 //! woken by events that carry nothing: it reads the latest state and acts. Places are reached through `model::ports`.
 
 mod builds;
+mod changes;
+mod charts;
 mod config;
 mod consent;
 mod data_planes;
@@ -41,7 +43,7 @@ pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;
 use model::Project;
-use model::ports::{Builder, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
+use model::ports::{Builder, Charts, DataPlanes, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -66,6 +68,7 @@ fn failpoint(name: &'static str) {
 pub struct Ports {
     pub repositories: Arc<dyn Repositories>,
     pub builder: Arc<dyn Builder>,
+    pub charts: Arc<dyn Charts>,
     pub data_planes: Arc<dyn DataPlanes>,
     pub records: Arc<dyn Records>,
     pub gateway: Arc<dyn Gateway>,
@@ -103,6 +106,7 @@ pub(crate) struct Inner {
     pub ports: Ports,
     pub settings: Settings,
     pub routes: routes::Routes,
+    pub parsed: charts::Parsed,
     projects: Mutex<BTreeMap<Project, Arc<project::Handle>>>,
     wake: Arc<Notify>,
     /// Counts changes of anything that people look at, in any project.
@@ -117,6 +121,7 @@ impl Reconciler {
             ports,
             settings,
             routes,
+            parsed: charts::Parsed::default(),
             projects: Mutex::default(),
             wake: Arc::new(Notify::new()),
             tick: watch::Sender::new(0),
@@ -130,6 +135,7 @@ impl Reconciler {
 
     /// Runs until `shutdown`. Every project found in the repositories gets its loops, new ones as they appear.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.0.routes.inherit().await;
         let publish = tokio::spawn(self.0.clone().publish_routes(shutdown.clone()));
         loop {
             self.find_projects(&shutdown).await.map_err(Error::Projects)?;
@@ -147,10 +153,10 @@ impl Reconciler {
     }
 
     async fn find_projects(&self, shutdown: &CancellationToken) -> Result<(), PortError> {
-        for repository in self.0.ports.repositories.list().await? {
-            if !repository.is_config() {
-                continue;
-            }
+        let mut repositories = self.0.ports.repositories.list().await?;
+        repositories.retain(model::flow::Repository::is_config);
+        self.0.routes.expect_projects(repositories.iter().map(|repository| repository.project.clone()));
+        for repository in repositories {
             let mut projects = self.0.projects.lock().unwrap_or_else(PoisonError::into_inner);
             if let std::collections::btree_map::Entry::Vacant(place) = projects.entry(repository.project.clone()) {
                 let handle = Arc::new(project::Handle::new(repository.project, self.0.tick.clone()));

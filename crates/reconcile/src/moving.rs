@@ -88,7 +88,14 @@ impl Work {
                 }
             }
         };
-        leftovers.iter().filter_map(note).collect()
+        let unguarded = self.unguarded.then(|| {
+            format!(
+                "changes are reviewed, and data plane {} does not refuse what people write there (its API has no \
+                 ValidatingAdmissionPolicy): that is repaired",
+                target.plane_name()
+            )
+        });
+        leftovers.iter().filter_map(note).chain(unguarded).collect()
     }
 
     /// Deletes what was left. True if something remains to be looked at again.

@@ -77,12 +77,27 @@ pub async fn find(
     planes.get(&project.name, Some((name, &file))).await
 }
 
-/// All objects of the environment as they stand on its data plane, the namespace first.
+/// Who alone may write what is reviewed on another cluster. `None`: it is not, or its API knows no such rule.
+pub async fn writer(target: &Target, placement: &Placement) -> Result<Option<String>, PortError> {
+    match guarded(target) {
+        true => placement.plane.writer().await,
+        false => Ok(None),
+    }
+}
+
+/// Reviewed, on a cluster whose API is not ours.
+pub fn guarded(target: &Target) -> bool {
+    target.state.file.is_reviewed() && target.plane.is_some()
+}
+
+/// All objects of the environment as they stand on its data plane, the namespace first. `writer`: nobody else may write
+/// them.
 pub fn desired(
     handle: &Handle,
     rendered: &mut [Rendered],
     target: &Target,
     placement: &Placement,
+    writer: Option<&str>,
 ) -> Vec<(Option<Component>, Value)> {
     let project = &handle.scope.project;
     let mut desired = vec![match target.claim_on(&target.plane_name()) {
@@ -92,10 +107,14 @@ pub fn desired(
     if let Some(registry) = &placement.registry {
         desired.push((None, render::pull_secret(project, &handle.name, registry)));
     }
+    if let Some(writer) = writer {
+        desired.extend(render::guard(project, &handle.name, writer).map(|object| (None, object)));
+    }
     for one in rendered {
         let component = Some(one.pin.build.component.clone());
         if let Some(registry) = &placement.registry {
-            one.manifests.objects.iter_mut().for_each(|object| render::place(object, registry));
+            let hooks = one.manifests.hooks.iter_mut().map(|hook| &mut hook.object);
+            one.manifests.objects.iter_mut().chain(hooks).for_each(|object| render::place(object, registry));
         }
         // What is held stays as it stands.
         if one.lacks.is_some() {

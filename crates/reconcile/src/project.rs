@@ -1,12 +1,13 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
-use crate::config::{Config, Reader};
+use crate::config::{Config, Described, Reader};
 use crate::environment::Target;
 use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::{Inner, builds, environment, projections, removal, wake_of};
+use crate::{Inner, builds, changes, charts, environment, projections, removal, wake_of};
 use jiff::Timestamp;
+use model::chart::ChartWish;
 use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
@@ -14,7 +15,7 @@ use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
 use model::{Build, BuildId, CommitId, DataPlaneName, Environment, Project};
 use promote::{Action, Decision, Facts};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -53,6 +54,8 @@ pub enum Seen {
 pub struct Handle {
     pub name: Project,
     pub config: Repository,
+    /// Whoever reads a Change to write it takes a turn.
+    pub changes: tokio::sync::Mutex<()>,
     notify: Arc<Notify>,
     /// Wakes the loop that builds.
     pub builds: Arc<Notify>,
@@ -71,6 +74,7 @@ impl Handle {
     pub fn new(name: Project, ticks: watch::Sender<u64>) -> Self {
         Self {
             config: Repository::config(&name),
+            changes: tokio::sync::Mutex::default(),
             name,
             notify: Arc::new(Notify::new()),
             builds: Arc::new(Notify::new()),
@@ -102,7 +106,7 @@ impl Handle {
         for environment in self.environments.lock().unwrap_or_else(PoisonError::into_inner).values() {
             let Some(target) = environment.target() else { continue };
             let waits = environment.outcome().components.into_iter().filter(|c| c.reason == crate::lacks::IMAGE);
-            missing.extend(waits.filter_map(|c| Some(target.state.pins.get(&c.component)?.image.clone())));
+            missing.extend(waits.filter_map(|c| target.state.pins.get(&c.component)?.image.clone()));
         }
         missing
     }
@@ -166,11 +170,13 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         log: None,
         heads: BTreeMap::new(),
         looked_at: None,
+        compared: BTreeMap::new(),
         projected: BTreeMap::new(),
         damaged: Vec::new(),
     };
     let mut watching = false;
     let building = tokio::spawn(builds::run(inner.clone(), handle.clone(), shutdown.clone()));
+    let following = tokio::spawn(charts::watch(inner.clone(), handle.clone(), shutdown.clone()));
     loop {
         if !watching {
             watching = open(&inner, &handle, &wake).await.is_ok();
@@ -197,6 +203,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         }
     }
     let _ = building.await;
+    let _ = following.await;
 }
 
 /// Makes room for the project's objects, and watches them.
@@ -214,6 +221,8 @@ struct Work {
     heads: BTreeMap<Repository, (CommitId, Seen)>,
     /// Head of the config repository when they were looked at.
     looked_at: Option<CommitId>,
+    /// Changes that are not on main yet, as far as was looked.
+    compared: changes::Compared,
     projected: BTreeMap<(Kind, String), Value>,
     /// Application repositories that cannot be read, and why. The others go on.
     damaged: Vec<String>,
@@ -227,8 +236,11 @@ impl Work {
             if self.inner.adopt_builds(&self.handle, &facts).await? {
                 continue;
             }
-            if self.find_builds(&facts).await? {
+            if self.find_builds(&facts, &config).await? {
                 self.handle.builds.notify_one();
+                continue;
+            }
+            if changes::settle(&self.inner, &self.handle, &facts, &mut self.compared).await? {
                 continue;
             }
             let decision = Arc::new(promote::decide(&facts));
@@ -300,8 +312,8 @@ impl Work {
     }
 
     /// Heads of application repositories that no build is of. True if a build was added.
-    async fn find_builds(&mut self, facts: &Facts) -> Result<bool, PortError> {
-        let mut added = false;
+    async fn find_builds(&mut self, facts: &Facts, config: &Config) -> Result<bool, PortError> {
+        let (mut added, mut hosted) = (false, BTreeSet::new());
         if self.looked_at.as_ref() != Some(&facts.head) {
             // What was nothing may be described in the config repository by now.
             self.heads.retain(|_, (_, seen)| matches!(seen, Seen::Build(_)));
@@ -316,10 +328,12 @@ impl Work {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
                 Err(error) => {
+                    hosted.insert(repository.name.clone());
                     self.damaged.push(error.to_string());
                     continue;
                 }
             };
+            hosted.insert(repository.name.clone());
             if self.heads.get(&repository).is_some_and(|(seen, _)| *seen == head) {
                 continue;
             }
@@ -331,6 +345,15 @@ impl Work {
                 seen => seen?,
             };
             self.heads.insert(repository, (head, seen));
+        }
+        for (file, wish) in charts::unbuilt(facts, config, &hosted) {
+            let place = (format!("components/{}.yaml", file.component), self.handle.config.clone());
+            self.put(Kind::Component, projections::component(&Described { file: file.clone(), place })).await?;
+            let record = charts::build_of(facts, file, wish, self.inner.now());
+            let (spec, ports) = (&record.spec, &self.inner.ports);
+            ports.repositories.keep(&spec.repository, &format!("builds/{}", spec.build), &spec.commit).await?;
+            ports.records.create(Kind::Build, &projections::build(&record)).await?;
+            added = true;
         }
         Ok(added)
     }
@@ -388,6 +411,11 @@ impl Work {
             pushed_by: newest.map(|c| c.author.clone()).unwrap_or_default(),
             message: newest.map(|c| c.subject.clone()).unwrap_or_default(),
             created: self.inner.now(),
+            chart: file
+                .chart
+                .as_ref()
+                .and_then(|rule| rule.source())
+                .map(|source| ChartWish { source: source.clone(), version: None }),
         };
         repositories.keep(repository, &format!("builds/{build}"), head).await?;
         let record = Build { spec, status: BuildStatus { phase: BuildPhase::Queued, ..BuildStatus::default() } };
@@ -421,6 +449,7 @@ impl Work {
 
     /// Tells every environment what it should be.
     fn aim(&self, view: &View) {
+        self.inner.routes.expect(&self.handle.name, view.decision.environments.keys().cloned());
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
         let present = view.decision.environments.iter();
@@ -483,7 +512,7 @@ fn touches(commit: &Commit, path: &str) -> bool {
 }
 
 /// The highest number that a build of the component ever had: in the records, or in a pin that was admitted.
-fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
+pub fn highest(facts: &Facts, file: &model::ComponentFile) -> u64 {
     let released = facts.releases.values().flat_map(|release| release.file.pins.values());
     let built = facts.builds.iter().map(|b| &b.spec.build);
     let admitted = facts.journal.iter().filter(|e| e.kind == EntryKind::Admitted);

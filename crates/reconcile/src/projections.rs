@@ -1,11 +1,12 @@
 //! Objects of the control API out of values, and back.
 
 use crate::config::Described;
+use model::change::ChangeStatus;
 use model::config::{Pin, ProjectFile};
 use model::flow::{Health, Repository};
 use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
 use model::views::ComponentStatus;
-use model::{Build, CommitId, Environment, Project, Promotion};
+use model::{Build, Change, CommitId, Environment, Project, Promotion};
 use promote::{Report, State};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +43,20 @@ pub fn promotion(promotion: &Promotion) -> Value {
         object(Kind::Promotion, &promotion.spec.project, &promotion.name, &promotion.spec, &promotion.status);
     value["metadata"]["labels"][model::LABEL_ENVIRONMENT] = json!(promotion.spec.environment);
     value
+}
+
+/// Of a Change.
+pub fn change(change: &Change) -> Value {
+    object(Kind::Change, &change.spec.project, &change.number.to_string(), &change.spec, &change.status)
+}
+
+/// A Change, or why the object is none.
+pub fn read_change(value: &Value) -> Result<Change, serde_json::Error> {
+    let number = serde_json::from_value::<String>(value["metadata"]["name"].clone())?;
+    let number = number.parse().map_err(serde::de::Error::custom)?;
+    let spec = serde_json::from_value(value["spec"].clone())?;
+    let status = value.get("status").cloned().map(serde_json::from_value::<ChangeStatus>).transpose()?;
+    Ok(Change { number, spec, status: status.unwrap_or_default() })
 }
 
 /// A Build, or why the object is none.
@@ -111,7 +126,10 @@ pub fn environment(
         "dataPlanesLeft": outcome.left,
         "conditions": conditions,
     });
-    let value = object(Kind::Environment, project, name.as_str(), &state.file, status);
+    let mut spec = json!(state.file);
+    // A file that says nothing has rules nevertheless, and an object without a spec is none.
+    spec["promotion"] = json!(state.file.promotion);
+    let value = object(Kind::Environment, project, name.as_str(), &spec, status);
     projected(value, &format!("environments/{name}.yaml"), &Repository::config(project))
 }
 
@@ -150,4 +168,17 @@ fn word(health: Health) -> &'static str {
 
 fn condition(kind: &str, holds: bool, reason: &str, message: &str) -> Value {
     json!({ "type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_whose_file_says_nothing_has_a_spec() {
+        let (state, report) = (State::default(), Report::default());
+        let outcome = crate::environment::Outcome::default();
+        let value = environment(&"shop".parse().unwrap(), &"qa".parse().unwrap(), &state, &report, &outcome);
+        assert_eq!(value["spec"], json!({ "promotion": { "strategy": "Manual" } }));
+    }
 }

@@ -3,14 +3,15 @@
 use crate::config::{Config, parse_component, parse_config, parse_release, twice};
 use crate::project::{Handle, Seen, View};
 use crate::settle::until;
-use crate::{Inner, Reconciler};
+use crate::{Inner, Reconciler, changes};
 use async_trait::async_trait;
+use model::change::FOR_MAIN;
 use model::config::{ComponentFile, Strategy};
 use model::flow::{Health, Repository, Revision, Snapshot};
-use model::ports::{Lines, Push, Pushed, Receiver, RefUpdate};
+use model::ports::{Lines, Proposal, Proposed, Push, Pushed, Receiver, RefUpdate};
 use model::records::BuildPhase;
 use model::release::Version;
-use model::{Build, BuildId, CommitId, Environment};
+use model::{Build, BuildId, Change, CommitId, Environment};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,38 +25,15 @@ const ROLLOUT: Duration = Duration::from_secs(180);
 #[async_trait]
 impl Receiver for Reconciler {
     async fn check(&self, push: &Push, pushed: &dyn Pushed) -> Result<(), Vec<String>> {
-        for update in push.updates.iter().filter(|u| u.name == model::MAIN) {
+        for update in push.updates.iter().filter(|u| u.name == model::MAIN || u.name == FOR_MAIN) {
             let Some(new) = &update.new else {
                 return Err(vec!["main cannot be deleted: it is what Trimtab builds and runs".to_owned()]);
             };
             let snapshot = pushed.snapshot(new, ".").await.map_err(|error| vec![error.to_string()])?;
-            let problems = if push.repository.is_config() {
-                let config = parse_config(&snapshot);
-                let mut problems = config.problems();
-                if let Ok(file) = &config.project
-                    && file.project != push.repository.project
-                {
-                    problems.push(format!(
-                        "project.yaml: project: this is the config repository of {}",
-                        push.repository.project
-                    ));
-                }
-                problems.extend(self.unusable(&push.repository, &config).await);
-                problems.extend(self.released(push, &snapshot));
-                problems
-            } else {
-                match parse_component(&snapshot) {
-                    Some(Err(problem)) => vec![problem],
-                    Some(Ok(file)) if file.project != push.repository.project => {
-                        vec![format!(
-                            "trimtab.yaml: project: {} is not {}, to which this repository belongs",
-                            file.project, push.repository.project
-                        )]
-                    }
-                    Some(Ok(file)) => self.described_twice(&push.repository, &file),
-                    None => Vec::new(),
-                }
-            };
+            let mut problems = self.broken(&push.repository, &snapshot).await;
+            if let (true, Some(old)) = (problems.is_empty() && update.name == model::MAIN, &update.old) {
+                problems = self.past_review(&push.repository, old, &snapshot).await;
+            }
             if !problems.is_empty() {
                 return Err([problems, vec!["nothing was changed".to_owned()]].concat());
             }
@@ -68,8 +46,17 @@ impl Receiver for Reconciler {
         Ok(())
     }
 
+    async fn propose(&self, proposal: &Proposal) -> Result<Proposed, Vec<String>> {
+        self.propose_pushed(proposal)
+            .await
+            .map_err(|refusal| vec![refusal.to_string(), "nothing was changed".to_owned()])
+    }
+
     async fn follow(&self, push: &Push, lines: &dyn Lines) {
         self.wake();
+        for number in push.updates.iter().filter_map(|update| Change::of_head_ref(&update.name)) {
+            self.tell_of(&push.repository.project, number, lines).await;
+        }
         for update in push.updates.iter().filter(|u| u.name == model::MAIN) {
             let Some(new) = &update.new else { continue };
             lines.line(&format!("received {} {}", push.repository, new.short()));
@@ -88,6 +75,54 @@ impl Receiver for Reconciler {
 }
 
 impl Reconciler {
+    /// What is wrong with what would stand on main, as far as that can be said before it does.
+    pub(crate) async fn broken(&self, repository: &Repository, snapshot: &Snapshot) -> Vec<String> {
+        let project = &repository.project;
+        if repository.is_config() {
+            let config = parse_config(snapshot);
+            let mut problems = config.problems();
+            if let Ok(file) = &config.project
+                && file.project != *project
+            {
+                problems.push(format!("project.yaml: project: this is the config repository of {project}"));
+            }
+            problems.extend(self.unusable(repository, &config).await);
+            problems.extend(self.released(repository, snapshot));
+            return problems;
+        }
+        match parse_component(snapshot) {
+            Some(Err(problem)) => vec![problem],
+            Some(Ok(file)) if file.project != *project => {
+                let text = format!("{} is not {project}, to which this repository belongs", file.project);
+                vec![format!("trimtab.yaml: project: {text}")]
+            }
+            Some(Ok(file)) => self.described_twice(repository, &file),
+            None => Vec::new(),
+        }
+    }
+
+    /// What a push would change of environments whose changes are reviewed.
+    async fn past_review(&self, repository: &Repository, old: &CommitId, snapshot: &Snapshot) -> Vec<String> {
+        if !repository.is_config() {
+            return Vec::new();
+        }
+        let revision = Revision { repository: repository.clone(), commit: old.clone() };
+        let before = match self.0.ports.repositories.snapshot(&revision, ".").await {
+            Ok(before) => before,
+            Err(error) => return vec![error.to_string()],
+        };
+        let paths = changes::difference(&before, snapshot).into_keys().collect();
+        let reviewed = changes::reviewed(&parse_config(&before), &parse_config(snapshot), &paths);
+        if reviewed.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<&str> = reviewed.iter().map(Environment::as_str).collect();
+        vec![
+            format!("changes to {} are reviewed: main takes them as Changes only. To open one:", names.join(", ")),
+            format!("  git push origin HEAD:{FOR_MAIN}"),
+        ]
+    }
+
     /// What a push to a config repository would take from what is pinned in it: values that nobody here can open, groups
     /// and secrets that a component names.
     async fn unusable(&self, repository: &Repository, config: &Config) -> Vec<String> {
@@ -157,8 +192,8 @@ impl Reconciler {
     }
 
     /// What a push would change of releases: they never change.
-    fn released(&self, push: &Push, snapshot: &Snapshot) -> Vec<String> {
-        let Some(view) = self.project(&push.repository.project).and_then(|handle| handle.view()) else {
+    fn released(&self, repository: &Repository, snapshot: &Snapshot) -> Vec<String> {
+        let Some(view) = self.project(&repository.project).and_then(|handle| handle.view()) else {
             return Vec::new();
         };
         let changed = view.facts.releases.iter().filter(
@@ -389,6 +424,11 @@ impl Follower<'_> {
             } else if report.admitted.as_ref() == Some(commit) {
                 self.say(&format!("{environment}: admitted{}", if report.suspended { ", suspended" } else { "" }));
             }
+        }
+        // Charts of repositories that it describes anew.
+        let of_it = |build: &&Build| build.spec.repository.is_config() && build.spec.commit == *commit;
+        for build in view.facts.builds.iter().filter(of_it) {
+            self.build(&build.spec.build).await;
         }
     }
 }

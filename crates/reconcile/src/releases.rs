@@ -3,6 +3,7 @@
 use crate::Reconciler;
 use crate::config::{Config, Described, parse_release};
 use crate::elsewhere;
+use crate::environment::Drawn;
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
@@ -189,7 +190,22 @@ impl Reconciler {
         let any: Environment = "any".parse().expect("a label is a name");
         let none = EnvironmentFile::default();
         let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
-        let made = if component.manifests.is_some() {
+        let secrets = &self.0.ports.secrets;
+        let made = if component.chart.is_some() {
+            let drawn = Drawn {
+                pin,
+                file: component,
+                revision: &revision,
+                environment,
+                rules: file,
+                layers: &view.config.layers(environment),
+                config: &*reader.config(&handle.config, &pin.config).await?,
+                head: &view.config,
+                made: build.spec.created,
+            };
+            // What cannot be rendered is shown as nothing.
+            Ok(self.0.draw(&drawn).await?.unwrap_or_default())
+        } else if component.manifests.is_some() {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
             let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
@@ -202,7 +218,9 @@ impl Reconciler {
             let settings = settings(component, &config, &view.config.chain(environment));
             render::render(&render::Input { component, pin, environment, file, settings: &settings })
         };
-        Ok(made.map(|manifests| manifests.objects).unwrap_or_default())
+        let mut objects = made.map(|manifests| manifests.objects).unwrap_or_default();
+        crate::sealing::mask_manifests(&**secrets, objects.iter_mut())?;
+        Ok(objects)
     }
 
     /// What is new since the release before.

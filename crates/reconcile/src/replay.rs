@@ -102,7 +102,8 @@ mod tests {
         Pin {
             build: build.parse().unwrap(),
             source: "1".repeat(40).parse().unwrap(),
-            image: format!("registry.trimtab.internal/shop/web@sha256:{}", "2".repeat(64)).parse().unwrap(),
+            image: Some(format!("registry.trimtab.internal/shop/web@sha256:{}", "2".repeat(64)).parse().unwrap()),
+            chart: None,
             config: "3".repeat(40).parse().unwrap(),
         }
     }

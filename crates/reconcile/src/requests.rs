@@ -5,9 +5,11 @@ use crate::project::{Handle, View};
 use crate::projections::promotion as object;
 use crate::settle::until;
 use futures::Stream;
+use model::change::Opened;
 use model::config::{EnvironmentFile, Strategy};
 use model::flow::{Health, Plan, Repository};
 use model::journal::Entry;
+use model::people::Denied;
 use model::ports::{PortError, Write, Written};
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
 use model::release::Version;
@@ -27,6 +29,12 @@ pub enum Refusal {
     /// It cannot be done; the message says what to do instead.
     #[error("{0}")]
     Refused(String),
+    /// It touches what is reviewed: a Change was opened with it instead.
+    #[error("{0}")]
+    Opened(Opened),
+    /// A right is missing; the message says which.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// A place does not answer, or refuses.
     #[error("{0}")]
     Place(#[from] PortError),
@@ -123,7 +131,7 @@ impl Reconciler {
             }
             let (_, view) = self.look(&handle.name).await?;
             let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
-            images.extend(states.flat_map(|state| state.pins.values()).map(|pin| pin.image.clone()));
+            images.extend(states.flat_map(|state| state.pins.values()).filter_map(|pin| pin.image.clone()));
             let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
             for build in &view.facts.builds {
                 let id = &build.spec.build;
@@ -184,6 +192,12 @@ impl Reconciler {
             reason: wish.reason,
             ..PromotionSpec::new(project, environment, wish.class, actor, self.0.now())
         };
+        if wish.class == Class::Promote && spec.overriding.is_none() && is_reviewed(&view, &spec.environment) {
+            let settled = until(&handle, FIRST_LOOK, || handle.view().filter(|view| view.settled)).await;
+            let facts = promote::Facts { now: self.0.now(), ..(*settled.unwrap_or(view).facts).clone() };
+            let write = promote::proposal(&facts, &spec).map_err(Refusal::Refused)?;
+            return Err(Refusal::Opened(self.open_change(project, &write, vec![spec.environment]).await?));
+        }
         self.ask(&handle, &stem, spec).await
     }
 
@@ -394,6 +408,17 @@ impl Reconciler {
         running.url.ok_or_else(|| Refusal::NotFound(format!("{component} has no public endpoint (visibility: public)")))
     }
 
+    /// Whether people change an environment by Changes only, as it is admitted.
+    pub fn is_reviewed(&self, project: &str, environment: &str) -> bool {
+        let (Ok(project), Ok(environment)) = (project.parse(), environment.parse()) else { return false };
+        let Some(handle) = self.project(&project) else { return false };
+        match handle.environment(&environment).and_then(|environment| environment.target()) {
+            Some(target) => target.state.file.is_reviewed(),
+            // Nobody has looked yet: better too careful for a moment.
+            None => handle.view().is_none(),
+        }
+    }
+
     /// Returns when the gateway sends nothing to this address any more.
     pub async fn drained(&self, address: std::net::IpAddr) {
         self.0.routes.gone(address).await;
@@ -412,6 +437,13 @@ impl Reconciler {
             None => Err(PortError::Transient(format!("project {project} cannot be read yet")).into()),
         }
     }
+}
+
+/// Whether people change an environment by Changes: as it was admitted, or as its first file says.
+fn is_reviewed(view: &View, name: &Environment) -> bool {
+    let commit = view.decision.environments.get(name).and_then(|report| report.admitted.as_ref());
+    let state = view.facts.state(commit.unwrap_or(&view.facts.head), name);
+    state.is_some_and(|reading| reading.as_ref().is_ok_and(|state| state.file.is_reviewed()))
 }
 
 pub(crate) fn known_environment(view: &View, name: &Environment) -> Result<(), Refusal> {
@@ -447,6 +479,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         seen.unwrap_or_else(|| ComponentStatus {
             component: pin.build.component.clone(),
             build: pin.build.clone(),
+            chart: pin.chart.clone(),
             health: Health::Progressing,
             reason: "Admitted".into(),
             message: String::new(),
@@ -459,6 +492,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         production: file.production,
         strategy: file.promotion.strategy,
         suspended: report.suspended,
+        reviewed: file.is_reviewed(),
         release: report.release.clone(),
         certified: report.certified,
         admitted: report.admitted.clone(),
@@ -483,7 +517,11 @@ fn sentences(
     match running {
         Some(running) => {
             let place = status.data_plane.as_ref().map(|plane| format!(" on data plane {plane}")).unwrap_or_default();
-            told.push(format!("{} runs in {name}{place}: {:?} ({})", running.build, running.health, running.reason))
+            let chart = running.chart.as_ref().map(|chart| format!(" (chart {chart})")).unwrap_or_default();
+            told.push(format!(
+                "{}{chart} runs in {name}{place}: {:?} ({})",
+                running.build, running.health, running.reason
+            ))
         }
         None => told.push(format!("{component} does not run in {name}")),
     }

@@ -201,6 +201,9 @@ mod tests {
         fn digest(&self, value: &[u8]) -> Result<Sealed> {
             Ok(Sealed::new([value.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)); 32]))
         }
+        fn seed(&self, of: &str) -> Result<[u8; 32]> {
+            Ok([of.len() as u8; 32])
+        }
         fn renew(&self) -> Result<String> {
             self.recipient()
         }

@@ -6,15 +6,14 @@ use crate::config::{Config, parse_config};
 use crate::edit;
 use crate::project::View;
 use crate::requests::Refusal;
-use model::flow::{File, FileMode, Repository, Revision, Snapshot};
-use model::ports::{PortError, Write, Written};
+use crate::write;
+use model::flow::{File, FileMode, Snapshot};
+use model::ports::PortError;
 use model::settings::{Chain, Ciphertext};
 use model::views::{SecretRow, SettingCell, SettingRow};
 use model::{CommitId, Component, Environment, Group, Project};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Somebody else may be faster so many times in a row.
-const TRIES_MAX: usize = 10;
 /// Trailer of a commit that sets values of a secret, one per value: `db/PASSWORD/prod`.
 const TRAILER_SECRET: &str = "Trimtab-Secret";
 
@@ -59,7 +58,7 @@ impl Reconciler {
         actor: &str,
     ) -> Result<Option<CommitId>, Refusal> {
         let path = format!("config/{group}.yaml");
-        self.change(project, actor, |snapshot| {
+        self.rewrite(project, actor, |snapshot| {
             let before = text(snapshot, &path)?;
             let mut after = before.clone();
             for (key, value) in values {
@@ -122,7 +121,7 @@ impl Reconciler {
             error => error.into(),
         })?;
         let (path, value) = (format!("secrets/{secret}.yaml"), sealed.to_string());
-        self.change(project, actor, |snapshot| {
+        self.rewrite(project, actor, |snapshot| {
             let after = edit::set(&path, &text(snapshot, &path)?, &[key, place], &value).map_err(Refusal::Refused)?;
             let message = format!("secret {secret}: {key} for {place}\n\n{TRAILER_SECRET}: {secret}/{key}/{place}\n");
             Ok(Some((BTreeMap::from([(path.clone(), Some(after))]), message)))
@@ -142,7 +141,7 @@ impl Reconciler {
         let (_, view) = self.look(project).await?;
         let path = format!("secrets/{secret}.yaml");
         let used = users(&view, secret);
-        self.change(project, actor, |snapshot| {
+        self.rewrite(project, actor, |snapshot| {
             let config = parse_config(snapshot);
             let file = config.secrets.get(secret).ok_or_else(|| {
                 let known: Vec<&str> = config.secrets.keys().map(Group::as_str).collect();
@@ -176,7 +175,7 @@ impl Reconciler {
         let port = self.0.ports.secrets.clone();
         let recipient = port.renew()?;
         let commit = self
-            .change(project, actor, |snapshot| {
+            .rewrite(project, actor, |snapshot| {
                 let config = parse_config(snapshot);
                 let mut files = BTreeMap::new();
                 for secret in config.secrets.values().flatten() {
@@ -201,30 +200,20 @@ impl Reconciler {
     }
 
     /// One commit on main: decided again whenever somebody was faster, and never one that breaks a file.
-    async fn change(
+    async fn rewrite(
         &self,
         project: &Project,
         actor: &str,
         decide: impl Fn(&Snapshot) -> Result<Edit, Refusal>,
     ) -> Result<Option<CommitId>, Refusal> {
-        let (handle, _) = self.look(project).await?;
-        let repository = Repository::config(project);
-        let repositories = &self.0.ports.repositories;
-        for _ in 0..TRIES_MAX {
-            let head = repositories.head(&repository, model::MAIN).await?;
-            let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
-            let revision = Revision { repository: repository.clone(), commit: head.clone() };
-            let snapshot = repositories.snapshot(&revision, ".").await?;
-            let Some((files, message)) = decide(&snapshot)? else { return Ok(None) };
-            sound(&snapshot, &files)?;
+        self.look(project).await?;
+        let decide = |snapshot: &_| {
+            let Some((files, message)) = decide(snapshot)? else { return Ok(None) };
+            sound(snapshot, &files)?;
             let files = files.into_iter().map(|(path, content)| (path, content.map(String::into_bytes))).collect();
-            let write = Write { expect: Some(head), files, author: actor.to_owned(), message, at: self.0.now() };
-            if let Written::Commit(commit) = repositories.write(&repository, &write).await? {
-                handle.wake();
-                return Ok(Some(commit));
-            }
-        }
-        Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+            Ok(Some(write::Edit { files, message }))
+        };
+        self.edit(project, actor, decide).await
     }
 }
 

@@ -2,14 +2,9 @@
 
 use crate::Reconciler;
 use crate::requests::{Refusal, known_environment};
+use crate::write::{Edit, text};
 use model::config::EnvironmentFile;
-use model::flow::{Repository, Revision};
-use model::ports::{PortError, Write, Written};
 use model::{CommitId, Environment, Project};
-use std::collections::BTreeMap;
-
-/// Somebody else may be faster so many times in a row.
-const TRIES_MAX: usize = 10;
 
 impl Reconciler {
     /// Stops all movement in an environment, or lifts that, by a commit to its file. `None`: it stood so already.
@@ -20,38 +15,17 @@ impl Reconciler {
         suspend: bool,
         actor: &str,
     ) -> Result<Option<CommitId>, Refusal> {
-        let (handle, view) = self.look(project).await?;
+        let (_, view) = self.look(project).await?;
         known_environment(&view, environment)?;
-        let repository = Repository::config(project);
-        let repositories = &self.0.ports.repositories;
         let path = format!("environments/{environment}.yaml");
-        for _ in 0..TRIES_MAX {
-            let head = repositories.head(&repository, model::MAIN).await?;
-            let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
-            let revision = Revision { repository: repository.clone(), commit: head.clone() };
-            let snapshot = repositories.snapshot(&revision, ".").await?;
-            let text = match snapshot.text(&path) {
-                Some(Ok(text)) => text,
-                Some(Err(error)) => return Err(Refusal::Refused(format!("{path} is not UTF-8: {error}"))),
-                None => return Err(Refusal::NotFound(format!("{path} is missing in {repository}"))),
-            };
-            let edited = edit(&path, text, suspend).map_err(Refusal::Refused)?;
-            if edited == text {
-                return Ok(None);
-            }
-            let write = Write {
-                expect: Some(head),
-                files: BTreeMap::from([(path.clone(), Some(edited.into_bytes()))]),
-                author: actor.to_owned(),
-                message: format!("{environment}: {}\n", if suspend { "suspend" } else { "resume" }),
-                at: self.0.now(),
-            };
-            if let Written::Commit(commit) = repositories.write(&repository, &write).await? {
-                handle.wake();
-                return Ok(Some(commit));
-            }
-        }
-        Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+        let decide = |snapshot: &_| {
+            let before = text(snapshot, &path)?;
+            let after = edit(&path, before, suspend).map_err(Refusal::Refused)?;
+            let message = format!("{environment}: {}\n", if suspend { "suspend" } else { "resume" });
+            let files = |after: String| [(path.clone(), Some(after.into_bytes()))].into();
+            Ok((after != before).then(|| Edit { files: files(after), message }))
+        };
+        self.edit(project, actor, decide).await
     }
 }
 

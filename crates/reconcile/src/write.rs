@@ -1,6 +1,8 @@
 //! One commit on main of a config repository, decided anew whenever somebody was faster.
 
 use crate::Reconciler;
+use crate::changes::reviewed;
+use crate::config::parse_config;
 use crate::requests::Refusal;
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Write, Written};
@@ -39,7 +41,7 @@ impl Reconciler {
                 message: edit.message,
                 at: self.0.now(),
             };
-            if let Written::Commit(commit) = repositories.write(&repository, &write).await? {
+            if let Written::Commit(commit) = self.commit(&snapshot, &write).await? {
                 if let Some(handle) = self.project(project) {
                     handle.wake();
                 }
@@ -47,6 +49,18 @@ impl Reconciler {
             }
         }
         Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+    }
+
+    /// One commit on main, which stands at `before`; where it touches an environment whose changes are reviewed, a Change
+    /// instead.
+    async fn commit(&self, before: &Snapshot, write: &Write) -> Result<Written, Refusal> {
+        let repository = &before.revision.repository;
+        let paths = write.files.keys().cloned().collect();
+        let environments = reviewed(&parse_config(before), &parse_config(&after(before, &write.files)), &paths);
+        match environments.is_empty() {
+            true => Ok(self.0.ports.repositories.write(repository, write).await?),
+            false => Err(Refusal::Opened(self.open_change(&repository.project, write, environments).await?)),
+        }
     }
 }
 

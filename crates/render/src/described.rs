@@ -46,7 +46,7 @@ pub fn described(input: &Described<'_>) -> Result<Manifests, Error> {
     let built = |directory: &str| {
         let options = Options { remotes: input.remotes.clone(), ..Options::default() };
         let objects = input.cache.build(input.repository, directory, &options)?;
-        Ok(Manifests { objects: objects.to_vec(), notes: Vec::new() })
+        Ok(Manifests { objects: objects.to_vec(), ..Manifests::default() })
     };
     let overlays = join(&directory, "overlays").expect("it lies inside");
     let mut candidates: Vec<String> = input.layers.iter().map(|layer| format!("{overlays}/{layer}")).collect();
@@ -118,12 +118,12 @@ fn plain_below(input: &Described<'_>, directory: &str, overlays: &str) -> Result
     plain(&here_only)
 }
 
-fn prefix(directory: &str) -> String {
+pub(crate) fn prefix(directory: &str) -> String {
     if directory.is_empty() { String::new() } else { format!("{directory}/") }
 }
 
 /// `a/./b/../c` of both, from the top of the repository; `None` if it leads out of the first.
-fn join(base: &str, path: &str) -> Option<String> {
+pub(crate) fn join(base: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = base.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let floor = parts.len();
     if path.starts_with('/') {
@@ -140,6 +140,6 @@ fn join(base: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn field(component: &Component, field: &str, problem: &str) -> Error {
+pub(crate) fn field(component: &Component, field: &str, problem: &str) -> Error {
     Error::Field { component: component.clone(), field: field.to_owned(), problem: problem.to_owned() }
 }

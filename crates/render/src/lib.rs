@@ -1,12 +1,14 @@
 //! From what repositories describe to complete Kubernetes objects.
 //!
-//! Three ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component (and [`namespace`]
-//! the namespace it runs in), [`described`] builds what a component describes itself, [`plain`] takes the objects in YAML
-//! files as they are. All are functions of their arguments alone: equal input gives equal bytes.
+//! Four ways lead to [`Manifests`](model::Manifests): [`render`] generates the workload of a component (and [`namespace`]
+//! the namespace it runs in), [`described`] builds what a component describes itself, [`charted`] renders its chart, [`plain`]
+//! takes the objects in YAML files as they are. All are functions of their arguments alone: equal input gives equal bytes.
 
+mod charted;
 mod check;
 mod described;
 mod error;
+mod guard;
 pub mod helm;
 pub mod kustomize;
 mod own;
@@ -16,8 +18,10 @@ pub mod settings;
 mod test_run;
 mod workload;
 
+pub use charted::{Charted, chart_files, charted, values_of};
 pub use described::{Described, described};
 pub use error::Error;
+pub use guard::guard;
 pub use own::{Owner, own};
 pub use place::{PULL_SECRET, claimed_namespace, place, pull_secret};
 pub use plain::plain;

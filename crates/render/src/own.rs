@@ -71,7 +71,7 @@ pub fn own(owner: &Owner<'_>, mut objects: Vec<Value>) -> Result<Vec<Value>, Err
             return fail(problem);
         }
     }
-    if !matched {
+    if !matched && owner.pin.image.is_some() {
         let problem = format!(
             "no container has the image {0} or {1}/{2}/{0}: nothing would run {3}",
             owner.component.component,
@@ -107,6 +107,7 @@ fn containers(spec: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value>
 
 /// Gives the component's image its digest, and the Pods the name of the build. True if there was one.
 fn image(owner: &Owner<'_>, spec: &mut Map<String, Value>) -> bool {
+    let Some(pinned) = &owner.pin.image else { return false };
     let short = owner.component.component.as_str();
     let long = format!("{}/{}/{short}", model::REGISTRY, owner.component.project);
     let mut matched = false;
@@ -114,7 +115,7 @@ fn image(owner: &Owner<'_>, spec: &mut Map<String, Value>) -> bool {
         let Some(image) = container.get_mut("image") else { continue };
         let name = image.as_str().map(repository_of).unwrap_or_default();
         if name == short || name == long {
-            *image = json!(owner.pin.image);
+            *image = json!(pinned);
             matched = true;
         }
     }
@@ -158,5 +159,6 @@ fn place(owner: &Owner<'_>) -> String {
 }
 
 fn refused(owner: &Owner<'_>, problem: String) -> Error {
-    Error::Field { component: owner.component.component.clone(), field: "manifests".into(), problem }
+    let field = if owner.component.chart.is_some() { "chart" } else { "manifests" };
+    Error::Field { component: owner.component.component.clone(), field: field.into(), problem }
 }

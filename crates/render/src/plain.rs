@@ -21,23 +21,33 @@ pub fn plain(snapshot: &Snapshot) -> Result<Manifests, Error> {
             notes.push(format!("{path} is left out: it is neither .yaml nor .yml nor .json"));
             continue;
         }
-        let located = |line: usize, problem: String| Error::Manifest { file: path.clone(), line, problem };
         let text = std::str::from_utf8(&file.bytes).map_err(|error| {
             let line = file.bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            located(line, "the file is not UTF-8".into())
+            Error::Manifest { file: path.clone(), line, problem: "the file is not UTF-8".into() }
         })?;
-        for (document, line) in yaml::documents(text, path, Dialect::V2).map_err(Error::Yaml)? {
-            for object in apart(document).map_err(|problem| located(line, problem))? {
-                let id = check(&object).map_err(|problem| located(line, problem))?;
-                let place = format!("{path}:{line}");
-                if let Some(first) = places.insert(id.clone(), place) {
-                    return Err(located(line, format!("{id} stands in {first} already")));
-                }
-                objects.push(object);
+        objects.extend(read(text, path, &mut places)?);
+    }
+    Ok(Manifests { objects, notes, ..Manifests::default() })
+}
+
+/// Where each object stands: `file:line`.
+pub(crate) type Places = BTreeMap<ObjectId, String>;
+
+/// The objects of a text, none of which may stand anywhere else.
+pub(crate) fn read(text: &str, path: &str, places: &mut Places) -> Result<Vec<Value>, Error> {
+    let located = |line: usize, problem: String| Error::Manifest { file: path.to_owned(), line, problem };
+    let mut objects = Vec::new();
+    for (document, line) in yaml::documents(text, path, Dialect::V2).map_err(Error::Yaml)? {
+        for object in apart(document).map_err(|problem| located(line, problem))? {
+            let id = check(&object).map_err(|problem| located(line, problem))?;
+            let place = format!("{path}:{line}");
+            if let Some(first) = places.insert(id.clone(), place) {
+                return Err(located(line, format!("{id} stands in {first} already")));
             }
+            objects.push(object);
         }
     }
-    Ok(Manifests { objects, notes })
+    Ok(objects)
 }
 
 fn is_manifest(path: &str) -> bool {

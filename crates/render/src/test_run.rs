@@ -41,7 +41,7 @@ pub fn test_run(input: &Input<'_>, tested: &Tested<'_>) -> Result<Manifests, Err
     if wanted.map_or(input.file.production, |replicas| replicas == 0) {
         let why = if wanted.is_some() { "overrides say so" } else { "production: overrides can say 1 replica" };
         let notes = vec![format!("{name} does not run in {}: {why}", input.environment)];
-        return Ok(Manifests { objects: Vec::new(), notes });
+        return Ok(Manifests { notes, ..Manifests::default() });
     }
     let wiring = wiring(name, input.settings);
     let mut objects: Vec<Value> = wiring.objects.iter().map(|(kind, object)| setting(input, kind, object)).collect();
@@ -67,5 +67,5 @@ pub fn test_run(input: &Input<'_>, tested: &Tested<'_>) -> Result<Manifests, Err
         "metadata": metadata,
         "spec": {"backoffLimit": 0, "activeDeadlineSeconds": SECONDS_MAX, "template": template},
     }));
-    Ok(Manifests { objects, notes: Vec::new() })
+    Ok(Manifests { objects, ..Manifests::default() })
 }

@@ -16,7 +16,8 @@ fn pin() -> Pin {
     Pin {
         build: "web-42".parse().unwrap(),
         source: commit.parse().unwrap(),
-        image: ImageRef::recorded(&"shop".parse().unwrap(), &"web".parse().unwrap(), &Digest::of(b"image")),
+        image: Some(ImageRef::recorded(&"shop".parse().unwrap(), &"web".parse().unwrap(), &Digest::of(b"image"))),
+        chart: None,
         config: commit.parse().unwrap(),
     }
 }

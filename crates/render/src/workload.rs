@@ -51,6 +51,10 @@ pub fn render(input: &Input<'_>) -> Result<Manifests, Error> {
     }
     check(input.component, input.file)?;
     check_settings(input.component, input.settings)?;
+    if input.pin.image.is_none() {
+        let problem = format!("the pin of {} names none, and the component is no chart", input.pin.build);
+        return Err(Error::Field { component: input.component.component.clone(), field: "image".into(), problem });
+    }
     let wiring = wiring(&input.component.component, input.settings);
     let mut objects = Vec::new();
     let mut notes = Vec::new();
@@ -61,7 +65,7 @@ pub fn render(input: &Input<'_>) -> Result<Manifests, Error> {
     }
     objects.extend(wiring.objects.iter().map(|(kind, object)| setting(input, kind, object)));
     objects.push(deployment(input, &wiring));
-    Ok(Manifests { objects, notes })
+    Ok(Manifests { objects, notes, ..Manifests::default() })
 }
 
 /// The namespace `<project>-<environment>`, labelled as claimed by the project.

@@ -35,7 +35,8 @@ fn build(files: &[(&str, &str)], component: Value, environment: Value, layers: &
     let pin = Pin {
         build: "web-7".parse().unwrap(),
         source: "a".repeat(40).parse().unwrap(),
-        image: ImageRef::recorded(&component.project, &component.component, &Digest::of(b"image")),
+        image: Some(ImageRef::recorded(&component.project, &component.component, &Digest::of(b"image"))),
+        chart: None,
         config: "b".repeat(40).parse().unwrap(),
     };
     let input = Described {

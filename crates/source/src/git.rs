@@ -155,7 +155,8 @@ fn configuration(hooks: &Path, push_bytes_max: u64) -> String {
          [init]\n\tdefaultBranch = main\n\
          [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n\
          [transfer]\n\tfsckObjects = true\n\
-         [receive]\n\thideRefs = refs/trimtab\n\tfsckObjects = true\n\tautogc = false\n\tadvertisePushOptions = false\n\
+         [receive]\n\thideRefs = refs/trimtab\n\thideRefs = refs/changes\n\tprocReceiveRefs = refs/for\n\tfsckObjects = true\n\
+         \tautogc = false\n\tadvertisePushOptions = true\n\
          \tmaxInputSize = {push_bytes_max}\n\tdenyDeleteCurrent = true\n\
          [uploadpack]\n\tallowFilter = true\n"
     )

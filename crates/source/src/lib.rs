@@ -13,6 +13,7 @@
 mod audit;
 mod batch;
 mod cache;
+mod charts;
 mod error;
 mod git;
 mod hook;
@@ -21,6 +22,7 @@ mod http;
 mod journal;
 mod object;
 mod ports;
+mod proposal;
 mod push;
 mod read;
 mod remote;
@@ -31,6 +33,7 @@ mod transport;
 mod write;
 
 pub use audit::{Audit, audit, signer};
+pub use charts::{Charts, Fetched, chart_versions, fetch_chart};
 pub use error::Error;
 pub use hook::hook_main;
 pub use remote::{Fetcher, Found, Rights};

@@ -239,6 +239,18 @@ pub fn trailers(message: &str) -> Vec<(String, String)> {
     trailers
 }
 
+/// What a message says between its subject and its trailers.
+pub fn body(message: &str) -> String {
+    let message = message.trim_end();
+    let Some((_, rest)) = message.split_once('\n') else { return String::new() };
+    let rest = match (trailers(message).is_empty(), rest.rsplit_once("\n\n")) {
+        (true, _) => rest,
+        (false, Some((before, _))) => before,
+        (false, None) => "",
+    };
+    rest.trim().to_owned()
+}
+
 /// A pack that holds these objects whole.
 pub fn make_pack(objects: &[Object]) -> Vec<u8> {
     let mut pack = b"PACK\0\0\0\x02".to_vec();
@@ -311,6 +323,7 @@ mod tests {
             ("subject\n\nKey: lost\n\nlast words\n", some(&[])),
         ] {
             assert_eq!(trailers(message), expect, "{message:?}");
+            assert!(!body(message).contains("Trimtab-Id"), "{message:?}");
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::object::Oid;
-use crate::write::{Draft, Edits, Failpoints, store};
+use crate::object::{Object, Oid};
+use crate::write::{Draft, Edits, Failpoints, put, store};
 use crate::{Host, Source, hosting};
 use async_trait::async_trait;
 use model::MAIN;
@@ -78,6 +78,36 @@ impl Repositories for Source {
         Ok(written)
     }
 
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId> {
+        let host = self.inner.host(repository)?;
+        let _writing = self.inner.writers.read().await;
+        let (commit, made) = self.made(&host, write, write.expect.as_ref().map(Oid::from)).await?;
+        put(&self.inner.git, &host.objects, &made).await?;
+        Ok(commit.commit())
+    }
+
+    async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()> {
+        if !reference.starts_with("refs/changes/") {
+            return Err(Error::Name(format!("{reference} is no reference of a Change")).into());
+        }
+        self.point(repository, reference, commit).await
+    }
+
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written> {
+        let host = self.inner.host(repository)?;
+        let _writing = self.inner.writers.read().await;
+        let _turn = host.writing.lock().await;
+        let (old, new) = (Oid::from(expect), Oid::from(to));
+        host.objects.one(new).await?.commit()?;
+        if host.objects.resolve(MAIN).await? != Some(old)
+            || !store(&self.inner.git, &host.objects, &[], (MAIN, Some(old), new), &WRITE).await?
+        {
+            return Ok(Written::Superseded(host.objects.resolve(MAIN).await?.map(Oid::commit)));
+        }
+        self.inner.changed();
+        Ok(Written::Commit(to.clone()))
+    }
+
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
         let host = self.inner.host(repository)?;
         let reference = format!("refs/tags/{}", tag.name);
@@ -105,19 +135,7 @@ impl Repositories for Source {
     }
 
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()> {
-        let host = self.inner.host(repository)?;
-        let _writing = self.inner.writers.read().await;
-        let reference = format!("refs/trimtab/keep/{name}");
-        let new = Oid::from(commit);
-        let old = host.objects.resolve(valid(&reference)?).await?;
-        if old == Some(new) {
-            return Ok(());
-        }
-        host.objects.one(new).await?.commit()?;
-        if store(&self.inner.git, &host.objects, &[], (&reference, old, new), &KEEP).await? {
-            return Ok(());
-        }
-        Err(Error::Content(format!("{reference} of {repository} was moved by somebody else")).into())
+        self.point(repository, &format!("refs/trimtab/keep/{name}"), commit).await
     }
 
     async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
@@ -136,6 +154,22 @@ impl Repositories for Source {
 }
 
 impl Source {
+    /// Puts a reference that only we move on a commit.
+    async fn point(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()> {
+        let host = self.inner.host(repository)?;
+        let _writing = self.inner.writers.read().await;
+        let new = Oid::from(commit);
+        let old = host.objects.resolve(valid(reference)?).await?;
+        if old == Some(new) {
+            return Ok(());
+        }
+        host.objects.one(new).await?.commit()?;
+        if store(&self.inner.git, &host.objects, &[], (reference, old, new), &KEEP).await? {
+            return Ok(());
+        }
+        Err(Error::Content(format!("{reference} of {repository} was moved by somebody else")).into())
+    }
+
     async fn write_in_turn(&self, host: &Arc<Host>, write: &Write) -> std::result::Result<Written, Error> {
         let objects = &host.objects;
         let head = objects.resolve(MAIN).await?;
@@ -143,8 +177,23 @@ impl Source {
         if head != expect {
             return Ok(Written::Superseded(head.map(Oid::commit)));
         }
-        let before = match head {
-            Some(head) => Some(objects.one(head).await?.commit()?.tree),
+        let (new, made) = self.made(host, write, head).await?;
+        if store(&self.inner.git, objects, &made, (MAIN, expect, new), &WRITE).await? {
+            return Ok(Written::Commit(new.commit()));
+        }
+        Ok(Written::Superseded(objects.resolve(MAIN).await?.map(Oid::commit)))
+    }
+
+    /// The commit on top of another, with all objects that are new.
+    async fn made(
+        &self,
+        host: &Host,
+        write: &Write,
+        parent: Option<Oid>,
+    ) -> std::result::Result<(Oid, Vec<Object>), Error> {
+        let objects = &host.objects;
+        let before = match parent {
+            Some(parent) => Some(objects.one(parent).await?.commit()?.tree),
             None => None,
         };
         let mut made = Vec::new();
@@ -155,14 +204,11 @@ impl Source {
                 made[made.len() - 1].id
             }
         };
-        let draft = Draft { tree, parent: head, author: &write.author, at: write.at, message: &write.message };
+        let draft = Draft { tree, parent, author: &write.author, at: write.at, message: &write.message };
         let commit = self.inner.committer.commit(&draft);
         let new = commit.id;
         made.push(commit);
-        if store(&self.inner.git, objects, &made, (MAIN, expect, new), &WRITE).await? {
-            return Ok(Written::Commit(new.commit()));
-        }
-        Ok(Written::Superseded(objects.resolve(MAIN).await?.map(Oid::commit)))
+        Ok((new, made))
     }
 
     /// The journal, read from disk the first time. Appends take turns on it.

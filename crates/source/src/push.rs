@@ -2,14 +2,15 @@
 
 use crate::Inner;
 use crate::git::Quarantine;
-use crate::hook::{Answer, Hook, PROTOCOL, REQUEST_BYTES_MAX, Request};
+use crate::hook::{Answer, Hook, Moved, PROTOCOL, REQUEST_BYTES_MAX, Request, Stands};
 use crate::read::Objects;
 use async_trait::async_trait;
 use model::MAIN;
+use model::change::FOR_MAIN;
 use model::flow::{Repository, Revision, Snapshot};
 use model::names::CommitId;
 use model::people::{self, Person, Right, Target};
-use model::ports::{Lines, PortError, Push, Pushed, RefUpdate};
+use model::ports::{Lines, PortError, Proposal, Proposed, Push, Pushed, RefUpdate};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,6 +115,12 @@ async fn answer_hook(inner: &Arc<Inner>, stream: UnixStream) -> std::io::Result<
             }
             send(&mut output, &Answer::Exit(u8::from(refusal.is_some()))).await
         }
+        Hook::ProcReceive => {
+            for moved in propose(inner, &session, &request, &mut output).await? {
+                send(&mut output, &Answer::Moved(moved)).await?;
+            }
+            send(&mut output, &Answer::Exit(0)).await
+        }
         Hook::PostReceive => {
             crate::failpoint("source.push.after");
             inner.changed();
@@ -157,8 +164,11 @@ async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Resu
     for line in &request.updates {
         let mut update = parse(line).ok_or_else(|| say(format!("git sent a line that we do not know: {line:?}")))?;
         permitted(&session.repository, &update)?;
-        let target = Target::Reference(&session.repository, &update.name);
-        people::allowed(&session.person, Right::Write, &target).map_err(|denied| say(denied.to_string()))?;
+        let (right, target) = match update.name == FOR_MAIN {
+            true => (Right::Propose, Target::Repository(&session.repository)),
+            false => (Right::Write, Target::Reference(&session.repository, &update.name)),
+        };
+        people::allowed(&session.person, right, &target).map_err(|denied| say(denied.to_string()))?;
         if let (Some(old), Some(new)) = (&update.old, &update.new) {
             let args = ["merge-base", "--is-ancestor", old.as_str(), new.as_str()];
             let place = &objects.place;
@@ -185,6 +195,53 @@ async fn check(inner: &Arc<Inner>, session: &Session, request: &Request) -> Resu
     })?;
     *session.checked.lock().expect("no code panics while it holds this lock") = updates;
     Ok(())
+}
+
+/// References that git leaves to us: what was pushed for review becomes a Change, one after the other.
+async fn propose(
+    inner: &Arc<Inner>,
+    session: &Session,
+    request: &Request,
+    output: &mut (impl tokio::io::AsyncWrite + Unpin),
+) -> std::io::Result<Vec<Moved>> {
+    let mut moved = Vec::new();
+    for update in request.updates.iter().filter_map(|line| parse(line)) {
+        let proposed = match (inner.receiver(), &update.new) {
+            (Some(receiver), Some(new)) if update.name == FOR_MAIN => {
+                let proposal = Proposal {
+                    repository: session.repository.clone(),
+                    actor: session.person.name.clone(),
+                    commit: new.clone(),
+                    options: request.options.clone(),
+                };
+                let work = tokio::time::timeout(CHECK_TIMEOUT, receiver.propose(&proposal)).await;
+                work.unwrap_or_else(|_| {
+                    Err(vec![format!("no answer within {} s; push again", CHECK_TIMEOUT.as_secs())])
+                })
+            }
+            _ => Err(vec!["nothing takes this reference".to_owned()]),
+        };
+        let (lines, outcome) = match (proposed, update.new) {
+            (Ok(Proposed { reference, before, lines }), Some(new)) => {
+                let old = before.as_ref().map_or("0".repeat(40), ToString::to_string);
+                let stands = Stands { reference: reference.clone(), old, new: new.to_string() };
+                let update = RefUpdate { name: reference, old: before, new: Some(new), fast_forward: true };
+                session.checked.lock().expect("no code panics while it holds this lock").push(update);
+                (lines, Ok(stands))
+            }
+            (Ok(_), None) => (Vec::new(), Err("it names no commit".to_owned())),
+            (Err(lines), _) => {
+                let first = lines.first().map_or("refused", String::as_str).lines().next().unwrap_or_default();
+                let why = printable(first);
+                (lines, Err(why))
+            }
+        };
+        for line in lines.iter().flat_map(|line| line.lines()) {
+            send(output, &Answer::Line(printable(line))).await?;
+        }
+        moved.push(Moved { reference: update.name, outcome });
+    }
+    Ok(moved)
 }
 
 /// What the hook says about the quarantine is believed only if it lies inside the repository.
@@ -214,6 +271,12 @@ fn parse(line: &str) -> Option<RefUpdate> {
 /// Which references a push may touch, whoever pushes.
 fn permitted(repository: &Repository, update: &RefUpdate) -> Result<(), Vec<String>> {
     let name = &update.name;
+    if name == FOR_MAIN && update.new.is_some() {
+        return Ok(());
+    }
+    if let Some(branch) = name.strip_prefix("refs/for/") {
+        return Err(vec![format!("{branch} takes no Changes, main does: git push REMOTE HEAD:{FOR_MAIN}")]);
+    }
     let branch = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| name.strip_prefix(prefix));
     // `refs/heads/refs/…` would be found where `refs/…` is asked for and absent.
     if branch.is_none_or(|branch| branch.starts_with("refs/")) {
@@ -319,6 +382,10 @@ mod tests {
             ("refs/trimtab/keep/x", None, false),
             ("refs/notes/commits", Some(&id), false),
             ("refs/heads/refs/trimtab/journal", Some(&id), false),
+            ("refs/for/main", Some(&id), true),
+            ("refs/for/main", None, false),
+            ("refs/for/topic", Some(&id), false),
+            ("refs/changes/1/head", Some(&id), false),
         ] {
             let update = RefUpdate { name: name.into(), old: None, new: new.cloned(), fast_forward: true };
             assert_eq!(permitted(&repository, &update).is_ok(), good, "{name} {new:?}");

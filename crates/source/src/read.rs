@@ -3,7 +3,7 @@
 use crate::batch::{Place, Pool};
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::object::{Kind, Mode, Object, Oid, TreeEntry, trailers};
+use crate::object::{Kind, Mode, Object, Oid, TreeEntry, body, trailers};
 use model::flow::{File, FileMode, Revision, Snapshot};
 use model::ports::Commit;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -155,6 +155,7 @@ impl Objects {
                         }
                     };
                     files.insert(path, (mode, entry.id));
+                    self.count(directories + next.len() + files.len())?;
                 }
             }
             if next.is_empty() {
@@ -190,6 +191,7 @@ impl Objects {
                 author: commit.author,
                 at,
                 subject: commit.message.lines().next().unwrap_or_default().to_owned(),
+                body: body(&commit.message),
                 trailers: trailers(&commit.message),
                 paths: self.changed(before, commit.tree).await?,
             });

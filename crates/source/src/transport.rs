@@ -85,7 +85,10 @@ pub fn open(
     let target = Target::Repository(&repository);
     allowed(person, Right::Read, &target).map_err(|_| absent())?;
     if service == Service::Receive {
-        allowed(person, Right::Write, &target).map_err(|denied| Denial::Denied(denied.to_string()))?;
+        // Who may not push may perhaps propose; which references move is asked when that is known.
+        allowed(person, Right::Propose, &target)
+            .or_else(|_| allowed(person, Right::Write, &target))
+            .map_err(|denied| Denial::Denied(denied.to_string()))?;
         inner.no_room().map_or(Ok(()), |full| Err(Denial::Full(full)))?;
     }
     let directory = host.objects.place.directory.clone();

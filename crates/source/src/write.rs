@@ -175,17 +175,21 @@ pub async fn store(
     failpoints: &Failpoints,
 ) -> Result<bool, Error> {
     failpoint(failpoints.before);
+    put(git, objects, made).await?;
+    let moved = move_reference(git, objects, reference, old, new).await?;
+    failpoint(failpoints.after);
+    Ok(moved)
+}
+
+/// Stores objects durably.
+pub async fn put(git: &Git, objects: &Objects, made: &[Object]) -> Result<(), Error> {
     if !made.is_empty() {
         git.run(&objects.place.directory, ["unpack-objects", "-q", "--strict"], &make_pack(made)).await?;
     }
-    let moved = move_reference(git, objects, reference, old, new).await?;
-    failpoint(failpoints.after);
-    if moved {
-        for object in made {
-            objects.cache.put(objects.key, object);
-        }
+    for object in made {
+        objects.cache.put(objects.key, object);
     }
-    Ok(moved)
+    Ok(())
 }
 
 async fn move_reference(

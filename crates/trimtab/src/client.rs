@@ -3,6 +3,7 @@
 use crate::instance::{Instance, Layout, admin_token};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use model::change::Opened;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,6 +27,18 @@ impl std::fmt::Display for Failure {
 }
 impl std::error::Error for Failure {}
 
+/// What was asked for touches what is reviewed: a Change was opened with it, and nothing else has happened. No failure, but
+/// the end of the command.
+#[derive(Debug)]
+pub struct Instead(pub Opened);
+
+impl std::fmt::Display for Instead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl std::error::Error for Instead {}
+
 /// A running instance.
 pub struct Api {
     base: String,
@@ -44,6 +57,11 @@ impl Api {
             _ => admin_token(layout)?,
         };
         Ok(Self { base: format!("http://{}/api/v1", instance.control), token, http })
+    }
+
+    /// `http://127.0.0.1:7181`.
+    pub fn address(&self) -> &str {
+        self.base.trim_end_matches("/api/v1")
     }
 
     /// GET of a JSON value.
@@ -95,7 +113,13 @@ impl Api {
     }
 
     async fn json(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
-        Ok(self.send(request).await?.json().await?)
+        let answer = self.send(request).await?;
+        let accepted = answer.status() == reqwest::StatusCode::ACCEPTED;
+        let mut value: Value = answer.json().await?;
+        match value.get_mut("opened").map(Value::take) {
+            Some(opened) if accepted => Err(Instead(serde_json::from_value(opened)?).into()),
+            _ => Ok(value),
+        }
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {

@@ -52,6 +52,13 @@ impl Layout {
     pub fn git(&self) -> PathBuf {
         self.0.join("git")
     }
+    pub fn charts(&self) -> PathBuf {
+        self.0.join("charts")
+    }
+    /// Where the archive of a chart lies, see [`source::Charts`].
+    pub fn chart(&self, digest: &model::Digest) -> PathBuf {
+        self.charts().join("sha256").join(digest.hex())
+    }
     pub fn images(&self) -> PathBuf {
         self.0.join("oci")
     }

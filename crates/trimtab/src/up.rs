@@ -11,6 +11,7 @@ mod planes;
 mod process;
 mod recover;
 mod recreate;
+mod reviews;
 mod settings;
 mod tls;
 
@@ -117,11 +118,13 @@ impl Control {
         };
         let services = node::service_network(&layout.node(), instance.short(), &mode).await?;
 
+        // Delivery comes last; what needs it before looks here.
+        let drain: Arc<OnceLock<Reconciler>> = Arc::default();
         let store_is_gone = recover::is_needed(&layout);
         // The Kubernetes API first: everything else talks to it.
         let api = ApiServer::open(apiserver::Config {
             store: layout.store(),
-            admission: Some(Arc::new(admission::Projections)),
+            admission: Some(Arc::new(admission::Guard(drain.clone()))),
             services: services.map(|(address, prefix)| apiserver::Network { address, prefix }),
         })
         .await?;
@@ -131,8 +134,6 @@ impl Control {
 
         // The node and its controllers.
         let images = oci::Store::open(layout.images())?;
-        // Delivery comes after the node, and tells it when a Pod gets no traffic any more.
-        let drain: Arc<OnceLock<Reconciler>> = Arc::default();
         let node = node::Node::start(
             api.client(system("system:node:local")),
             node::Options {
@@ -142,6 +143,7 @@ impl Control {
                 exe: exe.clone(),
                 images: images.clone(),
                 registry: model::REGISTRY.to_owned(),
+                // It is told when a Pod gets no traffic any more.
                 before_stop: Some(before_stop(drain.clone(), layout.run().join("gateway.sock"))),
                 mode,
             },
@@ -176,6 +178,7 @@ impl Control {
             Ports {
                 repositories: Arc::new(source.clone()),
                 builder: Arc::new(builder),
+                charts: Arc::new(source::Charts::open(layout.charts())?),
                 data_planes: planes.clone(),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),

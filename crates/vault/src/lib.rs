@@ -134,6 +134,20 @@ impl Vault {
         Ok(mac.finalize().into_bytes().into())
     }
 
+    /// A secret that belongs to this text for ever, and that no digest of a value gives away.
+    ///
+    /// # Errors
+    /// The file of the keys.
+    pub fn seed(&self, of: &str) -> Result<[u8; 32]> {
+        let mac = |key: &[u8]| <Hmac<Sha256> as Mac>::new_from_slice(key).expect("any length is a key");
+        // As HKDF has it: the key is what is hashed first, not what is hashed with, as it is for digests.
+        let mut derived = mac(b"trimtab seed");
+        derived.update(&self.keys()?.digest);
+        let mut seed = mac(&derived.finalize().into_bytes());
+        seed.update(of.as_bytes());
+        Ok(seed.finalize().into_bytes().into())
+    }
+
     /// A new identity, to which is sealed from now on. What was sealed to earlier ones can still be opened.
     ///
     /// # Errors
@@ -295,6 +309,22 @@ mod tests {
         assert_eq!(digest, ours.digest(b"a").unwrap());
         assert_ne!(digest, ours.digest(b"b").unwrap());
         assert_ne!(digest, theirs.digest(b"a").unwrap());
+    }
+
+    #[test]
+    fn seeds_stay_differ_by_text_and_are_no_digests() {
+        let ((_a, ours), (_b, theirs)) = (vault(), vault());
+        let seed = ours.seed("chart shop/dev/web").unwrap();
+        ours.renew().unwrap();
+        assert_eq!(ours.seed("chart shop/dev/web").unwrap(), seed);
+        assert_ne!(ours.seed("chart shop/prod/web").unwrap(), seed);
+        assert_ne!(theirs.seed("chart shop/dev/web").unwrap(), seed);
+        // Digests of values are shown to people, and people choose values.
+        let derived = ours.digest(b"trimtab seed").unwrap();
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&derived).unwrap();
+        mac.update(b"chart shop/dev/web");
+        assert_ne!(<[u8; 32]>::from(mac.finalize().into_bytes()), seed);
+        assert_ne!(ours.digest(b"chart shop/dev/web").unwrap(), seed);
     }
 
     #[test]

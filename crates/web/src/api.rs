@@ -40,6 +40,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/api/v1/projects/{project}/dataplanes", get(data_planes).post(add_data_plane))
         .route("/api/v1/projects/{project}/dataplanes/{name}", delete(remove_data_plane))
         .merge(crate::course::routes())
+        .merge(crate::reviews::routes())
         .route("/api/v1/images", post(import_image))
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/down", post(down))
@@ -80,6 +81,8 @@ impl IntoResponse for Error {
             Self::Refused(_) => StatusCode::CONFLICT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
+            // It was done, only not at once.
+            Self::Opened(opened) => return (StatusCode::ACCEPTED, Json(json!({ "opened": opened }))).into_response(),
         };
         (code, Json(json!({ "error": self.to_string() }))).into_response()
     }

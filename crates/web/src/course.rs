@@ -27,6 +27,7 @@ pub fn routes() -> Router<Arc<dyn Delivery>> {
         .route("/api/v1/projects/{project}/windows", get(windows).post(add_window))
         .route("/api/v1/projects/{project}/releases", get(releases).post(create_release))
         .route("/api/v1/projects/{project}/releases/{version}/certificates", post(certify))
+        .route("/api/v1/projects/{project}/components/{component}/chart", post(update_chart))
         .route("/api/v1/projects/{project}/difference", get(difference))
         .route("/api/v1/projects/{project}/deployments", get(deployments))
         .route("/api/v1/projects/{project}/at", get(at).post(recreate))
@@ -79,6 +80,26 @@ async fn certify(
     let (project, version) = (name(&project)?, name(&version)?);
     allowed(&person, Right::Approve, &Target::Project(&project))?;
     Ok(Json(app.certify(&project, &version, request, &person.name).await?))
+}
+
+/// `{version: "^1.2"}`, or nothing for the range of the component.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateChart {
+    #[serde(default)]
+    version: Option<String>,
+}
+
+async fn update_chart(
+    State(app): App,
+    Path((project, component)): Path<(String, String)>,
+    Extension(person): Who,
+    Input(wanted): Input<UpdateChart>,
+) -> Result<Json<Value>> {
+    let (project, component): (Project, Component) = (name(&project)?, name(&component)?);
+    configures(&person, &project)?;
+    let build = app.update_chart(&project, &component, wanted.version.as_deref(), &person.name).await?;
+    Ok(Json(json!({ "build": build })))
 }
 
 async fn create_environment(

@@ -8,11 +8,13 @@
 mod api;
 mod course;
 mod people;
+mod reviews;
 mod service;
 mod sessions;
 mod settings;
 mod ui;
 
+pub use reviews::Reviews;
 pub use service::{
     AddDataPlane, AddKey, AddUser, Backup, Certify, Changes, DataPlaneAdded, Delivery, Error, Init, InitDone, KeyView,
     LogRequest, MadeToken, NewRelease, NewToken, NewWindow, People, Promote, Reason, Result, Rollback, Text, TokenView,

@@ -1,9 +1,11 @@
 //! What the API asks of the rest of the program.
 
+use crate::reviews::Reviews;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use model::change::Opened;
 use model::config::Seconds;
 use model::journal::Entry;
 use model::names::RegistryHost;
@@ -33,6 +35,9 @@ pub enum Error {
     /// Something does not answer now.
     #[error("{0}")]
     Unavailable(String),
+    /// What was asked for touches what is reviewed: a Change was opened with it instead.
+    #[error("{0}")]
+    Opened(Opened),
     /// A right is missing; the message says which, and who can give it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -224,7 +229,7 @@ pub struct Backup {
 
 /// Delivery, as the CLI and the UI see it.
 #[async_trait]
-pub trait Delivery: Send + Sync {
+pub trait Delivery: Reviews {
     /// Names of all projects.
     async fn projects(&self) -> Result<Vec<Project>>;
     /// Creates or joins a project.
@@ -274,6 +279,14 @@ pub trait Delivery: Send + Sync {
     async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId>;
     /// All releases, newest first.
     async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>>;
+    /// A build of another version of a component's chart; absent: it has that version already.
+    async fn update_chart(
+        &self,
+        project: &Project,
+        component: &Component,
+        version: Option<&str>,
+        actor: &str,
+    ) -> Result<Option<BuildId>>;
     /// Makes a release: a commit and a signed tag.
     async fn create_release(&self, project: &Project, wanted: NewRelease, actor: &str) -> Result<ReleaseStatus>;
     /// What differs between two releases, environments or times.

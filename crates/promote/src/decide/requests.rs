@@ -7,6 +7,7 @@ use crate::case::Case;
 use crate::facts::Facts;
 use crate::gates::{all_open, any_closed, reason, was_overridden};
 use crate::movement::{Movement, movement};
+use crate::proposal::files;
 use crate::state::{Delta, State};
 use crate::text::message;
 use model::journal::{Entry, EntryKind};
@@ -96,16 +97,10 @@ impl<'a> Round<'a> {
 
     fn write(&mut self, promotion: &'a Promotion, head: &State, target: &State, gates: &[Gate]) {
         let (facts, environment) = (self.judge.facts, self.judge.environment);
-        let mut files = head.files(target, environment);
-        if head.file.release != target.file.release {
-            let path = format!("environments/{environment}.yaml");
-            let text = facts.texts.get(environment).map_or("", String::as_str);
-            let version = target.file.release.as_ref().map(ToString::to_string);
-            match model::edit::set_line(&path, text, "release", version.as_deref(), &target.file) {
-                Ok(text) => drop(files.insert(path, Some(text.into_bytes()))),
-                Err(why) => return self.refuse(promotion, why),
-            }
-        }
+        let files = match files(facts, environment, head, target) {
+            Ok(files) => files,
+            Err(why) => return self.refuse(promotion, why),
+        };
         if let Some(reason) = promotion.spec.overriding.as_deref().filter(|_| was_overridden(gates)) {
             let shut: Vec<&str> =
                 gates.iter().filter(|g| was_overridden(std::slice::from_ref(g))).map(|g| g.message.as_str()).collect();

@@ -138,6 +138,7 @@ impl<'a> Judge<'a> {
         }
         let rule = self.history.state().map_or(&target.file.promotion, |s| &s.file.promotion);
         let mut gates = vec![self.suspend(), self.strategy(rule.strategy, ask.class)];
+        gates.extend(self.review(ask.class));
         let pins: Vec<_> = delta.pins.iter().filter_map(|(_, _, after)| *after).collect();
         gates.extend(pins.iter().map(|pin| self.built(pin)));
         gates.extend(pins.iter().map(|pin| self.healthy(rule, &pin.build, Some(pin))));
@@ -220,6 +221,17 @@ impl<'a> Judge<'a> {
         gate(GateName::Strategy, state, message)
     }
 
+    /// Where changes are reviewed, a person's command opens a Change: what others have looked at is a commit on main.
+    pub fn review(&self, class: Option<Class>) -> Option<Gate> {
+        let state = self.history.state().or_else(|| self.facts.at_head(self.environment))?;
+        let environment = self.environment;
+        let closed = class == Some(Class::Promote) && state.file.is_reviewed();
+        closed.then(|| {
+            let message = format!("changes to {environment} are reviewed: `trimtab promote` opens a Change");
+            gate(GateName::Review, GateState::Closed, message)
+        })
+    }
+
     /// Whether somebody went back from it. Asking for it by name puts it back.
     pub fn quarantine(&self, id: &BuildId, class: Class) -> Gate {
         let environment = self.environment;
@@ -243,8 +255,8 @@ impl<'a> Judge<'a> {
 
 /// Gates that an emergency passes. What was never built, is suspended, or is nobody's to ask for stays shut.
 fn overridden(mut gate: Gate, ask: &Ask<'_>) -> Gate {
-    use GateName::{Approvals, Certified, ChangeRef, Checks, HealthyIn, Soak, Window};
-    let waits = matches!(gate.name, HealthyIn | Soak | Checks | Certified | Window | Approvals | ChangeRef);
+    use GateName::{Approvals, Certified, ChangeRef, Checks, HealthyIn, Review, Soak, Window};
+    let waits = matches!(gate.name, HealthyIn | Soak | Checks | Certified | Window | Approvals | ChangeRef | Review);
     if let Some(reason) = ask.overriding.filter(|_| waits && gate.state != GateState::Open) {
         gate.message = format!("overridden ({reason}): {}", gate.message);
         (gate.state, gate.until) = (GateState::Open, None);
@@ -294,6 +306,8 @@ pub fn prospect(facts: &Facts, environment: &Environment, component: &Component)
             let ask = Ask { class: Some(class), manual: !by_itself, ..Ask::default() };
             let mut gates = judge.gates(&delta, &target, &ask);
             gates.push(judge.quarantine(newest, class));
+            // The command opens a Change then.
+            gates.retain(|gate| gate.name != GateName::Review);
             gates
         }
         _ => judge.build(newest, class),

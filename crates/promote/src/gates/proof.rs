@@ -7,7 +7,7 @@ use model::config::PromotionRule;
 use model::journal::{EntryKind, detail};
 use model::records::{BuildPhase, Gate, GateName, GateState};
 use model::release::Version;
-use model::{BuildId, Environment, Pin};
+use model::{BuildId, ChartPin, Environment, ImageRef, Pin};
 
 impl Judge<'_> {
     /// Whether what a pin names was built, and is what was built.
@@ -16,14 +16,18 @@ impl Judge<'_> {
         let Some(build) = self.case.build(&pin.build).filter(|_| known.state == GateState::Open) else {
             return known;
         };
-        let image = build.status.image.as_ref().map(|i| i.digest());
-        if image != Some(pin.image.digest()) {
-            let made = image.map_or_else(|| "no image".to_owned(), |d| d.to_string());
-            return gate(
-                GateName::Built,
-                GateState::Closed,
-                format!("{} made {made}, the pin names another", pin.build),
-            );
+        let digest = |image: &Option<ImageRef>| image.as_ref().map(ImageRef::digest);
+        let chart = |chart: &Option<ChartPin>| chart.as_ref().map(|chart| chart.digest.clone());
+        let made = [
+            ("image", digest(&build.status.image), digest(&pin.image)),
+            ("chart", chart(&build.status.chart), chart(&pin.chart)),
+        ];
+        for (what, made, pinned) in made {
+            if made != pinned {
+                let made = made.map_or_else(|| format!("no {what}"), |digest| digest.to_string());
+                let message = format!("{} made {made}, the pin names another", pin.build);
+                return gate(GateName::Built, GateState::Closed, message);
+            }
         }
         if build.spec.commit != pin.source {
             let message = format!("{} is of commit {}, the pin names another", pin.build, build.spec.commit.short());

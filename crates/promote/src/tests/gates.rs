@@ -463,3 +463,46 @@ fn gates_are_judged_in_one_order_and_shown_with_what_passed() {
     assert!(gates.iter().all(|(name, open)| *open == (*name != Approvals)), "{gates:?}");
     let _: Component = component("web");
 }
+
+#[test]
+fn where_changes_are_reviewed_a_command_moves_nothing_and_its_commit_is_judged_when_it_is_on_main() {
+    let (mut world, build) = proven();
+    world.edit("prod", |state| state.file.changes = model::config::Changes::Reviewed);
+    world.settle();
+    let name = world.ask(Class::Promote, "prod", web(), None);
+    let spec = world.promotion(&name).spec.clone();
+    world.settle();
+    let (phase, why) = world.phase(&name);
+    assert_eq!(
+        (phase, why),
+        (PromotionPhase::Failed, "changes to prod are reviewed: `trimtab promote` opens a Change")
+    );
+    assert_eq!(world.runs(), "dev web-1 | staging web-1 | prod -");
+    // What the command would have written is there to be proposed, and says whose it is.
+    let write = crate::proposal(&world.facts(), &spec).unwrap();
+    assert_eq!(write.files.keys().collect::<Vec<_>>(), ["environments/prod/web.yaml"]);
+    assert_eq!((write.author.as_str(), write.expect.as_ref()), ("ada", Some(&world.facts().head)));
+    assert!(!write.message.contains(crate::TRAILER_ID), "{}", write.message);
+    // People who look for the next build are not told of a gate that a command would get around.
+    let (_, gates) = crate::prospect(&world.facts(), &env("prod"), &component("web")).unwrap();
+    assert!(gates.iter().all(|gate| gate.state == GateState::Open), "{gates:?}");
+    // On main it is a movement like any other.
+    let pin = world.pin(&build);
+    world.edit("prod", |state| drop(state.pins.insert(component("web"), pin)));
+    world.settle();
+    assert_eq!(world.runs(), "dev web-1 | staging web-1 | prod web-1");
+    // Going back is a right, and so is an emergency.
+    let second = world.build("web", BUILT);
+    world.settle();
+    let name = world.ask(Class::Promote, "prod", web(), Some(&second));
+    world.spec(&name).overriding = Some("fire".into());
+    world.settle();
+    assert_eq!(world.runs(), "dev web-2 | staging web-1 | prod web-2");
+    assert!(world.told(EntryKind::Overridden, "prod")[0].reason.contains("are reviewed"));
+    world.ask(Class::Rollback, "prod", None, None);
+    world.settle();
+    assert_eq!(world.runs(), "dev web-2 | staging web-1 | prod web-1");
+    // What cannot be done at all is refused before anybody is asked to look at it.
+    let again = crate::proposal(&world.facts(), &spec);
+    assert_eq!(again.map(|write| write.files), Err("web-1 is in prod and there is no newer one".to_owned()));
+}

@@ -226,7 +226,7 @@ pub fn checked(world: &mut World, action: &Action) {
         }
         for pin in moved {
             let build = world.builds.iter().find(|b| b.spec.build == pin.build).expect("only builds move");
-            assert_eq!(build.status.image.as_ref(), Some(&pin.image), "only what was built moves");
+            assert_eq!(build.status.image, pin.image, "only what was built moves");
             let was_healthy =
                 |e: &str| world.told(EntryKind::Healthy, e).iter().any(|t| t.build.as_ref() == Some(&pin.build));
             let from: &[&str] = match environment.as_str() {

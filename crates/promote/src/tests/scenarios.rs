@@ -219,7 +219,7 @@ fn a_pin_must_name_what_was_built() {
     for (change, why) in [("image", "made sha256:"), ("source", "is of commit")] {
         let mut pin = world.pin(&other);
         match change {
-            "image" => pin.image = foreign.clone(),
+            "image" => pin.image = Some(foreign.clone()),
             _ => pin.source = source.clone(),
         }
         world.edit("dev", |state| drop(state.pins.insert(component("web"), pin)));

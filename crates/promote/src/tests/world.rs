@@ -98,6 +98,7 @@ impl World {
             parent: self.commits.last().map(|(c, _)| c.id.clone()),
             author: "ada".into(),
             at: self.now(),
+            body: String::new(),
             subject: subject.into(),
             trailers,
             paths: std::iter::once("README.md".to_owned())
@@ -152,6 +153,7 @@ impl World {
                 pushed_by: "ada".into(),
                 message: "work".into(),
                 created: self.now(),
+                chart: None,
             },
             status: BuildStatus {
                 phase,
@@ -168,7 +170,8 @@ impl World {
         Pin {
             build: build.clone(),
             source: commit.unwrap_or_else(|| self.head().0.id.clone()),
-            image: ImageRef::recorded(&project(), &build.component, &Digest::of(build.to_string().as_bytes())),
+            image: Some(ImageRef::recorded(&project(), &build.component, &Digest::of(build.to_string().as_bytes()))),
+            chart: None,
             config: self.commits[0].0.id.clone(),
         }
     }
@@ -434,7 +437,8 @@ fn parse_pin(text: &str) -> Pin {
     Pin {
         build: field("build").parse().unwrap(),
         source: field("source").parse().unwrap(),
-        image: field("image").parse().unwrap(),
+        image: Some(field("image").parse().unwrap()),
+        chart: None,
         config: field("config").parse().unwrap(),
     }
 }

@@ -1,5 +1,6 @@
 //! Health of what stands, and what follows from it: routes and the journal.
 
+use super::hooking::{self, Said};
 use super::rendering::Rendering;
 use super::{Outcome, Rendered, Target, Work};
 use crate::moving::Leftover;
@@ -10,6 +11,7 @@ use model::routes::{Backend, Route};
 use model::views::ComponentStatus;
 use model::{Component, Pin};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Lines of a container's log that explain a failure.
@@ -25,6 +27,7 @@ impl Work {
         placement: &Placement,
         mut plan: Plan,
         leftovers: &[Leftover],
+        hooks: &BTreeMap<Component, Said>,
     ) -> Result<bool, PortError> {
         let settled = plan.is_empty();
         let mut components = Vec::new();
@@ -41,6 +44,12 @@ impl Work {
             if let Some(lack) = one.lacks.as_ref().filter(|_| status.health != Health::Healthy) {
                 lack.show(&mut status);
             }
+            let said = hooks.get(&status.component);
+            (status.health, status.reason, status.message) = match said {
+                Some(Said::Works(what)) => (Health::Progressing, hooking::REASON.to_owned(), what.clone()),
+                Some(Said::Failed(why)) => (Health::Degraded, hooking::FAILED.to_owned(), why.clone()),
+                Some(Said::Clear) | None => (status.health, status.reason, status.message),
+            };
             components.push(status);
         }
         let healthy = settled && components.iter().all(|status| status.health == Health::Healthy);
@@ -67,8 +76,9 @@ impl Work {
             components,
             plan: Some(plan),
         };
-        if settled && reachable {
-            for (one, status) in rendered.iter().zip(&outcome.components) {
+        for (one, status) in rendered.iter().zip(&outcome.components) {
+            // Behind a hook that failed nothing is applied, and nothing will be.
+            if (settled && reachable) || status.reason == hooking::FAILED {
                 match super::testing::job(one) {
                     Some(job) => self.tell_tests(target, rendered, one, job, observation, placement).await?,
                     None => self.tell(target, &one.pin, status).await?,
@@ -105,6 +115,7 @@ impl Work {
         ComponentStatus {
             component,
             build: one.pin.build.clone(),
+            chart: one.pin.chart.clone(),
             health: verdict.health,
             reason: verdict.reason,
             message,
@@ -146,7 +157,7 @@ impl Work {
     ) -> Option<Route> {
         let (name, endpoint) = render::public_endpoint(&one.file)?;
         let component = &one.pin.build.component;
-        let endpoints = ready(observation, component, name, endpoint.port);
+        let endpoints = ready(observation, &service(one, name, endpoint.port)?, name, endpoint.port);
         Some(Route {
             host: render::public_host(component, &self.handle.name, &self.handle.scope.project, &target.state.file),
             label: format!("{component} in {}: {:?}", self.handle.name, status.health),
@@ -191,11 +202,27 @@ impl Work {
     }
 }
 
-/// Ready addresses of a component's endpoint, out of its EndpointSlices.
-fn ready(observation: &Observation, component: &Component, name: &str, port: u16) -> Vec<SocketAddr> {
+/// The Service of an endpoint: the one of the component's name; in a chart, else the first that has the port.
+fn service(one: &Rendered, name: &str, port: u16) -> Option<String> {
+    let component = one.pin.build.component.as_str();
+    let services = || one.manifests.objects.iter().filter(|object| object["kind"] == "Service");
+    if one.file.chart.is_none() || services().any(|service| service["metadata"]["name"] == component) {
+        return Some(component.to_owned());
+    }
+    let has = |service: &&Value| {
+        let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+        let fits =
+            |p: &Value| p["name"] == name || p["targetPort"] == name || p["targetPort"] == port || p["port"] == port;
+        ports.is_some_and(|ports| ports.iter().any(fits))
+    };
+    Some(services().find(has)?["metadata"]["name"].as_str()?.to_owned())
+}
+
+/// Ready addresses of an endpoint, out of the EndpointSlices of its Service.
+fn ready(observation: &Observation, service_name: &str, name: &str, port: u16) -> Vec<SocketAddr> {
     let of_it = |slice: &&Value| {
         let service = slice.pointer("/metadata/labels").and_then(|l| l.get("kubernetes.io/service-name"));
-        slice["kind"] == "EndpointSlice" && service.and_then(Value::as_str) == Some(component.as_str())
+        slice["kind"] == "EndpointSlice" && service.and_then(Value::as_str) == Some(service_name)
     };
     let mut addresses = Vec::new();
     for slice in observation.objects.values().filter(of_it) {
@@ -237,8 +264,7 @@ mod tests {
             ],
         });
         let observation = Observation { objects: BTreeMap::from([(ObjectId::of(&slice), slice)]) };
-        let web = "web".parse().unwrap();
-        assert_eq!(ready(&observation, &web, "http", 80), ["10.0.0.2:3000".parse().unwrap()]);
-        assert_eq!(ready(&observation, &"api".parse().unwrap(), "http", 80), []);
+        assert_eq!(ready(&observation, "web", "http", 80), ["10.0.0.2:3000".parse().unwrap()]);
+        assert_eq!(ready(&observation, "api", "http", 80), []);
     }
 }

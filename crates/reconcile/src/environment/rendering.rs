@@ -5,11 +5,12 @@ use crate::config::Config;
 use crate::lacks::Lack;
 use crate::{elsewhere, inputs, sealing};
 use model::config::{ComponentFile, ComponentType, EnvironmentFile};
-use model::flow::{Manifests, Repository, Revision};
+use model::flow::{Manifests, Observation, Repository, Revision};
 use model::ports::PortError;
 use model::remote::Remotes;
 use model::{Component, Environment, Pin};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the objects depend on that a component describes itself.
 pub(super) type Ingredients = (Pin, EnvironmentFile, Vec<Environment>);
@@ -39,7 +40,11 @@ impl Rendering {
 }
 
 impl Work {
-    pub(super) async fn render(&mut self, target: &Target) -> Result<Result<Rendering, String>, PortError> {
+    pub(super) async fn render(
+        &mut self,
+        target: &Target,
+        observation: &Arc<Observation>,
+    ) -> Result<Result<Rendering, String>, PortError> {
         let (mut rendered, mut sourceless) = (Vec::new(), Vec::new());
         let configuration = Repository::config(&self.handle.scope.project);
         let project = self.project.clone();
@@ -82,14 +87,25 @@ impl Work {
                 file: &target.state.file,
                 settings: &settings,
             };
-            let made = match file.manifests {
-                None if file.kind == ComponentType::TestRunner => {
+            let made = match (&file.chart, &file.manifests) {
+                (None, None) if file.kind == ComponentType::TestRunner => {
                     let (release, builds, state) = &tested;
                     let release = release.as_ref().map(String::as_str);
                     render::test_run(&input, &render::Tested { release, builds, state })
                 }
-                None => render::render(&input),
-                Some(_) => self.describe(pin, &file, &revision, target, &admitted).await?,
+                (None, None) => render::render(&input),
+                (None, Some(_)) => self.describe(pin, &file, &revision, target, &admitted).await?,
+                (Some(_), _) => {
+                    let at = (&*admitted, &*config);
+                    match self.chart(pin, &file, &revision, target, at, observation).await? {
+                        Ok(Ok(manifests)) => Ok(manifests),
+                        Ok(Err(lack)) => {
+                            sourceless.push((pin.clone(), lack));
+                            continue;
+                        }
+                        Err(problem) => return Ok(Err(problem)),
+                    }
+                }
             };
             match made {
                 Ok(manifests) => {

@@ -1,11 +1,13 @@
 //! What an environment should be, how it stands, and the handle by which others know it.
 
+use super::hooking::{self, Movement};
 use crate::config::Config;
 use crate::planes::{self, Plane};
+use jiff::Timestamp;
 use model::flow::{Plan, Repository};
 use model::ports::Scope;
 use model::views::{ComponentStatus, PolicyResult};
-use model::{BuildId, CommitId, DataPlaneName, Digest, Environment, Pin, Project};
+use model::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Pin, Project};
 use promote::{Facts, Report, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +29,14 @@ pub struct Target {
     pub remotes: Vec<String>,
     /// Tells the project from others of its name.
     pub claim: String,
+    /// When each pinned build was asked for.
+    pub made: BTreeMap<BuildId, Timestamp>,
+    /// How each component with a chart came to be what it is.
+    pub movements: BTreeMap<Component, Movement>,
+    /// Hooks that ran here, and how that ended.
+    pub hooked: BTreeMap<String, Result<(), String>>,
+    /// Tests of charts are asked for.
+    pub tests: bool,
     /// The project has it no more: nothing of it shall stand.
     pub removed: bool,
 }
@@ -46,8 +56,29 @@ impl Target {
                 None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
             },
         });
+        let created = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.created));
+        let charts = || state.pins.values().filter(|pin| pin.chart.is_some());
+        let made = charts().filter_map(created).collect();
+        let movements = hooking::movements(facts, name, report, &state);
+        let (hooked, tests) = match charts().next() {
+            Some(_) => (hooking::hooked(facts, name), hooking::tests(facts, name)),
+            None => (BTreeMap::new(), false),
+        };
         let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
-        Some(Self { commit, state, report, sources, plane, remotes, claim, removed: false })
+        Some(Self {
+            commit,
+            state,
+            report,
+            sources,
+            plane,
+            remotes,
+            claim,
+            made,
+            movements,
+            hooked,
+            tests,
+            removed: false,
+        })
     }
 
     /// Of an environment that the project has no more at head.
@@ -60,6 +91,10 @@ impl Target {
             plane: None,
             remotes: Vec::new(),
             claim: planes::claim(facts),
+            made: BTreeMap::new(),
+            movements: BTreeMap::new(),
+            hooked: BTreeMap::new(),
+            tests: false,
             removed: true,
         }
     }

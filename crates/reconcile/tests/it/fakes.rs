@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use model::chart::ChartSource;
 use model::flow::{
     Action, File, FileMode, ObjectId, Observation, Plan, Receipt, Repository, Revision, Snapshot, StepResult,
 };
@@ -25,6 +26,8 @@ pub struct World {
     state: Mutex<State>,
     /// Lets a build go on whose Dockerfile says HOLD.
     pub release: tokio::sync::Notify,
+    /// Survives as an archive on disk does.
+    pub charts: Arc<FakeCharts>,
 }
 
 #[derive(Default)]
@@ -98,6 +101,19 @@ impl World {
     /// What kubectl deletes.
     pub fn delete_object(&self, kind: &str, name: &str) {
         self.state.lock().unwrap().objects.retain(|id, _| !(id.kind == kind && id.name == name));
+        self.wake();
+    }
+
+    /// What a Job comes to: `Complete` or `Failed`.
+    pub fn finish_job(&self, name: &str, condition: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        let revision = state.revision.to_string();
+        for (_, job) in state.objects.iter_mut().filter(|(id, _)| id.kind == "Job" && id.name == name) {
+            job["status"] = json!({ "conditions": [{ "type": condition, "status": "True" }] });
+            job["metadata"]["resourceVersion"] = json!(revision);
+        }
+        drop(state);
         self.wake();
     }
 
@@ -185,6 +201,7 @@ fn commit(state: &mut State, repository: &Repository, write: &Write) -> CommitId
         parent: write.expect.clone(),
         author: write.author.clone(),
         at: write.at,
+        body: String::new(),
         subject: write.message.lines().next().unwrap_or_default().to_owned(),
         trailers: trailers.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         paths: write.files.keys().cloned().collect(),
@@ -267,6 +284,32 @@ impl Repositories for World {
         Self::effect(&mut state)?;
         Ok(Written::Commit(commit(&mut state, repository, write)))
     }
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), model::MAIN.to_owned());
+        let main = state.refs.get(&place).cloned();
+        let id = commit(&mut state, repository, write);
+        match main {
+            Some(main) => state.refs.insert(place, main),
+            None => state.refs.remove(&place),
+        };
+        Ok(id)
+    }
+    async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()> {
+        self.state.lock().unwrap().refs.insert((repository.clone(), reference.to_owned()), commit.clone());
+        Ok(())
+    }
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written> {
+        let mut state = self.state.lock().unwrap();
+        let place = (repository.clone(), model::MAIN.to_owned());
+        let head = state.refs.get(&place).cloned();
+        if head.as_ref() != Some(expect) {
+            return Ok(Written::Superseded(head));
+        }
+        Self::effect(&mut state)?;
+        state.refs.insert(place, to.clone());
+        Ok(Written::Commit(to.clone()))
+    }
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
         let mut state = self.state.lock().unwrap();
         let place = (repository.clone(), format!("refs/tags/{}", tag.name));
@@ -324,6 +367,36 @@ impl Builder for World {
     }
     async fn has(&self, _: &ImageRef) -> Result<bool> {
         Ok(true)
+    }
+}
+
+/// Repositories of charts, by name and version, and the archives that were taken or packed.
+#[derive(Default)]
+pub struct FakeCharts {
+    pub offered: Mutex<BTreeMap<(String, String), Vec<u8>>>,
+    pub kept: Mutex<BTreeMap<Digest, Arc<[u8]>>>,
+    /// What repositories were asked with.
+    pub users: Mutex<BTreeSet<String>>,
+}
+
+#[async_trait]
+impl Charts for FakeCharts {
+    async fn versions(&self, source: &ChartSource, access: &ChartAccess) -> Result<Vec<String>> {
+        self.users.lock().unwrap().extend(access.user.clone().map(|(user, password)| format!("{user}:{password}")));
+        let offered = self.offered.lock().unwrap();
+        Ok(offered.keys().filter(|(name, _)| *name == source.name).map(|(_, version)| version.clone()).collect())
+    }
+    async fn fetch(&self, source: &ChartSource, version: &str, _: &ChartAccess) -> Result<Digest> {
+        let found = self.offered.lock().unwrap().get(&(source.name.clone(), version.to_owned())).cloned();
+        self.keep(found.ok_or_else(|| PortError::Terminal(format!("there is no {version}")))?).await
+    }
+    async fn keep(&self, archive: Vec<u8>) -> Result<Digest> {
+        let digest = Digest::of(&archive);
+        self.kept.lock().unwrap().insert(digest.clone(), archive.into());
+        Ok(digest)
+    }
+    async fn archive(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>> {
+        Ok(self.kept.lock().unwrap().get(digest).cloned())
     }
 }
 
@@ -509,6 +582,10 @@ impl Secrets for Keys {
         let bytes: Vec<u8> = digest.hex().bytes().take(32).collect();
         Ok(Sealed::new(bytes.try_into().unwrap()))
     }
+    fn seed(&self, of: &str) -> Result<[u8; 32]> {
+        let hex = Digest::of(of.as_bytes()).hex().to_owned();
+        Ok(hex.as_bytes()[..32].try_into().unwrap())
+    }
     fn renew(&self) -> Result<String> {
         self.recipient()
     }
@@ -535,6 +612,7 @@ pub fn ports(world: &Arc<World>) -> reconcile::Ports {
     reconcile::Ports {
         repositories: world.clone(),
         builder: world.clone(),
+        charts: world.charts.clone(),
         data_planes: Arc::new(OnlyOne(world.clone())),
         records: world.clone(),
         gateway: world.clone(),

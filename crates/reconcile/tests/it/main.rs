@@ -1,5 +1,6 @@
 //! The loops against fakes of all ports: the delivery rules, one test each.
 
+mod charts;
 mod elsewhere;
 mod fakes;
 mod killed;

@@ -11,6 +11,7 @@ mod files;
 mod functions;
 mod glob;
 mod manifest;
+mod needs;
 mod node;
 mod output;
 mod record;
@@ -22,6 +23,7 @@ pub use chart::Chart;
 pub use error::Error;
 pub use facts::{Capabilities, KubeVersion, Release};
 pub use manifest::{Document, Hook, Rendered};
+pub use needs::{Files, Need, directory, is_exact, needs, newer, newest, pack};
 pub use output::{Shown, printed};
 pub use values::Layers;
 

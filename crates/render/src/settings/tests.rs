@@ -158,7 +158,13 @@ fn rendered(workload: Json, settings: &Settings) -> Result<Vec<Json>, String> {
             .unwrap();
     let commit: model::CommitId = "91bc000000000000000000000000000000000000".parse().unwrap();
     let image = ImageRef::recorded(&component.project, &component.component, &Digest::of(b"image"));
-    let pin = Pin { build: "web-42".parse().unwrap(), source: commit.clone(), image, config: commit };
+    let pin = Pin {
+        build: "web-42".parse().unwrap(),
+        source: commit.clone(),
+        image: Some(image),
+        chart: None,
+        config: commit,
+    };
     let input = Input {
         component: &component,
         pin: &pin,

@@ -211,3 +211,51 @@ async fn a_hook_without_the_push_s_token_is_turned_away() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("does not know this push"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_for_review_moves_no_branch_and_is_followed_as_a_change() {
+    let served = Served::start().await;
+    let config = repository("shop", "config");
+    served.source.create(&config).await.unwrap();
+    let tree = served.tree("tree", &config).await;
+    tree.ok(["push", "trimtab", "main"]).await;
+    let main = served.source.head(&config, model::MAIN).await.unwrap();
+    let proposed = tree.commit("new", "text\n").await;
+
+    let said = String::from_utf8(tree.git(["push", "trimtab", "HEAD:refs/for/main"]).await.stderr).unwrap();
+    assert!(said.contains("remote: it is Change 1") && said.contains("remote: settled"), "{said}");
+    assert!(said.contains("refs/changes/1/head"), "{said}");
+    assert_eq!(served.source.head(&config, model::MAIN).await.unwrap(), main);
+    assert_eq!(served.source.head(&config, "refs/for/main").await.unwrap(), None);
+    {
+        let asked = served.recorder.proposed.lock().unwrap();
+        assert_eq!((asked[0].actor.as_str(), asked[0].commit.as_str()), ("alice", proposed.as_str()));
+        assert!(asked[0].options.is_empty());
+        let followed = served.recorder.followed.lock().unwrap();
+        assert_eq!(followed.last().unwrap().updates[0].name, "refs/changes/1/head");
+    }
+    // It can be read, and is what main may be moved to.
+    let commit: model::CommitId = proposed.parse().unwrap();
+    served.source.propose(&config, "refs/changes/1/head", &commit).await.unwrap();
+    tree.ok(["fetch", "-q", "trimtab", "refs/changes/1/head"]).await;
+    assert_eq!(tree.ok(["rev-parse", "FETCH_HEAD"]).await, proposed);
+    let moved = served.source.advance(&config, main.as_ref().unwrap(), &commit).await.unwrap();
+    assert_eq!(moved, model::ports::Written::Commit(commit.clone()));
+    let late = served.source.advance(&config, main.as_ref().unwrap(), &commit).await.unwrap();
+    assert_eq!(late, model::ports::Written::Superseded(Some(commit)));
+
+    tree.ok(["push", "-q", "-o", "topic=fix", "trimtab", "HEAD:refs/for/main"]).await;
+    assert_eq!(served.recorder.proposed.lock().unwrap().last().unwrap().options, ["topic=fix"]);
+    let said = tree.fails(["push", "-o", "topic=no", "trimtab", "HEAD:refs/for/main"]).await;
+    assert!(said.contains("remote: choose another") && said.contains("not this topic"), "{said}");
+    let said = tree.fails(["push", "trimtab", "HEAD:refs/for/topic"]).await;
+    assert!(said.contains("topic takes no Changes"), "{said}");
+    let said = tree.fails(["push", "trimtab", ":refs/for/main"]).await;
+    assert!(said.contains("refs/for/main"), "{said}");
+    for reference in ["refs/changes/1/head", "refs/changes/2/1"] {
+        let said = tree.fails(["push", "trimtab", &format!("HEAD:{reference}")]).await;
+        assert!(said.contains("hidden ref") || said.contains("cannot be pushed"), "{said}");
+    }
+    let said = tree.fails(["push", &served.url("reader", TOKEN, &config), "HEAD:refs/for/main"]).await;
+    assert!(said.contains("reader may not push"), "{said}");
+}

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use model::flow::Repository;
 use model::people::{Grant, Person};
-use model::ports::{Lines, Push, Pushed, Receiver};
+use model::ports::{Lines, Proposal, Proposed, Push, Pushed, Receiver};
 use source::{GitAuth, Limits, Options, PublicKey, Source, SshLimits};
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,9 +39,11 @@ pub fn options(data: &Path) -> Options {
 pub fn reexec(data: &Path, test: &str) -> PathBuf {
     let script = data.join("trimtab");
     let me = std::env::current_exe().unwrap();
+    // What `proc-receive` says on standard output is for git: all but the words of the test runner, which come first.
+    let me = me.display();
     let text = format!(
-        "#!/bin/sh\nREEXEC_NAME=$2 REEXEC_SOCKET=$3 exec '{}' --exact --nocapture {test} >/dev/null\n",
-        me.display()
+        "#!/bin/sh\nexport REEXEC_NAME=$2 REEXEC_SOCKET=$3\nif [ \"$2\" = proc-receive ]; then\n  '{me}' --exact --nocapture {test} \
+         | dd bs=1 skip=16 status=none\nelse\n  exec '{me}' --exact --nocapture {test} >/dev/null\nfi\n",
     );
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -91,6 +93,7 @@ impl GitAuth for Auth {
 #[derive(Default)]
 pub struct Recorder {
     pub followed: Mutex<Vec<Push>>,
+    pub proposed: Mutex<Vec<Proposal>>,
     pub begun: AtomicUsize,
     pub ended: AtomicUsize,
     pub heard: Mutex<Vec<bool>>,
@@ -108,6 +111,14 @@ impl Receiver for Recorder {
             }
         }
         Ok(())
+    }
+    async fn propose(&self, proposal: &Proposal) -> Result<Proposed, Vec<String>> {
+        if proposal.options.iter().any(|option| option == "topic=no") {
+            return Err(vec!["not this topic".into(), "choose another".into()]);
+        }
+        self.proposed.lock().unwrap().push(proposal.clone());
+        let reference = "refs/changes/1/head".to_owned();
+        Ok(Proposed { reference, before: None, lines: vec!["it is Change 1".into()] })
     }
     async fn follow(&self, push: &Push, lines: &dyn Lines) {
         self.followed.lock().unwrap().push(push.clone());

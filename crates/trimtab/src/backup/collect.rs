@@ -33,6 +33,7 @@ pub struct Collection {
     repositories: Vec<(Repository, Vec<Reference>)>,
     images: oci::Store,
     closure: oci::Closure,
+    charts: BTreeSet<model::Digest>,
     protection: Option<Protection>,
     _lease: oci::Lease,
 }
@@ -59,7 +60,19 @@ impl Collection {
             let (images, _lease) = (images.clone(), images.lease());
             let closure = oci::Closure::default();
             let source = source.clone();
-            return Ok(Self { layout, instance, source, dump, repositories, images, closure, protection, _lease });
+            let charts = BTreeSet::new();
+            return Ok(Self {
+                layout,
+                instance,
+                source,
+                dump,
+                repositories,
+                images,
+                closure,
+                charts,
+                protection,
+                _lease,
+            });
         }
         bail!("the repositories are pushed to all the time: try again when it is quieter")
     }
@@ -74,6 +87,11 @@ impl Collection {
         self.closure = self.images.closure(&digests)?;
         let missing = self.closure.missing.iter().map(ToString::to_string).collect();
         Ok((self, missing))
+    }
+
+    /// With archives of charts. One that is not here any more can be taken or packed again.
+    pub fn with_charts(self, charts: BTreeSet<model::Digest>) -> Self {
+        Self { charts, ..self }
     }
 
     /// Writes everything, with no more memory than a piece.
@@ -117,6 +135,10 @@ impl Collection {
         writer.json(&Part::ImageNames, &self.closure.repositories)?;
         for (digest, bytes) in &self.closure.blobs {
             writer.part(&Part::Blob(digest.clone()), *bytes, self.images.open_blob(digest)?)?;
+        }
+        for digest in &self.charts {
+            let Ok(file) = File::open(self.layout.chart(digest)) else { continue };
+            writer.part(&Part::Chart(digest.clone()), file.metadata()?.len(), file)?;
         }
         self.logs(&mut writer)?;
         writer.finish()?.flush()?;

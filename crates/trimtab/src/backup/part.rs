@@ -15,6 +15,7 @@ pub enum Part {
     Pack(Repository, usize),
     ImageNames,
     Blob(oci::Digest),
+    Chart(model::Digest),
     /// Below the directory of build logs.
     Log(String),
     Identity,
@@ -33,6 +34,7 @@ impl fmt::Display for Part {
             Self::Pack(repository, piece) => write!(f, "git/{repository}/pack.{piece:06}"),
             Self::ImageNames => f.write_str("images/names.json"),
             Self::Blob(digest) => write!(f, "images/sha256/{}", digest.hex()),
+            Self::Chart(digest) => write!(f, "charts/sha256/{}", digest.hex()),
             Self::Log(path) => write!(f, "logs/{path}"),
             Self::Identity => f.write_str("identity.age"),
             Self::Secrets(piece) => write!(f, "secrets.{piece:06}"),
@@ -58,6 +60,7 @@ impl Part {
             ["seal.json"] => Some(Self::Seal),
             ["images", "names.json"] => Some(Self::ImageNames),
             ["images", "sha256", hex] => Some(Self::Blob(format!("sha256:{hex}").parse().ok()?)),
+            ["charts", "sha256", hex] => Some(Self::Chart(format!("sha256:{hex}").parse().ok()?)),
             ["git", project, name, "refs"] => Some(Self::References(repository(project, name)?)),
             ["git", project, name, word] => Some(Self::Pack(repository(project, name)?, piece(word, "pack.")?)),
             ["logs", rest @ ..] => {
@@ -89,7 +92,9 @@ mod tests {
         ];
         let blob = format!("images/sha256/{hex}");
         let more = ["images/names.json", &blob, "logs/shop/web-1.log", "identity.age", "secrets.000003", "seal.json"];
-        for name in good.iter().chain(&more) {
+        let chart = format!("charts/sha256/{hex}");
+        let chart = chart.as_str();
+        for name in good.iter().chain(&more).chain([&chart]) {
             assert_eq!(Part::parse(name).map(|part| part.to_string()).as_deref(), Some(*name));
         }
         let bad = ["", "x", "objects.x", "git/../x/refs", "git/shop/../refs", "images/sha256/..", "logs", "logs/../x"];

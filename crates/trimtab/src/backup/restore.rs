@@ -203,9 +203,13 @@ impl Target<'_> {
                 copy(content, |bytes| Ok(laying.feed(bytes)?))
             }
             Part::ImageNames | Part::Blob(_) => self.image(header, part, content),
-            Part::Log(path) => {
-                let target = self.layout.build_logs().join(path);
-                fs::create_dir_all(target.parent().context("a log has a directory")?)?;
+            Part::Chart(_) | Part::Log(_) => {
+                let target = match part {
+                    Part::Log(path) => self.layout.build_logs().join(path),
+                    Part::Chart(digest) => self.layout.chart(digest),
+                    _ => return Ok(()),
+                };
+                fs::create_dir_all(target.parent().context("a file has a directory")?)?;
                 let mut file = File::create(&target).with_context(|| format!("creating {}", target.display()))?;
                 copy(content, |bytes| Ok(file.write_all(bytes)?))
             }

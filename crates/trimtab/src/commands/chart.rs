@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use render::helm::{Chart, KubeVersion, Layers, Options, Release, Shown, printed};
+use model::ChartSource;
+use model::ports::ChartAccess;
+use render::helm::{Chart, KubeVersion, Layers, Options, Release, Shown, is_exact, newest, printed};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,11 +62,72 @@ pub struct ChartArgs {
     /// Do not hold values against schemas
     #[arg(long)]
     skip_schema_validation: bool,
+    /// Take the chart from this repository
+    #[arg(long, value_name = "URL")]
+    repo: Option<String>,
+    /// Which version of it: one, or the newest of a range [default: the newest]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Name for the repository or registry; its password is read from standard input
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// Certificates of authorities that the repository is trusted by (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Take only a chart that a key of --keyring signed
+    #[arg(long, requires = "keyring")]
+    verify: bool,
+    /// Public keys of OpenPGP (`gpg --export`)
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    keyring: Option<PathBuf>,
 }
 
-/// What the chart in a directory or an archive stands for, as helm prints it.
-pub fn rendered(path: &Path, args: &ChartArgs) -> Result<String> {
-    let chart = if path.is_file() {
+impl ChartArgs {
+    /// True if the chart is to be fetched.
+    pub fn is_remote(&self, path: &Path) -> bool {
+        self.repo.is_some() || path.to_str().is_some_and(|path| path.starts_with("oci://"))
+    }
+
+    /// Fetches the chart; nothing is kept.
+    async fn fetched(&self, path: &Path) -> Result<Chart> {
+        let path = path.to_str().context("the chart's name is not UTF-8")?;
+        let (repository, name) = match &self.repo {
+            Some(repository) => (repository.clone(), path.to_owned()),
+            None => {
+                let (above, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or_default();
+                (above.to_owned(), name.to_owned())
+            }
+        };
+        let version = self.version.clone().unwrap_or_else(|| "*".to_owned());
+        let source = ChartSource { repository, name, version };
+        source.check()?;
+        let read = |file: &Option<PathBuf>| {
+            let read = |file: &PathBuf| fs::read(file).with_context(|| format!("reading {}", file.display()));
+            file.as_ref().map(read).transpose()
+        };
+        let user = match &self.username {
+            Some(name) => Some((name.clone(), std::io::read_to_string(std::io::stdin())?.trim_end().to_owned())),
+            None => None,
+        };
+        let access = ChartAccess { user, authority: read(&self.ca_file)?, keyring: read(&self.keyring)? };
+        let version = match is_exact(&source.version) {
+            true => source.version.clone(),
+            false => {
+                let versions = source::chart_versions(&source, &access).await?;
+                let newest = newest(&source.version, versions.iter().map(String::as_str))?;
+                newest.with_context(|| format!("{source}: there is no such version"))?.to_owned()
+            }
+        };
+        let fetched = source::fetch_chart(&source, &version, &access).await?;
+        Ok(Chart::unpack(&fetched.archive)?)
+    }
+}
+
+/// What a chart stands for that lies in a directory, an archive or a repository, as helm prints it.
+pub async fn rendered(path: &Path, args: &ChartArgs) -> Result<String> {
+    let chart = if args.is_remote(path) {
+        args.fetched(path).await?
+    } else if path.is_file() {
         Chart::unpack(&fs::read(path).with_context(|| format!("reading {}", path.display()))?)?
     } else {
         Chart::load(&files(path)?)?

@@ -1,5 +1,6 @@
 use super::Common;
 use anyhow::{Context, Result, bail};
+use model::chart::{ChartOrigin, ChartRule};
 use model::config::{BuildRule, ComponentFile, ComponentType, Endpoint, Visibility, Workload};
 use model::names::NAME_BYTES_MAX;
 use model::{Component, Project};
@@ -10,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 /// Make the directory a component: repository, trimtab.yaml, project, remote
 ///
-/// Reads the Dockerfile, writes and commits trimtab.yaml, creates the project with the environments dev (Auto),
+/// Reads the Dockerfile, or finds a chart, writes and commits trimtab.yaml, creates the project with the environments dev (Auto),
 /// staging and prod (Manual) if there is none of that name, adds the remote `trimtab`, and prints the push command.
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
@@ -79,23 +80,46 @@ fn describe(common: &Common, args: &InitArgs, root: &Path) -> Result<ComponentFi
         None => component.as_str().parse::<Project>()?,
     };
     let dockerfile = root.join("Dockerfile");
+    if let Some(path) = chart(root).filter(|_| !dockerfile.exists()) {
+        let origin = ChartOrigin::Path(path.to_owned());
+        let chart = ChartRule { origin, release: None, values: None, image: None, credentials: None, verify: false };
+        return Ok(ComponentFile { chart: Some(chart), ..bare(project, component) });
+    }
     let text = std::fs::read_to_string(&dockerfile).with_context(|| {
-        format!("{}: init needs a Dockerfile, or a trimtab.yaml that names an image", dockerfile.display())
+        format!("{}: init needs a Dockerfile, a chart, or a trimtab.yaml that names an image", dockerfile.display())
     })?;
     let port = args.port.or_else(|| exposed(&text)).unwrap_or(8080);
     let endpoint = Endpoint { port, visibility: Visibility::Public };
     Ok(ComponentFile {
+        build: Some(BuildRule::default()),
+        endpoints: BTreeMap::from([("http".to_owned(), endpoint)]),
+        ..bare(project, component)
+    })
+}
+
+fn bare(project: Project, component: Component) -> ComponentFile {
+    ComponentFile {
         project,
         component,
         kind: ComponentType::Service,
         path: ".".into(),
-        build: Some(BuildRule::default()),
+        build: None,
         image: None,
+        chart: None,
         manifests: None,
         workload: Workload::default(),
-        endpoints: BTreeMap::from([("http".to_owned(), endpoint)]),
+        endpoints: BTreeMap::new(),
         depends_on: Vec::new(),
-    })
+    }
+}
+
+/// Where the directory has a chart: its own, one beside its files, or a list of charts as Jenkins X keeps them.
+fn chart(root: &Path) -> Option<&'static str> {
+    let places = [(".", "Chart.yaml"), ("chart", "Chart.yaml"), ("env", "Chart.yaml"), ("env", "requirements.yaml")];
+    places
+        .into_iter()
+        .find(|(directory, file)| root.join(directory).join(file).is_file())
+        .map(|(directory, _)| directory)
 }
 
 /// The first port of the last stage's EXPOSE.
@@ -230,6 +254,7 @@ mod tests {
             path: ".".into(),
             build: Some(BuildRule::default()),
             image: None,
+            chart: None,
             manifests: None,
             workload: Workload::default(),
             endpoints: BTreeMap::from([("http".to_owned(), Endpoint { port: 3000, visibility: Visibility::Public })]),

@@ -4,7 +4,9 @@ mod approve;
 mod at;
 mod audit;
 mod backup;
+mod change;
 mod chart;
+mod charts;
 mod check;
 mod config;
 mod credential;
@@ -20,6 +22,7 @@ mod key;
 mod kubeconfig;
 mod logs;
 mod promote;
+mod reference;
 mod release;
 mod render;
 mod restore;
@@ -33,12 +36,13 @@ mod url;
 mod user;
 mod window;
 
-use crate::client::{Api, Failure};
+use crate::client::{Api, Failure, Instead};
 use crate::instance::Layout;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use model::Project;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,6 +84,7 @@ enum Command {
     Secret(secret::SecretArgs),
     Approve(approve::ApproveArgs),
     Cancel(approve::CancelArgs),
+    Change(change::ChangeArgs),
     Release(release::ReleaseArgs),
     Certify(release::CertifyArgs),
     Check(check::CheckArgs),
@@ -96,6 +101,7 @@ enum Command {
     Render(render::RenderArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Image(image::ImageArgs),
+    Chart(charts::ChartsArgs),
     User(user::UserArgs),
     Key(key::KeyArgs),
     Token(token::TokenArgs),
@@ -105,6 +111,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     #[command(hide = true)]
     Credential(credential::CredentialArgs),
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -119,6 +127,11 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        Err(error) if error.is::<Instead>() => {
+            let instead = error.downcast_ref::<Instead>().expect("it is one");
+            arguments.common.output.print(&json!({ "opened": instead.0 }), |_| format!("{}\n", instead.0));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("trimtab: {error:#}");
             ExitCode::from(match error.downcast_ref::<Failure>() {
@@ -142,6 +155,7 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Secret(args) => secret::run(common, args).await,
         Command::Approve(args) => approve::approve(common, args).await,
         Command::Cancel(args) => approve::cancel(common, args).await,
+        Command::Change(args) => change::run(common, args).await,
         Command::Release(args) => release::run(common, args).await,
         Command::Certify(args) => release::certify(common, args).await,
         Command::Check(args) => check::run(common, args).await,
@@ -158,12 +172,14 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
         Command::Render(args) => render::run(common, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(common, args),
         Command::Image(args) => image::run(common, args).await,
+        Command::Chart(args) => charts::run(common, args).await,
         Command::User(args) => user::run(common, args).await,
         Command::Key(args) => key::run(common, args).await,
         Command::Token(args) => token::run(common, args).await,
         Command::DataPlane(args) => dataplane::run(common, args).await,
         Command::Backup(args) => backup::run(common, args).await,
         Command::Credential(args) => credential::run(common, args),
+        Command::Reference(args) => reference::run(&args, Arguments::command()),
     }
 }
 

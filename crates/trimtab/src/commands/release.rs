@@ -124,7 +124,12 @@ fn list(all: &[ReleaseStatus]) -> String {
 }
 
 fn show(release: &ReleaseStatus) -> String {
-    let pin = |pin: &model::Pin| vec![pin.build.to_string(), pin.source.short().to_owned(), pin.image.to_string()];
+    let runs = |pin: &model::Pin| {
+        let (image, chart) = (pin.image.as_ref(), pin.chart.as_ref());
+        let said = [chart.map(ToString::to_string), image.map(ToString::to_string)];
+        said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    };
+    let pin = |pin: &model::Pin| vec![pin.build.to_string(), pin.source.short().to_owned(), runs(pin)];
     let rows: Vec<Vec<String>> = release.file.pins.values().map(pin).collect();
     let mut text = table(&["BUILD", "COMMIT", "IMAGE"], &rows);
     let notes = &release.file.notes;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// builds it; of others, all YAML and JSON files are read.
 #[derive(Debug, clap::Args)]
 pub struct RenderArgs {
-    /// The directory; of a chart, its archive too
+    /// The directory; of a chart, its archive too, its name in --repo, or its address in a registry (oci://…)
     directory: PathBuf,
     /// What it is [default: a chart if it has a Chart.yaml, an overlay if it has a kustomization]
     #[arg(long = "as", value_enum, value_name = "KIND")]
@@ -68,9 +68,11 @@ enum LoadRestrictor {
 }
 
 pub async fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
-    let manifests = match args.kind.unwrap_or_else(|| detected(&args.directory)) {
+    let remote = args.chart.is_remote(&args.directory);
+    let detected = || if remote { Kind::Helm } else { detected(&args.directory) };
+    let manifests = match args.kind.unwrap_or_else(detected) {
         Kind::Helm => {
-            let text = chart::rendered(&args.directory, &args.chart)?;
+            let text = chart::rendered(&args.directory, &args.chart).await?;
             match common.output {
                 Output::Text => print!("{text}"),
                 Output::Json => {
@@ -133,7 +135,7 @@ async fn built(args: &RenderArgs) -> Result<Manifests> {
         let below = directory.strip_prefix(root).unwrap_or(Path::new(""));
         let below = below.to_str().with_context(|| format!("{shown}: the name is not UTF-8"))?;
         match whole(&read(root, true)?, below, &mut options).await? {
-            Ok(objects) => return Ok(Manifests { objects, notes: Vec::new() }),
+            Ok(objects) => return Ok(Manifests { objects, ..Manifests::default() }),
             Err(error) if kustomize::leads_out(&error) && !roots.is_empty() => {}
             Err(error) => return Err(error.into()),
         }

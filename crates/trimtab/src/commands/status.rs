@@ -41,7 +41,9 @@ fn text(status: &Value) -> String {
             (None, _) => String::new(),
         };
         let strategy = format!("{strategy}{release}");
-        let strategy = if environment["suspended"] == true { format!("{strategy}, suspended") } else { strategy };
+        let flags = [("suspended", ", suspended"), ("reviewed", ", reviewed")].into_iter();
+        let flags: String = flags.filter(|(flag, _)| environment[*flag] == true).map(|(_, word)| word).collect();
+        let strategy = format!("{strategy}{flags}");
         let strategy = match environment["dataPlane"].as_str() {
             Some(plane) => format!("{strategy}, on {plane}"),
             None => strategy,
@@ -59,7 +61,12 @@ fn text(status: &Value) -> String {
             rows.push(vec![
                 if first { name.clone() } else { String::new() },
                 if first { strategy.clone() } else { String::new() },
-                word(&component["build"]),
+                match component["chart"]["version"].as_str() {
+                    Some(version) => {
+                        format!("{} ({} {version})", word(&component["build"]), word(&component["chart"]["name"]))
+                    }
+                    None => word(&component["build"]),
+                },
                 health,
                 word(&component["url"]),
             ]);

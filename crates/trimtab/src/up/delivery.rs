@@ -52,6 +52,8 @@ pub(super) fn refusal(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotFound(text) => Error::NotFound(text),
         Refusal::Refused(text) => Error::Refused(text),
+        Refusal::Opened(opened) => Error::Opened(opened),
+        Refusal::Denied(denied) => Error::Denied(denied),
         Refusal::Place(error) => Error::Unavailable(error.to_string()),
     }
 }
@@ -239,6 +241,16 @@ impl web::Delivery for Delivery {
         self.reconciler.add_window(project, &wanted.window, &wanted.environments, actor).await.map_err(refusal)
     }
 
+    async fn update_chart(
+        &self,
+        project: &Project,
+        component: &Component,
+        version: Option<&str>,
+        actor: &str,
+    ) -> web::Result<Option<BuildId>> {
+        self.reconciler.update_chart(project, component, version, actor).await.map_err(refusal)
+    }
+
     async fn releases(&self, project: &Project) -> web::Result<Vec<ReleaseStatus>> {
         self.reconciler.releases(project).await.map_err(refusal)
     }
@@ -421,7 +433,8 @@ impl web::Delivery for Delivery {
         if !missing.is_empty() {
             tracing::warn!(?missing, "pinned images that are not here are not in the backup");
         }
-        Ok(stream(collection))
+        let charts = self.reconciler.charts().await.map_err(refusal)?;
+        Ok(stream(collection.with_charts(charts)))
     }
 
     async fn down(&self) -> web::Result<()> {

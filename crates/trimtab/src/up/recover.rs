@@ -4,7 +4,7 @@
 use crate::instance::Layout;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use model::flow::Repository;
+use model::flow::{Repository, Revision};
 use model::ports::Repositories as _;
 use model::records::{BuildPhase, BuildSpec, BuildStatus};
 use model::{Build, BuildId, CommitId, ImageRef};
@@ -44,6 +44,10 @@ pub async fn builds(source: &Source, images: &oci::Store) -> Result<Vec<Build>> 
         for reference in &references {
             let id = reference.name.strip_prefix(KEPT).and_then(|name| name.parse::<BuildId>().ok());
             let (Some(id), Ok(commit)) = (id, reference.id.parse::<CommitId>()) else { continue };
+            // What its chart was, only a pin says; its record is made from that.
+            if is_chart(source, &repository, &commit).await {
+                continue;
+            }
             let image = image(images, &repository, &id)?;
             if image.is_none() && head.as_ref() == Some(&reference.id) {
                 continue;
@@ -52,6 +56,14 @@ pub async fn builds(source: &Source, images: &oci::Store) -> Result<Vec<Build>> 
         }
     }
     Ok(found)
+}
+
+/// True if a commit describes a component that is a chart.
+async fn is_chart(source: &Source, repository: &Repository, commit: &CommitId) -> bool {
+    let revision = Revision { repository: repository.clone(), commit: commit.clone() };
+    let Ok(snapshot) = source.snapshot(&revision, ".").await else { return false };
+    let Some(Ok(text)) = snapshot.text("trimtab.yaml") else { return false };
+    yaml::from_str::<model::ComponentFile>(text, "trimtab.yaml").is_ok_and(|file| file.chart.is_some())
 }
 
 fn image(images: &oci::Store, repository: &Repository, id: &BuildId) -> Result<Option<ImageRef>> {
@@ -88,7 +100,8 @@ async fn build(
             pushed_by: author,
             message: subject,
             created: at,
+            chart: None,
         },
-        status: BuildStatus { phase, image, message, started: None, finished: Some(at) },
+        status: BuildStatus { phase, image, message, finished: Some(at), ..BuildStatus::default() },
     })
 }

@@ -35,6 +35,9 @@ impl Secrets for Keys {
     fn digest(&self, value: &[u8]) -> Result<Sealed> {
         self.0.digest(value).map(Sealed::new).map_err(failed)
     }
+    fn seed(&self, of: &str) -> Result<[u8; 32]> {
+        self.0.seed(of).map_err(failed)
+    }
     fn renew(&self) -> Result<String> {
         self.0.renew().map_err(failed)
     }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bad_input;
+mod changes;
 mod containers;
 mod crashes;
 mod full_disk;
@@ -13,6 +14,6 @@ mod planes;
 mod recreate;
 mod rollouts;
 mod settings;
-mod transcripts;
 mod survival;
+mod transcripts;
 mod upgrade;

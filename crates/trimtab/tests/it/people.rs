@@ -96,7 +96,8 @@ fn a_token_may_what_its_user_may_until_it_is_revoked() {
     let clone = "git -c credential.helper= -c 'credential.helper=!f() { echo username=dora; echo password=$(cat ../token-dora); }; f'";
     let push = format!("git commit -qm two --allow-empty && {clone} push trimtab main");
     home.sh("hello", &push).ok();
-    home.sh("hello", &format!("{clone} push \"$(trimtab url --config)\" HEAD:refs/heads/x")).refused(&["403"]);
+    home.sh("hello", &format!("{clone} push \"$(trimtab url --config)\" HEAD:refs/heads/x"))
+        .refused(&["dora may not push"]);
     home.sh("", "(printf 'Authorization: Bearer '; cat token-dora) > header").ok();
     let instance = fs::read_to_string(home.data().join("instance.json")).unwrap();
     let kubernetes = serde_json::from_str::<serde_json::Value>(&instance).unwrap()["kubernetes"].clone();

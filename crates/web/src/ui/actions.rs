@@ -42,6 +42,9 @@ pub struct Fields {
     pub from: String,
     pub to: String,
     pub timezone: String,
+    pub text: String,
+    pub path: String,
+    pub line: String,
 }
 
 impl FromRequest<Ui> for Asked {

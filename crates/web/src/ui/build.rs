@@ -48,6 +48,9 @@ pub fn main(build: &Build, runs: &[Environment], text: &str) -> Markup {
             @if let (Some(started), Some(finished)) = (status.started, status.finished) {
                 div { dt { "Took" } dd { (duration(started, finished)) } }
             }
+            @if let Some(chart) = &status.chart {
+                div.row { dt { "Chart" } dd { (chart) " " code.long { (chart.digest) } } }
+            }
             @if let Some(image) = &status.image {
                 div.row { dt { "Image" } dd { code.long { (image) } } }
             }

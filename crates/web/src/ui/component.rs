@@ -147,6 +147,7 @@ impl Look {
         html! {
             p.now {
                 a.build href=(super::layout::build_path(&self.status.project, &running.build)) { (running.build) }
+                @if let Some(chart) = &running.chart { " " span.quiet { (chart) } }
                 " " (badge(running.health))
                 @if running.drifted { " " (sign("Drifted", Tone::Warn)) }
                 @if self.environment.suspended { " " (sign("Suspended", Tone::Warn)) }

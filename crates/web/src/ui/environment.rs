@@ -100,7 +100,11 @@ impl Look {
         let (project, environment) = (&self.project, &self.environment);
         let path = environment_path(project, &environment.name);
         html! {
-            h1 { (environment.name) @if environment.production { " " span.tag { "production" } } }
+            h1 {
+                (environment.name)
+                @if environment.production { " " span.tag { "production" } }
+                @if environment.reviewed { " " span.tag { "reviewed" } }
+            }
             (done(self.did.as_ref()))
             (self.facts())
             (self.notices())

@@ -9,7 +9,8 @@ use model::records::Gate;
 use model::{BuildId, CommitId, Component, Environment, Project};
 
 /// Pages of a project.
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
+    ("changes", "Changes"),
     ("promotions", "Promotions"),
     ("releases", "Releases"),
     ("windows", "Windows"),
@@ -106,6 +107,10 @@ pub fn release_path(project: &Project, release: &str) -> String {
 }
 pub fn promotion_path(project: &Project, name: &str) -> String {
     format!("/p/{project}/promotions/{name}")
+}
+
+pub fn change_path(project: &Project, number: u64) -> String {
+    format!("/p/{project}/changes/{number}")
 }
 
 /// What the person who is sent to a page has just done.

@@ -3,6 +3,8 @@
 mod actions;
 mod assets;
 mod build;
+mod change;
+mod changes;
 mod component;
 mod course;
 mod diff;
@@ -18,6 +20,7 @@ mod promotion;
 mod promotions;
 mod releases;
 mod resources;
+mod reviewing;
 mod sign_in;
 mod viewer;
 mod windows;
@@ -31,7 +34,7 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use layout::Page;
 use maud::{Markup, html};
@@ -75,6 +78,12 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/p/{project}/releases/{version}/certify", post(course::certify))
         .route("/p/{project}/windows", get(windows::handle).post(course::add_window))
         .route("/p/{project}/difference", get(difference::handle))
+        .route("/p/{project}/changes", get(changes::handle))
+        .route("/p/{project}/changes/{number}", get(change::handle))
+        .route("/p/{project}/changes/{number}/approve", post(reviewing::approve))
+        .route("/p/{project}/changes/{number}/merge", post(reviewing::merge))
+        .route("/p/{project}/changes/{number}/abandon", post(reviewing::abandon))
+        .route("/p/{project}/changes/{number}/comment", post(reviewing::comment))
         .route("/p/{project}/promote", post(actions::promote))
         .route("/p/{project}/rollback", post(actions::rollback))
         .route("/p/{project}/suspend", post(actions::suspend))
@@ -147,6 +156,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (code, title, text) = match self {
             Self::SignedOut => return sign_in::signed_out().into_response(),
+            Self::Service(Error::Opened(opened)) => {
+                return Redirect::to(&layout::change_path(&opened.project, opened.number)).into_response();
+            }
             Self::CrossOrigin => (
                 StatusCode::FORBIDDEN,
                 "Refused",
@@ -164,6 +176,7 @@ impl IntoResponse for Refusal {
                 Error::Refused(_) => (StatusCode::CONFLICT, "Refused", error.to_string()),
                 Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "No answer", error.to_string()),
                 Error::Denied(_) => (StatusCode::FORBIDDEN, "Not allowed", error.to_string()),
+                Error::Opened(_) => unreachable!("it is a page of its own"),
             },
         };
         let main = html! {

@@ -166,6 +166,7 @@ impl Board {
             th scope="col" {
                 a.environment href=(environment_path(project, name)) { (name) }
                 @if environment.production { " " span.tag { "production" } }
+                @if environment.reviewed { " " span.tag { "reviewed" } }
                 @if environment.suspended { " " (sign("Suspended", Tone::Warn)) }
                 @if let Some(release) = &environment.release {
                     " " a.tag href=(release_path(project, release)) { (release) @if environment.certified { ", certified" } }
@@ -309,7 +310,7 @@ pub fn builds(project: &Project, builds: &[Build]) -> Markup {
                     @for build in builds {
                         tr {
                             th scope="row" { a href=(build_path(project, &build.spec.build)) { (build.spec.build) } }
-                            td { (badge(build.status.phase)) }
+                            td { (badge(build.status.phase)) @if let Some(chart) = &build.status.chart { " " span.quiet { (chart) } } }
                             td.wide { (build.spec.message) " " span.quiet { "by " (build.spec.pushed_by) } }
                             td {
                                 (time(build.spec.created))

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
+use model::change::{ChangeState, CheckState};
 use model::config::Strategy;
 use model::flow::{Action, Health};
 use model::journal::EntryKind;
@@ -108,6 +109,28 @@ impl State for EntryKind {
             Self::Released => ("Released", Tone::Moved),
             Self::Checked => ("Checked", Tone::Busy),
             Self::Certified => ("Certified", Tone::Good),
+            Self::Hooked => ("Hooks", Tone::Busy),
+            Self::Opened => ("Opened", Tone::Busy),
+            Self::Merged => ("Merged", Tone::Moved),
+            Self::Abandoned => ("Abandoned", Tone::Quiet),
+        }
+    }
+}
+impl State for ChangeState {
+    fn state(self) -> (&'static str, Tone) {
+        match self {
+            Self::Open => ("Open", Tone::Busy),
+            Self::Merged => ("Merged", Tone::Good),
+            Self::Abandoned => ("Abandoned", Tone::Quiet),
+        }
+    }
+}
+impl State for CheckState {
+    fn state(self) -> (&'static str, Tone) {
+        match self {
+            Self::Running => ("Running", Tone::Busy),
+            Self::Passed => ("Passed", Tone::Good),
+            Self::Failed => ("Failed", Tone::Bad),
         }
     }
 }
@@ -174,6 +197,7 @@ pub fn gate(name: GateName) -> &'static str {
         GateName::Window => "Window",
         GateName::Approvals => "Approvals",
         GateName::ChangeRef => "Change reference",
+        GateName::Review => "Review",
     }
 }
 

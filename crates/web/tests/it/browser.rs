@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 19] = [
     "/",
     "/p/demo",
     "/p/demo?env=staging&suspended=true",
@@ -21,6 +21,8 @@ const PAGES: [&str; 17] = [
     "/p/demo/e/staging?time=2026-11-21",
     "/p/demo/e/prod",
     "/p/demo/e/staging/removal",
+    "/p/demo/changes",
+    "/p/demo/changes/1",
     "/p/demo/releases",
     "/p/demo/releases/1.1.0",
     "/p/demo/windows",

@@ -37,7 +37,7 @@ pub struct World {
     pub asked: Mutex<Vec<String>>,
 }
 
-fn of<T: DeserializeOwned>(value: Value) -> T {
+pub fn of<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a value of this type")
 }
 
@@ -56,7 +56,7 @@ impl World {
         self.asked.lock().unwrap().clone()
     }
 
-    fn ask(&self, what: String) {
+    pub fn ask(&self, what: String) {
         self.asked.lock().unwrap().push(what);
     }
 }
@@ -187,7 +187,7 @@ fn plan(environment: &Environment) -> Value {
     })
 }
 
-fn only<T>(project: &Project, value: T) -> Result<T> {
+pub fn only<T>(project: &Project, value: T) -> Result<T> {
     match project.as_str() {
         "demo" => Ok(value),
         other => Err(Error::NotFound(format!("there is no project {other}; there is: demo"))),
@@ -245,6 +245,12 @@ impl Delivery for World {
     async fn promote(&self, project: &Project, request: Promote, actor: &str) -> Result<String> {
         let build = request.build.map(|build| build.to_string()).unwrap_or_default();
         self.ask(format!("{actor} promotes {build} to {}: {}", request.to, request.reason));
+        if request.to.as_str() == "region-1" {
+            return Err(Error::Opened(of(json!({
+                "project": project, "number": 1, "title": "region-1: shop-3", "address": "http://127.0.0.1/p/demo/changes/1",
+                "environments": ["region-1"],
+            }))));
+        }
         only(project, "staging-shop-1".into())
     }
     async fn rollback(&self, project: &Project, request: Rollback, actor: &str) -> Result<String> {
@@ -329,6 +335,16 @@ impl Delivery for World {
         let releases =
             [release("1.1.0", 3, &[], &["staging"], notes), release("1.0.0", 1, &["staging"], &[], json!({}))];
         only(project, of(json!(releases)))
+    }
+    async fn update_chart(
+        &self,
+        _: &Project,
+        component: &Component,
+        version: Option<&str>,
+        _: &str,
+    ) -> Result<Option<BuildId>> {
+        let build = BuildId { component: component.clone(), number: 2 };
+        Ok(version.is_none_or(|version| version != "1.0.0").then_some(build))
     }
     async fn create_release(&self, _: &Project, wanted: NewRelease, _: &str) -> Result<ReleaseStatus> {
         Err(Error::Refused(format!("{} exists already", wanted.version)))

@@ -3,6 +3,7 @@
 mod browser;
 mod cdp;
 mod fake;
+mod fake_changes;
 mod pages;
 mod rights;
 mod security;

@@ -8,7 +8,41 @@ async fn every_page_says_what_it_is_for() {
     let site = Site::new();
     let cookie = site.sign_in().await;
     let short = &COMMIT[..8];
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 23] = [
+        (
+            "/p/demo/changes",
+            &[
+                "Ready",
+                "Nothing blocks it",
+                "Blocked",
+                "1 of 2 approvals for prod",
+                "Ended",
+                "Merged",
+                "by olga",
+                "three",
+            ],
+        ),
+        (
+            "/p/demo/changes/1",
+            &[
+                "Open",
+                "prod: shop-2 → shop-3 &lt;i&gt;now&lt;/i&gt;",
+                "it is time",
+                "check lint failed: too plain",
+                "dev: nothing changes",
+                "reviewed",
+                "its gates change",
+                "office-hours opens at 08:00",
+                "policy no-latest: Deployment.apps shop: a tag is no digest",
+                "<del>-image: &lt;two&gt;</del>",
+                "<ins>+image: three</ins>",
+                "line 3",
+                "why &lt;b&gt;three&lt;/b&gt;?",
+                "trimtab change checkout 1",
+                "/p/demo/changes/1/abandon",
+            ],
+        ),
+        ("/p/demo/changes/3", &["/p/demo/changes/3/merge", "Nothing blocks it"]),
         ("/", &["Projects", "href=\"/p/demo\"", "Degraded", "Held", "Suspended"]),
         (
             "/p/demo",
@@ -109,7 +143,7 @@ async fn every_page_says_what_it_is_for() {
         for word in words {
             assert!(answer.body.contains(word), "{path} does not say {word:?}: {}", answer.body);
         }
-        for markup in ["<script>alert", "<b>only", "<i>because", "Eve <script"] {
+        for markup in ["<script>alert", "<b>only", "<i>because", "Eve <script", "<b>three", "<i>now"] {
             assert!(!answer.body.contains(markup), "{path} lets {markup:?} through");
         }
     }
@@ -243,4 +277,56 @@ async fn assets_are_kept_for_ever_under_the_hash_of_their_content() {
     for foreign in ["http://", "https://", "style=\"", "onclick"] {
         assert!(!page.contains(foreign), "{foreign} stands in {page}");
     }
+}
+
+#[tokio::test]
+async fn a_change_is_reviewed_without_a_script() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    let page = site.get("/p/demo/changes/3", &cookie).await;
+    let csrf = page.csrf();
+    let shown = "/p/demo/changes/3";
+    for (action, fields, asked) in [
+        ("approve", "reason=+fine+", "ada approves Change 3: fine"),
+        ("merge", "", "ada merges Change 3"),
+        ("abandon", "reason=no", "ada abandons Change 3: no"),
+        ("comment", "text=why%0D%0Athree%3F&path=&line=", "ada says of Change 3 None None: why\nthree?"),
+        (
+            "comment",
+            "text=here&path=environments/prod.yaml&line=3",
+            "ada says of Change 3 Some(\"environments/prod.yaml\") Some(3): here",
+        ),
+    ] {
+        let path = format!("{shown}/{action}");
+        let answer = site.post(&path, &cookie, &origin(), &format!("csrf={csrf}&{fields}")).await;
+        assert_eq!((answer.status, answer.header(header::LOCATION)), (StatusCode::SEE_OTHER, shown), "{}", answer.body);
+        assert_eq!(site.world.asked().last().map(String::as_str), Some(asked));
+    }
+    let wrong = format!("csrf={csrf}&text=x&path=a&line=three");
+    let answer = site.post("/p/demo/changes/3/comment", &cookie, &origin(), &wrong).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
+    // Nobody is offered what they may not do.
+    let olga = site.sign_in_as("vera").await;
+    let page = site.get("/p/demo/changes/3", &olga).await.body;
+    for action in ["approve", "merge", "abandon", "comment"] {
+        assert!(!page.contains(&format!("/p/demo/changes/3/{action}\"")), "{action} is offered");
+    }
+    assert_eq!(site.get("/p/demo/changes/9", &cookie).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(site.get("/p/demo/changes/x", &cookie).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_is_reviewed_becomes_a_change_and_its_page_is_shown() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    let csrf = site.get("/p/demo", &cookie).await.csrf();
+    let form = format!("csrf={csrf}&component=shop&build=shop-3&environment=region-1");
+    let answer = site.post("/p/demo/promote", &cookie, &origin(), &form).await;
+    assert_eq!((answer.status, answer.header(header::LOCATION)), (StatusCode::SEE_OTHER, "/p/demo/changes/1"));
+    let request = axum::http::Request::post("/api/v1/projects/demo/promotions")
+        .header(header::AUTHORIZATION, format!("Bearer {}", crate::fake::TOKEN))
+        .body(axum::body::Body::from(r#"{"component":"shop","to":"region-1"}"#));
+    let answer = site.send(request.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    assert!(answer.body.contains("\"number\":1"), "{}", answer.body);
 }

@@ -8,7 +8,7 @@ const WINDOW: &str = r#"{"window":{"name":"days","schedule":"0 8 * * *","duratio
 
 /// Method, path and body, and who of vera (viewer), dora (developer), olga (operator), olga with a token that only
 /// reads, a stranger, abel (approver), and the administrator may ask for that.
-const REQUESTS: [(&str, &str, &str, &str); 33] = [
+const REQUESTS: [(&str, &str, &str, &str); 41] = [
     ("GET", "/projects/demo/status", "", "yyyy.yy"),
     ("GET", "/projects/demo/history", "", "yyyy.yy"),
     ("GET", "/projects/demo/logs?component=shop&env=dev", "", "yyyy.yy"),
@@ -25,6 +25,7 @@ const REQUESTS: [(&str, &str, &str, &str); 33] = [
     ("POST", "/projects/demo/checks", r#"{"check":"e2e","env":"staging","passed":true}"#, ".yy...y"),
     ("POST", "/projects/demo/checks", r#"{"check":"e2e","env":"prod","passed":true}"#, "..y...y"),
     ("POST", "/projects/demo/releases", r#"{"version":"1.0.0","from":"dev"}"#, "..y...y"),
+    ("POST", "/projects/demo/components/shop/chart", "{}", "..y...y"),
     ("POST", "/projects/demo/releases/1.0.0/certificates", r#"{"env":"dev"}"#, ".....yy"),
     ("POST", "/projects/demo/environments", r#"{"name":"qa"}"#, "..y...y"),
     ("POST", "/projects/demo/environments/dev/suspend", r#"{"suspend":true}"#, "..y...y"),
@@ -32,6 +33,13 @@ const REQUESTS: [(&str, &str, &str, &str); 33] = [
     ("GET", "/projects/demo/releases", "", "yyyy.yy"),
     ("GET", "/projects/demo/windows", "", "yyyy.yy"),
     ("POST", "/projects/demo/windows", WINDOW, "..y...y"),
+    ("GET", "/projects/demo/changes", "", "yyyy.yy"),
+    ("GET", "/projects/demo/changes/1", "", "yyyy.yy"),
+    ("POST", "/projects/demo/changes/1/comments", r#"{"text":"why?"}"#, ".yy..yy"),
+    ("POST", "/projects/demo/changes/1/approvals", "{}", ".....yy"),
+    ("POST", "/projects/demo/changes/1/checks", r#"{"check":"lint","state":"Passed"}"#, "..y...y"),
+    ("POST", "/projects/demo/changes/1/merge", "{}", ".yy..yy"),
+    ("POST", "/projects/demo/changes/1/abandon", "{}", ".yy..yy"),
     ("POST", "/projects", r#"{"project":"demo","component":"api"}"#, ".yy...y"),
     ("POST", "/projects", r#"{"project":"fresh","component":"api"}"#, "......y"),
     ("POST", "/images", "", "......y"),

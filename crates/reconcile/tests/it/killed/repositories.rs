@@ -93,6 +93,7 @@ impl Repo {
             parent: self.main.clone(),
             author: author.to_owned(),
             at,
+            body: String::new(),
             subject: message.lines().next().unwrap_or_default().to_owned(),
             trailers: lines.filter(|(k, _)| k.starts_with("Trimtab-")).map(|(k, v)| (k.into(), v.into())).collect(),
             paths: edits.keys().cloned().collect(),
@@ -180,6 +181,29 @@ impl Repositories for FakeRepositories {
             Ok(Written::Commit(id))
         };
         self.fuse.effect("write", write).await
+    }
+
+    async fn stage(&self, repository: &Repository, write: &Write) -> Result<CommitId> {
+        let mut state = self.state.lock().unwrap();
+        let repo = state.repos.entry(repository.clone()).or_default();
+        Ok(repo.add(&write.author, &write.message, write.at, &write.files))
+    }
+
+    async fn propose(&self, _: &Repository, _: &str, _: &CommitId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn advance(&self, repository: &Repository, expect: &CommitId, to: &CommitId) -> Result<Written> {
+        let advance = || {
+            let mut state = self.state.lock().unwrap();
+            let repo = state.repos.entry(repository.clone()).or_default();
+            if repo.main.as_ref() != Some(expect) {
+                return Ok(Written::Superseded(repo.main.clone()));
+            }
+            repo.main = Some(to.clone());
+            Ok(Written::Commit(to.clone()))
+        };
+        self.fuse.effect("write", advance).await
     }
 
     async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {

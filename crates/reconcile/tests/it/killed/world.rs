@@ -156,6 +156,7 @@ impl World {
         let ports = Ports {
             repositories: self.repositories.clone(),
             builder: self.builder.clone(),
+            charts: Arc::new(crate::fakes::FakeCharts::default()),
             data_planes: Arc::new(crate::fakes::OnlyOne(self.cluster.clone())),
             records: self.records.clone(),
             gateway: self.gateway.clone(),

@@ -3,7 +3,7 @@
 use crate::helm::glob;
 
 /// The rules of a file and those that always hold.
-pub(super) struct Rules(Vec<Rule>);
+pub(in crate::helm) struct Rules(Vec<Rule>);
 
 struct Rule {
     pattern: String,

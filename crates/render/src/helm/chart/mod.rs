@@ -10,7 +10,7 @@ pub(super) use metadata::{Dependency, Metadata};
 use super::Error;
 use super::functions::yaml_value;
 use super::manifest::Head;
-use ignore::Rules;
+pub(super) use ignore::Rules;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};

@@ -34,6 +34,9 @@ played! {
     the_history_tells_everything: "history",
     every_denial_says_which_right_is_missing: "people",
     bad_input_gets_a_state_and_a_reason: "bad-input",
+    a_change_is_planned_commented_approved_and_merged: "changes",
+    a_change_of_an_application_is_built_and_pinned_nowhere: "changes-application",
+    a_reviewed_environment_is_changed_by_changes_only: "changes-reviewed",
 }
 
 fn directory() -> PathBuf {

@@ -33,6 +33,11 @@ config() {
     cd ~/config && git config user.name Ada && git config user.email ada@example.com && git pull -q --ff-only
 }
 commit() { git add -A && git commit -qm "$1" && git push -q 2>&1; }
+# Proposes what stands here; prints what Trimtab says to that.
+propose() { # [OPTIONS OF git push] REMOTE
+    git push "${@:1:$#-1}" "${@: -1}" HEAD:refs/for/main 2>&1 | sed -n 's/^remote: //p' | sed 's/ *$//'
+}
+kube() { trimtab kubeconfig >~/kubeconfig; kubectl --kubeconfig ~/kubeconfig "$@" 2>&1; }
 
 # What runs in an environment: builds, healthy, in one line.
 runs() { # ENVIRONMENT
