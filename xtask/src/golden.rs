@@ -12,7 +12,8 @@ pub fn run() -> Result<()> {
     let mut changed = Vec::new();
     let overlays = cases(&tests.join("kustomize"))?;
     for case in &overlays {
-        let (legacy, none) = (built(&kustomize, case, "legacy")?, built(&kustomize, case, "none")?);
+        let built = |order| built((&kustomize, &helm), case, order);
+        let (legacy, none) = (built("legacy")?, built("none")?);
         keep(case, &[("legacy.yaml", legacy), ("none.yaml", none)], &mut changed)?;
     }
     let charts = cases(&tests.join("helm"))?;
@@ -46,12 +47,11 @@ fn output(command: &mut Command) -> Result<Option<Vec<u8>>> {
     Ok(output.status.success().then_some(output.stdout))
 }
 
-fn built(kustomize: &Path, case: &Path, order: &str) -> Result<Option<Vec<u8>>> {
+/// `flags` of a case holds one a line.
+fn built((kustomize, helm): (&Path, &Path), case: &Path, order: &str) -> Result<Option<Vec<u8>>> {
     let mut command = peers::alone(kustomize);
-    command.args(["build", "--reorder", order]);
-    if std::fs::exists(case.join("outside"))? {
-        command.args(["--load-restrictor", "LoadRestrictionsNone"]);
-    }
+    command.args(["build", "--reorder", order]).arg("--helm-command").arg(helm);
+    command.args(std::fs::read_to_string(case.join("flags")).unwrap_or_default().lines());
     output(command.arg("overlay").current_dir(case))
 }
 

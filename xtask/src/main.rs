@@ -7,6 +7,7 @@ mod fences;
 mod golden;
 mod machine;
 mod peers;
+mod schema;
 mod steps;
 mod test;
 
@@ -19,6 +20,7 @@ cargo xtask bench   measure, and print one table of medians, p95 and p99; all pa
 cargo xtask chroot  only the story in a chroot (a part of `test`)
 cargo xtask cgroup2 only the story on a Debian kernel with cgroup v2, emulated by qemu (not part of `test`)
 cargo xtask golden  build kustomize and helm, and write down what they make of our cases (needs Go)
+cargo xtask schema  write down anew what is known of Kubernetes' kinds (needs Go, kube-apiserver and etcd)
 cargo xtask docs    write docs/commands.md and docs/kinds.md out of the program
 cargo xtask fences  only the rules about who may know whom";
 
@@ -42,6 +44,10 @@ fn run() -> Result<bool> {
         ["bench", only @ ..] => bench::run(only),
         ["golden"] => {
             golden::run()?;
+            Ok(true)
+        }
+        ["schema"] => {
+            schema::run()?;
             Ok(true)
         }
         ["docs"] => {

@@ -23,6 +23,13 @@ pub const KRUSTY: Program = Program {
 pub const HELM_LIBRARY: Program =
     Program { name: "helmlib", source: include_str!("peers/helmlib.go"), requires: &["helm.sh/helm/v3 v3.22.0"] };
 
+/// Prints the OpenAPI document that kustomize has built in.
+pub const KUSTOMIZE_SCHEMA: Program = Program {
+    name: "openapi",
+    source: include_str!("peers/openapi.go"),
+    requires: &["sigs.k8s.io/kustomize/kyaml v0.21.2"],
+};
+
 /// A small Go program over a library.
 pub struct Program {
     name: &'static str,
@@ -87,6 +94,16 @@ impl Program {
             run(Command::new("go").args(args).current_dir(&directory).env("GOFLAGS", "-buildvcs=false"), self.name)?;
         }
         Ok(program)
+    }
+}
+
+impl Program {
+    /// Where the source of a module lies that this program uses.
+    pub fn module(&self, name: &str) -> Result<PathBuf> {
+        self.build()?;
+        let directory = directory()?.join(self.name);
+        let output = Command::new("go").args(["list", "-m", "-f", "{{.Dir}}", name]).current_dir(directory).output()?;
+        Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
     }
 }
 

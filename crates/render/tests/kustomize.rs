@@ -45,7 +45,10 @@ fn files(case: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn built(snapshot: &Snapshot, order: Order) -> Result<String, String> {
-    let options = Options { order, ..Options::default() };
+    built_with(snapshot, Options { order, ..Options::default() })
+}
+
+fn built_with(snapshot: &Snapshot, options: Options) -> Result<String, String> {
     let objects = build(snapshot, "overlay", &options).map_err(|error| error.to_string())?;
     Ok(objects.iter().map(yaml::to_string).collect::<Vec<_>>().join("---\n"))
 }
@@ -57,7 +60,7 @@ fn builds_what_kustomize_builds() {
         let name = case.file_name().expect("a name").to_string_lossy().into_owned();
         let snapshot = snapshot(files(&case));
         for (order, file) in [(Order::Legacy, "legacy.yaml"), (Order::None, "none.yaml")] {
-            let got = built(&snapshot, order);
+            let got = built_with(&snapshot, Options { order, ..flags(&case) });
             match (std::fs::read_to_string(case.join(file)), got) {
                 (Ok(expected), Ok(got)) if expected == got => {}
                 (Ok(expected), Ok(got)) => {
@@ -70,6 +73,44 @@ fn builds_what_kustomize_builds() {
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What the case's file `flags` says, one a line.
+fn flags(case: &Path) -> Options {
+    let mut options = Options::default();
+    for flag in std::fs::read_to_string(case.join("flags")).unwrap_or_default().lines() {
+        match flag {
+            "--enable-helm" => options.charts = Some([7; 32]),
+            "--enable-managedby-label" => options.managed_by_label = true,
+            "--load-restrictor=LoadRestrictionsNone" => options.load_outside = true,
+            other => panic!("{}: {other}", case.display()),
+        }
+    }
+    options
+}
+
+/// An overlay that asks for nothing changes nothing, and objects stand in any order where no order is asked for.
+#[test]
+fn overlays_without_effect_and_the_order_of_resources_change_nothing() {
+    for case in cases().into_iter().filter(|case| case.join("none.yaml").exists() && !case.ends_with("build_metadata"))
+    {
+        let text = std::fs::read_to_string(case.join("none.yaml")).expect("a file");
+        let objects: Vec<&str> = text.split("---\n").collect();
+        let with = |order: &mut dyn Iterator<Item = &&str>, over: &str| {
+            let all = order.copied().collect::<Vec<_>>().join("---\n");
+            let files = BTreeMap::from([
+                ("overlay/kustomization.yaml".to_owned(), over.as_bytes().to_vec()),
+                ("base/kustomization.yaml".to_owned(), b"resources: [all.yaml]\n".to_vec()),
+                ("base/all.yaml".to_owned(), all.into_bytes()),
+            ]);
+            built(&snapshot(files), Order::Legacy)
+        };
+        let plain = with(&mut objects.iter(), "resources: [../base]\n");
+        let no_effect = "resources: [../base]\npatches: []\nlabels: []\ncommonLabels: {}\nimages: [{name: none-such, newTag: x}]\n\
+                         replacements: []\nconfigMapGenerator: []\nnamePrefix: ''\nnamespace: ''\n";
+        assert_eq!(with(&mut objects.iter(), no_effect), plain, "{}", case.display());
+        assert_eq!(with(&mut objects.iter().rev(), "resources: [../base]\n"), plain, "{}", case.display());
+    }
 }
 
 fn refused(case: &Path, error: &str, wrong: &mut Vec<String>) {
@@ -266,4 +307,81 @@ fn what_did_not_change_is_not_built_again() {
     let other = Options { managed_by_label: true, ..Options::default() };
     let labelled = cache.build(&text(&files), "a", &other).unwrap();
     assert!(labelled[0]["metadata"]["labels"].is_object(), "another way of building is another build");
+}
+
+/// Compares with what the real kustomize made of a tree elsewhere: `KUSTOMIZE_TREE` is its top, `KUSTOMIZE_BUILT` a directory
+/// with `list` (a directory a line) and, by number of the line, `0.legacy.yaml` and `0.none.yaml` where it built.
+#[test]
+#[ignore = "by hand: needs a tree, and what the real kustomize made of it"]
+fn a_tree_is_built_as_kustomize_builds_it_by_hand() {
+    let directory = |name| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} names no directory")));
+    let (tree, built_there) = (directory("KUSTOMIZE_TREE"), directory("KUSTOMIZE_BUILT"));
+    let mut files = BTreeMap::new();
+    let mut directories = vec![tree.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let kind = std::fs::symlink_metadata(&path).expect("a file");
+            let Some(name) = path.strip_prefix(&tree).expect("below").to_str().map(str::to_owned) else { continue };
+            if kind.is_dir() {
+                directories.push(path);
+            } else if kind.is_symlink() {
+                let target = std::fs::read_link(&path).expect("a link").to_string_lossy().into_owned();
+                files.insert(name, File { mode: FileMode::Symlink, bytes: target.as_bytes().into() });
+            } else if kind.is_file() {
+                let bytes = std::fs::read(&path).expect("a file").into();
+                files.insert(name, File { mode: FileMode::Regular, bytes });
+            }
+        }
+    }
+    let snapshot = Snapshot { files, ..snapshot(BTreeMap::new()) };
+    let list = std::fs::read_to_string(built_there.join("list")).expect("a list");
+    let (mut same, mut all, mut wrong) = (0, 0, Vec::new());
+    for (number, directory) in list.lines().enumerate() {
+        for (order, word) in [(Order::Legacy, "legacy"), (Order::None, "none")] {
+            let Ok(expected) = std::fs::read_to_string(built_there.join(format!("{number}.{word}.yaml"))) else {
+                continue;
+            };
+            all += 1;
+            let options = Options { order, ..Options::default() };
+            let got = build(&snapshot, directory, &options).map_err(|error| error.to_string());
+            match got.map(|objects| objects.iter().map(yaml::to_string).collect::<Vec<_>>().join("---\n")) {
+                Ok(got) if got == expected => same += 1,
+                Ok(_) => wrong.push(format!("{directory} ({word}) differs")),
+                Err(error) => wrong.push(format!("{directory} ({word}): {error}")),
+            }
+        }
+    }
+    println!("{same} of {all} are equal");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `elsewhere/*.yaml` is what kustomize 5.8.2 printed with this repository on disk.
+#[test]
+fn origins_elsewhere_are_told_as_kustomize_tells_them() {
+    let (one, two) = (MAP.replace("NAME", "one"), MAP.replace("NAME", "two"));
+    let made = "resources: [one.yaml, ../deeper]\nconfigMapGenerator: [{name: made, literals: [a=b]}]\n";
+    let repository = elsewhere(&[
+        ("kustomization.yaml", "resources: [base]\n"),
+        ("base/kustomization.yaml", made),
+        ("base/one.yaml", &one),
+        ("deeper/kustomization.yaml", "resources: [two.yaml]\nnamePrefix: d-\n"),
+        ("deeper/two.yaml", &two),
+    ]);
+    let directory = "file:///srv/org.git//base?ref=v1";
+    let top = "file:///srv/org.git";
+    for (named, fields, expected) in [
+        (
+            directory,
+            "namePrefix: a-\nbuildMetadata: [originAnnotations, transformerAnnotations]\n",
+            include_str!("elsewhere/directory.yaml"),
+        ),
+        (top, "nameSuffix: -x\nbuildMetadata: [originAnnotations]\n", include_str!("elsewhere/top.yaml")),
+    ] {
+        let kustomization = format!("{fields}resources: ['{named}']\n");
+        let files = BTreeMap::from([("overlay/kustomization.yaml".to_owned(), kustomization.into_bytes())]);
+        let remotes = BTreeMap::from([(address(named).key(), repository.clone())]);
+        let built = built_with(&snapshot(files), Options { remotes, ..Options::default() });
+        assert_eq!(built.as_deref(), Ok(expected), "{named}");
+    }
 }

@@ -17,7 +17,7 @@ pub use emit::{to_string, to_string_in_order};
 pub use error::Error;
 pub use json::{documents, to_json};
 pub use node::{Kind, Node, Position, Style};
-pub use parse::parse;
+pub use parse::{parse, parse_fields};
 pub use resolve::{Dialect, Scalar, resolve};
 
 use serde::de::DeserializeOwned;

@@ -34,6 +34,18 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
     parse_strictly(padded.as_deref().unwrap_or(text), file)
 }
 
+/// As [`parse`], but of maps at the top only these fields are read: the others are there, and null. What cannot be read
+/// is found wherever it stands.
+pub fn parse_fields(text: &str, file: &str, fields: &[&str]) -> Result<Vec<Node>, Error> {
+    let short = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() <= MAX_BYTES
+        && let Ok(Some(documents)) = read(short, file, Some(fields))
+    {
+        return Ok(documents);
+    }
+    parse(text, file)
+}
+
 /// What the library says of lines inside of brackets or quotes that stand further left than what is around. To Go's they are
 /// fine: spaces before them mean nothing there, so that more of them help.
 const INDENTATION: [&str; 3] =
@@ -80,8 +92,22 @@ fn pad_quoted(text: &str, error: &Error) -> String {
 }
 
 fn parse_strictly(text: &str, file: &str) -> Result<Vec<Node>, Error> {
-    let mut builder =
-        Builder { file, text, length: None, nodes: 0, aliased: 0, open: Vec::new(), anchors: HashMap::new() };
+    Ok(read(text, file, None)?.unwrap_or_default())
+}
+
+/// `None` if only some fields were asked for, and aliases may lead from one to another.
+fn read(text: &str, file: &str, fields: Option<&[&str]>) -> Result<Option<Vec<Node>>, Error> {
+    let mut builder = Builder {
+        file,
+        text,
+        length: None,
+        nodes: 0,
+        aliased: 0,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        fields,
+        skipped: 0,
+    };
     let mut documents = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|problem| {
@@ -89,12 +115,28 @@ fn parse_strictly(text: &str, file: &str) -> Result<Vec<Node>, Error> {
             let position = Position { line: marker.line(), column: marker.col() + 1 };
             Error::new(file, position, problem.info().to_owned())
         })?;
+        if fields.is_some() && has_anchor(&event) {
+            return Ok(None);
+        }
+        if builder.skips(&event, span)? {
+            continue;
+        }
         if let Some(document) = builder.take(event, span)? {
             documents.push(document);
         }
     }
     documents.retain(|document| !is_nothing(document));
-    Ok(documents)
+    Ok(Some(documents))
+}
+
+fn has_anchor(event: &Event<'_>) -> bool {
+    match event {
+        Event::Alias(_) => true,
+        Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+            *anchor > 0
+        }
+        _ => false,
+    }
 }
 
 /// What stands between two `---`, or behind the last one.
@@ -111,6 +153,10 @@ struct Builder<'t> {
     aliased: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
+    /// Of maps at the top, the only ones that are kept.
+    fields: Option<&'t [&'t str]>,
+    /// Levels that are open below a field that is not.
+    skipped: usize,
 }
 
 /// A list or map that is being read.
@@ -126,6 +172,36 @@ struct Open {
 impl Builder<'_> {
     fn fail(&self, span: Span, message: String) -> Error {
         Error::new(self.file, position(span), message)
+    }
+
+    /// True if the event belongs to a field that nobody asked for.
+    fn skips(&mut self, event: &Event<'_>, span: Span) -> Result<bool, Error> {
+        if self.skipped == 0 && !self.is_unwanted() {
+            return Ok(false);
+        }
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                self.skipped += 1;
+                if self.open.len() + self.skipped > MAX_DEPTH {
+                    return Err(self.fail(span, format!("nested deeper than {MAX_DEPTH} levels")));
+                }
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.skipped -= 1,
+            Event::Scalar(..) => {}
+            _ => return Ok(false),
+        }
+        if self.skipped == 0 {
+            let null = Node { position: position(span), ..Node::null() };
+            self.add(null, 0, 1);
+        }
+        Ok(true)
+    }
+
+    /// True if the value of a field at the top comes next that nobody asked for.
+    fn is_unwanted(&self) -> bool {
+        let (Some(fields), [top]) = (self.fields, self.open.as_slice()) else { return false };
+        let key = top.children.last().filter(|_| top.is_mapping && top.children.len() % 2 == 1);
+        key.is_some_and(|key| !matches!(&key.kind, Kind::Scalar(key, _) if fields.contains(&key.as_str())))
     }
 
     /// The document, when the event ends one.
@@ -243,6 +319,41 @@ fn style_of(style: ScalarStyle) -> Style {
 mod tests {
     use super::*;
     use crate::{Dialect, to_json};
+
+    #[test]
+    fn single_fields_are_read_as_among_all() {
+        for text in [
+            "kind: A\nspec: {a: [1, {b: 2}], c: d}\nmetadata: {name: x, list: [1]}\n",
+            "spec: text\nkind: A\n---\nspec:\n- kind: B\n- [c]\nkind: C\n",
+            "spec: &a {name: x}\nkind: A\nmetadata: *a\n",
+            "[kind, A]\n",
+            "{kind: A, ? [complex] : value, metadata: {name: x}}\n",
+            "kind: A\nspec: [\n1\n]\n",
+            "kind: A\nkind: B\nspec: |\n  kind: C\n",
+            "",
+        ] {
+            let (all, some) = (parse(text, "f").unwrap(), parse_fields(text, "f", &["kind", "metadata"]).unwrap());
+            assert_eq!(all.len(), some.len(), "{text}");
+            for (all, some) in all.iter().zip(&some) {
+                let Kind::Mapping(pairs) = &all.kind else {
+                    assert_eq!(all, some, "{text}");
+                    continue;
+                };
+                let Kind::Mapping(found) = &some.kind else { panic!("{text}: {some:?}") };
+                for ((key, value), (other, found)) in pairs.iter().zip(found) {
+                    assert_eq!(key, other, "{text}");
+                    if matches!(&key.kind, Kind::Scalar(key, _) if key == "kind" || key == "metadata") {
+                        assert_eq!(value, found, "{text}");
+                    }
+                }
+            }
+        }
+        for text in ["kind: A\nspec: {a\n", "kind: A\nspec: *none\n", "kind: A\nspec: \"\n"] {
+            assert_eq!(parse(text, "f"), parse_fields(text, "f", &["kind"]), "{text}");
+        }
+        let deep = format!("kind: A\nspec: {}{}\n", "[".repeat(200), "]".repeat(200));
+        assert_eq!(parse(&deep, "f"), parse_fields(&deep, "f", &["kind"]));
+    }
 
     #[test]
     fn lines_in_brackets_and_quotes_may_stand_anywhere() {

@@ -1,6 +1,7 @@
 //! What templates wrote, as documents in the order in which they are applied.
 
 use super::Error;
+use super::chart::Texts;
 use super::node::Node;
 use std::collections::BTreeMap;
 use yaml::{Dialect, Kind};
@@ -107,7 +108,7 @@ fn rank(kind: &str) -> (usize, &str) {
 }
 
 /// Sorts what the files of templates wrote.
-pub(super) fn sorted(root: &Node, files: BTreeMap<String, String>) -> Result<Rendered, Error> {
+pub(super) fn sorted(root: &Node, files: BTreeMap<String, String>, texts: &Texts) -> Result<Rendered, Error> {
     let mut rendered = Rendered::default();
     crds(root, &root.name, &mut rendered.crds);
     let notes = format!("{}/templates/NOTES.txt", root.name);
@@ -119,7 +120,7 @@ pub(super) fn sorted(root: &Node, files: BTreeMap<String, String>) -> Result<Ren
             continue;
         }
         for document in split(&text) {
-            add(&mut rendered, &path, document)?;
+            add(&mut rendered, &path, document, texts)?;
         }
     }
     rendered.manifests.sort_by(|a, b| rank(&a.kind).cmp(&rank(&b.kind)));
@@ -165,15 +166,15 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     documents.into_iter().map(str::trim).collect()
 }
 
-fn add(rendered: &mut Rendered, path: &str, text: &str) -> Result<(), Error> {
+fn add(rendered: &mut Rendered, path: &str, text: &str, texts: &Texts) -> Result<(), Error> {
     let fail = |problem: String| Error::Manifest(format!("YAML parse error on {path}: {problem}"));
-    let head = Head::read(text).map_err(fail)?;
+    let head = texts.head(text, Head::read).map_err(fail)?;
     let document = Document {
         path: path.to_owned(),
         text: text.to_owned(),
-        api_version: head.api_version,
-        kind: head.kind,
-        name: head.name,
+        api_version: head.api_version.clone(),
+        kind: head.kind.clone(),
+        name: head.name.clone(),
     };
     let annotation =
         |name: &str| head.annotations.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -194,8 +195,8 @@ fn add(rendered: &mut Rendered, path: &str, text: &str) -> Result<(), Error> {
 }
 
 /// What is looked at of a document.
-#[derive(Default)]
-struct Head {
+#[derive(Debug, Default)]
+pub(super) struct Head {
     api_version: String,
     kind: String,
     name: String,
@@ -206,7 +207,7 @@ impl Head {
     fn read(text: &str) -> Result<Self, String> {
         let wrong =
             |error: yaml::Error| format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.message);
-        let nodes = yaml::parse(text, "").map_err(wrong)?;
+        let nodes = yaml::parse_fields(text, "", &["apiVersion", "kind", "metadata"]).map_err(wrong)?;
         let Some(node) = nodes.first() else { return Ok(Self::default()) };
         let Kind::Mapping(pairs) = &node.kind else {
             return match yaml::to_json(node, Dialect::V2).map_err(wrong)? {

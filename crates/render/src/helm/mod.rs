@@ -111,7 +111,7 @@ fn rendered(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered
         return Err(Error::Chart(problem));
     }
     let files = executed(chart, &root, values, options)?;
-    manifest::sorted(&root, files)
+    manifest::sorted(&root, files, &chart.texts)
 }
 
 /// A file of a chart, in its place in the whole.

@@ -22,7 +22,10 @@ pub struct Shown {
 /// # Errors
 /// If a template is to be shown that wrote nothing.
 pub fn printed(rendered: &Rendered, shown: &Shown) -> Result<String, Error> {
-    let mut out = String::new();
+    let texts = rendered.manifests.iter().chain(rendered.hooks.iter().map(|hook| &hook.document));
+    let around = "---\n# Source: \n\n".len();
+    let size: usize = texts.map(|document| document.text.len() + document.path.len() + around).sum();
+    let mut out = String::with_capacity(size + 1);
     if shown.crds {
         for (path, text) in &rendered.crds {
             _ = writeln!(out, "---\n# Source: {path}\n{text}");
@@ -31,7 +34,7 @@ pub fn printed(rendered: &Rendered, shown: &Shown) -> Result<String, Error> {
     for document in &rendered.manifests {
         _ = writeln!(out, "---\n# Source: {}\n{}", document.path, document.text);
     }
-    let mut out = out.trim().to_owned();
+    out.truncate(out.trim_end().len());
     out.push('\n');
     if !shown.no_hooks {
         for hook in &rendered.hooks {

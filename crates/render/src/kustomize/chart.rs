@@ -95,16 +95,18 @@ pub(super) fn generate(target: &Target<'_>) -> Result<Vec<Resource>> {
         };
         let text = rendered(target, args, seed).or_else(|problem| target.fail(&field, &problem))?;
         let file = format!("{}, {field}", target.file);
-        all.extend(read::resources(text.as_bytes(), &file, &target.types())?);
+        let mut made = read::resources(text.as_bytes(), &file, &target.types())?;
+        made.iter_mut().for_each(Resource::set_from_chart);
+        all.extend(made);
     }
     Ok(all)
 }
 
 /// Of one release: two releases of a chart have different passwords.
-fn own_seed(seed: [u8; 32], directory: &str, args: &ChartArgs) -> [u8; 32] {
+fn own_seed(seed: [u8; 32], namespace: &str, args: &ChartArgs) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(seed);
-    for part in [directory, &args.namespace, &args.release_name] {
+    for part in [namespace, &args.release_name, &args.name] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -142,10 +144,9 @@ fn rendered(target: &Target<'_>, args: &ChartArgs, seed: [u8; 32]) -> std::resul
     for path in &args.additional_values_files {
         files.push(read(path)?);
     }
-    let mut options = helm::Options { seed: own_seed(seed, directory, args), ..helm::Options::default() };
-    for (to, from) in
-        [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, &args.namespace)]
-    {
+    let namespace = if args.namespace.is_empty() { &target.kustomization.namespace } else { &args.namespace };
+    let mut options = helm::Options { seed: own_seed(seed, namespace, args), ..helm::Options::default() };
+    for (to, from) in [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, namespace)] {
         if !from.is_empty() {
             to.clone_from(from);
         }

@@ -30,6 +30,9 @@ pub(super) struct Resource {
     pub transformations: Vec<Origin>,
 }
 
+/// Annotation of what charts made, while it is built.
+pub(super) const FROM_CHART: &str = "internal.config.kubernetes.io/helm-generated";
+
 /// Where a document begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Place {
@@ -187,6 +190,19 @@ impl Resource {
         }
         let pairs = texts.iter().map(|(key, value)| (Scalar::open(key), Node::Scalar(Scalar::text(value)))).collect();
         meta.set(field, Node::Map(pairs));
+    }
+
+    /// True if a chart made it, or an annotation that is not printed says so.
+    pub fn is_from_chart(&self) -> bool {
+        let annotations = self.node.find(&["metadata", "annotations"]);
+        annotations.and_then(|annotations| annotations.get(FROM_CHART)).is_some_and(|word| word.value() == "true")
+    }
+
+    /// Says that a chart made it.
+    pub fn set_from_chart(&mut self) {
+        let mut annotations = self.texts("annotations");
+        annotations.insert(FROM_CHART.to_owned(), "true".to_owned());
+        self.set_texts("annotations", &annotations);
     }
 
     pub fn id(&self) -> Id {

@@ -57,7 +57,8 @@ impl Namespace {
         if self.namespace.is_empty() {
             return Ok(());
         }
-        for resource in &mut resources.list {
+        // Helm has seen to what charts made.
+        for resource in resources.list.iter_mut().filter(|resource| !resource.is_from_chart()) {
             resource.store_id();
             self.apply_to(resource)?;
         }

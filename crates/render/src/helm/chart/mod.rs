@@ -9,7 +9,9 @@ pub(super) use metadata::{Dependency, Metadata};
 
 use super::Error;
 use super::functions::yaml_value;
+use super::manifest::Head;
 pub(super) use ignore::Rules;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use template::Parsed;
@@ -51,6 +53,8 @@ pub(super) struct Texts {
     known: Mutex<HashMap<Arc<str>, Arc<Parsed>>>,
     files: Mutex<HashMap<(String, usize), Arc<Parsed>>>,
     keys: Mutex<HashMap<[u64; 3], Arc<str>>>,
+    /// By digests of the documents that they stand in: most are the same in each render.
+    heads: Mutex<HashMap<[u8; 32], Arc<Head>>>,
 }
 
 /// Texts that are kept; they come from values too, so there must be a bound.
@@ -80,6 +84,22 @@ impl Texts {
         }
         known.insert(Arc::clone(text), Arc::clone(&parsed));
         Ok(parsed)
+    }
+
+    /// What is looked at of a document.
+    pub fn head(&self, text: &str, read: impl Fn(&str) -> Result<Head, String>) -> Result<Arc<Head>, String> {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let lock = || self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(head) = lock().get(&digest) {
+            return Ok(Arc::clone(head));
+        }
+        let head = Arc::new(read(text)?);
+        let mut heads = lock();
+        if heads.len() >= TEXTS_MAX {
+            heads.clear();
+        }
+        heads.insert(digest, Arc::clone(&head));
+        Ok(head)
     }
 
     /// A key that was made of a seed.

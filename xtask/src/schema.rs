@@ -1,0 +1,79 @@
+//! `cargo xtask schema`: what is known of Kubernetes' kinds, taken from a real API server and from kustomize.
+//!
+//! Two tables that nobody writes by hand: `crates/object/data/schema.json.gz`, the schemas of the version that is served, for
+//! defaults, checks and server-side apply; and `crates/render/src/kustomize/data/merge.txt`, which lists merge by which keys in the
+//! version that Kustomize has built in. They are two because Kustomize's is older, and overlays must be built as it builds
+//! them. Run by hand, never in CI.
+
+mod server;
+mod table;
+
+use crate::peers;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// Writes both, and says what changed and where they tell different things.
+pub fn run() -> Result<()> {
+    let root = crate::root();
+    let document = kustomize()?;
+    let data = root.join("crates/render/src/kustomize/data");
+    let table = table::of(&document);
+    keep(&data.join("merge.txt"), &table::printed(&table))?;
+    keep(
+        &data.join("cluster_scoped.txt"),
+        &cluster_scoped(&peers::KUSTOMIZE_SCHEMA.module("sigs.k8s.io/kustomize/kyaml")?)?,
+    )?;
+    let Some(documents) = server::documents()? else {
+        println!(
+            "left out: crates/object/data/schema.json.gz (kube-apiserver and etcd are neither on PATH nor in KUBE_BIN)"
+        );
+        return Ok(());
+    };
+    let status = Command::new(env!("CARGO"))
+        .current_dir(&root)
+        .args(["run", "-q", "-p", "object", "--example", "extract", "--"])
+        .arg(documents.path())
+        .status()?;
+    anyhow::ensure!(status.success(), "the schemas cannot be extracted");
+    let served = table::of(&documents.merged()?);
+    let differences = table::differences(&table, &served);
+    println!("{} kinds merge alike in both; of those in both that do not:", differences.alike);
+    for line in &differences.lines {
+        println!("  {line}");
+    }
+    Ok(())
+}
+
+/// The OpenAPI document that kustomize has built in.
+fn kustomize() -> Result<Value> {
+    let output = Command::new(peers::KUSTOMIZE_SCHEMA.build()?).output()?;
+    serde_json::from_slice(&output.stdout).context("kustomize's OpenAPI document")
+}
+
+/// Kinds without a namespace, from the table in kustomize's source.
+fn cluster_scoped(module: &Path) -> Result<String> {
+    let source = std::fs::read_to_string(module.join("openapi/openapi.go"))?;
+    let quoted = |line: &str, key: &str| -> Option<String> {
+        let (_, rest) = line.split_once(&format!("{key}: \""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    let mut lines: Vec<String> = source
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default().trim_end())
+        .filter(|line| line.ends_with("false,") || line.ends_with("false"))
+        .filter_map(|line| Some(format!("{} {}", quoted(line, "APIVersion")?, quoted(line, "Kind")?)))
+        .collect();
+    lines.sort();
+    let head = "# APIVERSION KIND of what kustomize 5.8 knows to be cluster-scoped; all else counts as namespaced.\n";
+    Ok(format!("{head}{}\n", lines.join("\n")))
+}
+
+fn keep(path: &Path, text: &str) -> Result<()> {
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    let said = if before == text { "unchanged" } else { "CHANGED" };
+    std::fs::write(path, text)?;
+    println!("{said}: {} ({} lines)", path.strip_prefix(crate::root()).unwrap_or(path).display(), text.lines().count());
+    Ok(())
+}
