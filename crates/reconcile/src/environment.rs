@@ -11,6 +11,7 @@ mod testing;
 pub use charting::Drawn;
 pub use rendering::Rendered;
 pub use target::{Handle, Outcome, Target};
+pub(crate) use testing::tested;
 
 use crate::planes::{self, Stop};
 use crate::{Inner, lacks, order, project, sealing, wake_of};

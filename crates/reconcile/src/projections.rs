@@ -126,7 +126,10 @@ pub fn environment(
         "dataPlanesLeft": outcome.left,
         "conditions": conditions,
     });
-    let value = object(Kind::Environment, project, name.as_str(), &state.file, status);
+    let mut spec = json!(state.file);
+    // A file that says nothing has rules nevertheless, and an object without a spec is none.
+    spec["promotion"] = json!(state.file.promotion);
+    let value = object(Kind::Environment, project, name.as_str(), &spec, status);
     projected(value, &format!("environments/{name}.yaml"), &Repository::config(project))
 }
 
@@ -165,4 +168,17 @@ fn word(health: Health) -> &'static str {
 
 fn condition(kind: &str, holds: bool, reason: &str, message: &str) -> Value {
     json!({ "type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_whose_file_says_nothing_has_a_spec() {
+        let (state, report) = (State::default(), Report::default());
+        let outcome = crate::environment::Outcome::default();
+        let value = environment(&"shop".parse().unwrap(), &"qa".parse().unwrap(), &state, &report, &outcome);
+        assert_eq!(value["spec"], json!({ "promotion": { "strategy": "Manual" } }));
+    }
 }

@@ -477,7 +477,7 @@ fn where_changes_are_reviewed_a_command_moves_nothing_and_its_commit_is_judged_w
         (phase, why),
         (PromotionPhase::Failed, "changes to prod are reviewed: `trimtab promote` opens a Change")
     );
-    assert_eq!(world.runs(), "dev web-1 | staging web-1");
+    assert_eq!(world.runs(), "dev web-1 | staging web-1 | prod -");
     // What the command would have written is there to be proposed, and says whose it is.
     let write = crate::proposal(&world.facts(), &spec).unwrap();
     assert_eq!(write.files.keys().collect::<Vec<_>>(), ["environments/prod/web.yaml"]);

@@ -18,6 +18,7 @@ use model::ports::PortError;
 use model::records::GateState;
 use model::{BuildId, Change, CommitId, Digest, Environment, ImageRef, Pin};
 use promote::{Facts, State};
+use render::kustomize::Cache;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ async fn configured(
     let touched = matter.environments(change);
     let facts = once_merged(inner, handle, view, &commit, after).await?;
     let decision = promote::decide(&facts);
-    let renderer = Renderer { inner, handle, view, proposed: BTreeMap::new() };
+    let renderer = Renderer { inner, handle, view, proposed: BTreeMap::new(), overlays: Cache::default() };
     let mut names = view.facts.environments.clone();
     names.extend(facts.environments.iter().filter(|name| !view.facts.environments.contains(name)).cloned());
     let mut plans = Vec::new();
@@ -189,7 +190,7 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
     let number = of_it.map(|build| build.spec.build.number).max().unwrap_or(0) + 1;
     let build = BuildId { component: component.clone(), number };
     let proposed: BTreeMap<BuildId, Repository> = [(build.clone(), repository.clone())].into();
-    let renderer = Renderer { inner, handle, view, proposed };
+    let renderer = Renderer { inner, handle, view, proposed, overlays: Cache::default() };
     let image = checks::image(change);
     let chart = inner.proposed_chart(&file, &revision, &view.config).await;
     let mut plans = Vec::new();

@@ -3,9 +3,11 @@
 use crate::Inner;
 use crate::config::Config;
 use crate::environment::Drawn;
+use crate::environment::tested;
 use crate::project::{Handle, View};
 use crate::{elsewhere, inputs, sealing};
 use model::change::ObjectDifference;
+use model::config::ComponentType;
 use model::flow::{Action, ObjectId, Repository, Revision};
 use model::ports::PortError;
 use model::remote::Remotes;
@@ -34,6 +36,8 @@ pub struct Renderer<'a> {
     pub view: &'a View,
     /// Builds that are not made yet, and where their source is.
     pub proposed: BTreeMap<BuildId, Repository>,
+    /// Overlays that were built for the other side, or another environment.
+    pub overlays: Cache,
 }
 
 /// Objects by their name for people, and what could not be rendered.
@@ -92,15 +96,14 @@ impl Renderer<'_> {
             Err(problem) => return Ok(Err(problem)),
         };
         let settings = Settings { groups, secrets };
-        let (component, environment_file) = (&file, &side.state.file);
         if file.chart.is_some() {
             let build = self.view.facts.build(&pin.build);
             let drawn = Drawn {
                 pin,
-                file: component,
+                file: &file,
                 revision: &revision,
                 environment,
-                rules: environment_file,
+                rules: &side.state.file,
                 layers: &side.config.layers(environment),
                 config: &config,
                 head: &self.view.config,
@@ -115,23 +118,24 @@ impl Renderer<'_> {
                 Err(problem) => Err(problem),
             });
         }
+        let input = render::Input { component: &file, pin, environment, file: &side.state.file, settings: &settings };
         let made = match &file.manifests {
-            None => {
-                let input = render::Input { component, pin, environment, file: environment_file, settings: &settings };
-                render::render(&input)
+            None if file.kind == ComponentType::TestRunner => {
+                let (release, builds, state) = tested(&side.state);
+                let release = release.as_deref();
+                render::test_run(&input, &render::Tested { release, builds: &builds, state: &state })
             }
+            None => render::render(&input),
             Some(_) => {
-                let snapshot = self.inner.ports.repositories.snapshot(&revision, ".").await?;
-                let layers = side.config.layers(environment);
                 let input = render::Described {
-                    component,
+                    component: &file,
                     pin,
                     environment,
-                    layers: &layers,
-                    file: environment_file,
-                    repository: &snapshot,
+                    layers: &side.config.layers(environment),
+                    file: &side.state.file,
+                    repository: &self.inner.ports.repositories.snapshot(&revision, ".").await?,
                     remotes: &Remotes::new(),
-                    cache: &Cache::default(),
+                    cache: &self.overlays,
                 };
                 // What main allows to be reached, not what is proposed.
                 let hosts = self.view.config.remotes();

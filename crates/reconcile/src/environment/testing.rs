@@ -14,7 +14,7 @@ const RUN_DIGITS: usize = 8;
 
 /// What tests are told of an environment: the release that stands there and nothing else, all builds, and what tells this
 /// state from others.
-pub(super) fn tested(state: &State) -> (Option<String>, String, String) {
+pub(crate) fn tested(state: &State) -> (Option<String>, String, String) {
     let release = state.release().map(ToString::to_string);
     let builds: Vec<String> = state.pins.values().map(|pin| pin.build.to_string()).collect();
     let pins = serde_json::to_string(&(&release, &state.pins)).expect("pins serialise");

@@ -17,8 +17,9 @@ use tokio::process::Command;
 
 /// What `ulimit -f` counts in.
 const BLOCK_BYTES: u64 = 512;
-/// The shell bounds the size of what git writes, and becomes git.
-const BOUNDED: &str = "ulimit -f \"$1\" && shift && exec git \"$@\"";
+/// The shell bounds the size of what git writes, and becomes git. Whoever writes more is ended by signal 25, and leaves no
+/// core.
+const BOUNDED: &str = "ulimit -c 0 && ulimit -f \"$1\" && shift && exec git \"$@\"";
 
 pub async fn fetch(fetcher: &Fetcher, git: &Git) -> Result<Found, Error> {
     check(git)?;
@@ -117,7 +118,7 @@ async fn run(fetcher: &Fetcher, directory: &Path, git: &Git, args: &[&str]) -> R
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let reason = match said.trim() {
-        text if text.contains("File too large") || text.is_empty() => {
+        text if text.contains("File too large") || text.contains("signal 25") || text.is_empty() => {
             format!("it is larger than {} MiB, which is the limit, or git was stopped: {text}", fetcher.bytes_max >> 20)
         }
         text => text.to_owned(),

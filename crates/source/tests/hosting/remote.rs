@@ -201,7 +201,7 @@ async fn what_cannot_be_fetched_says_why_within_its_bounds() {
         (&person, format!("{file}?ref=--upload-pack%3Dtrue"), "is no name of a branch"),
         (&person, silent, "no end after 1 s"),
         (&person, format!("{http}/org/none.git"), "cannot be fetched"),
-        (&person, format!("{http}/files/none.yaml"), "404"),
+        (&person, format!("{http}/none.yaml"), "404"),
         (&person, format!("{http}/org/page/of/none"), "cannot be fetched"),
         (&small, format!("{file}?ref=large"), "1 MiB, which is the limit"),
         (&small, format!("{http}/files/large.yaml"), "larger than 1 MiB"),

@@ -137,7 +137,7 @@ fn every_failpoint_of_keys_people_and_routes_is_recovered() {
         assert!(died, "{failpoint} is not on the way");
         home.kill();
         home.start(&[]);
-        assert!(home.trimtab(&["user", "list"]).ok().contains("SHA256:"), "{failpoint}");
+        assert!(home.trimtab(&["key", "list", "--user", "ada"]).ok().contains("SHA256:"), "{failpoint}");
         home.eventually("everything is there that was said", || {
             home.trimtab(&["dataplane", "list"]).text.contains("edge")
                 && home.sh("hello", "trimtab secret list").text.contains("PASSWORD")

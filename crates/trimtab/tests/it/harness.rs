@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take: generous, because a busy machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A push is followed for three minutes at most, and every other command ends before.
+const COMMAND_LIMIT: Duration = Duration::from_secs(240);
 
 /// What a command printed, and how it ended.
 pub struct Said {
@@ -103,12 +107,40 @@ impl Home {
     }
 
     pub fn trimtab(&self, arguments: &[&str]) -> Said {
-        self.command("trimtab").args(arguments).output().unwrap().into()
+        self.said(self.command("trimtab").args(arguments))
+    }
+
+    /// A command that does not end is a failure, and tells what it waited in.
+    fn said(&self, command: &mut Command) -> Said {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (pid, shown) = (child.id(), format!("{command:?}"));
+        let read = |mut stream: Box<dyn Read + Send>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = stream.read_to_end(&mut bytes);
+                bytes
+            })
+        };
+        let (out, err) = (read(Box::new(child.stdout.take().unwrap())), read(Box::new(child.stderr.take().unwrap())));
+        let deadline = Instant::now() + COMMAND_LIMIT;
+        while !(out.is_finished() && err.is_finished()) {
+            if Instant::now() > deadline {
+                let _ = self.command("pkill").args(["-9", "-P", &pid.to_string()]).status();
+                let _ = child.kill();
+                let status = child.wait().unwrap();
+                let stdout = out.join().unwrap();
+                let said: Said = Output { status, stdout, stderr: err.join().unwrap() }.into();
+                panic!("{shown} does not end; it said {:?}\n{}", said.text, self.log());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let status = child.wait().unwrap();
+        Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }.into()
     }
 
     /// A line for the shell, in a directory below the home.
     pub fn sh(&self, directory: &str, script: &str) -> Said {
-        self.command("bash").current_dir(self.path().join(directory)).args(["-c", script]).output().unwrap().into()
+        self.said(self.command("bash").current_dir(self.path().join(directory)).args(["-c", script]))
     }
 
     /// Starts the control process, with simulated Pods, and waits until it answers, or has ended (a failpoint).
@@ -243,7 +275,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let _ = self.trimtab(&["down"]);
+        let _ = self.command("trimtab").arg("down").output();
         self.kill();
     }
 }
