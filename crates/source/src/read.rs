@@ -155,6 +155,7 @@ impl Objects {
                         }
                     };
                     files.insert(path, (mode, entry.id));
+                    self.count(directories + next.len() + files.len())?;
                 }
             }
             if next.is_empty() {

@@ -504,5 +504,5 @@ fn where_changes_are_reviewed_a_command_moves_nothing_and_its_commit_is_judged_w
     assert_eq!(world.runs(), "dev web-2 | staging web-1 | prod web-1");
     // What cannot be done at all is refused before anybody is asked to look at it.
     let again = crate::proposal(&world.facts(), &spec);
-    assert_eq!(again.map(|write| write.files), Err("web-1 is in prod already".to_owned()));
+    assert_eq!(again.map(|write| write.files), Err("web-1 is in prod and there is no newer one".to_owned()));
 }

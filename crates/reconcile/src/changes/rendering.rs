@@ -2,8 +2,7 @@
 
 use crate::Inner;
 use crate::config::Config;
-use crate::environment::Drawn;
-use crate::environment::tested;
+use crate::environment::{Drawn, tested};
 use crate::project::{Handle, View};
 use crate::{elsewhere, inputs, sealing};
 use model::change::ObjectDifference;

@@ -214,7 +214,7 @@ async fn what_cannot_be_fetched_says_why_within_its_bounds() {
     ] {
         let started = Instant::now();
         let error = match fetcher.fetch(&address(&text)).await {
-            Ok(_) => panic!("{text} was fetched"),
+            Ok(_) => panic!("{text} was fetched, though: {reason}"),
             Err(error) => PortError::from(error).to_string(),
         };
         assert!(error.contains(reason), "{text}: {error}");

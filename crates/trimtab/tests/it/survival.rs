@@ -213,6 +213,8 @@ fn kill_9_of_control_gateway_or_shim_at_25_random_moments_under_load() {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 33) % below
     };
+    home.sh("hello", "trimtab promote hello --build hello-2 --to staging").ok();
+    home.eventually("staging serves", || version(&home, "staging") == "version 2");
     let load = Load::start(home.address("gateway").parse().unwrap(), "hello.staging.hello.localhost", 100);
     let begin = Instant::now();
     let mut killed: BTreeMap<&str, u64> = BTreeMap::new();
@@ -250,6 +252,7 @@ fn kill_9_of_control_gateway_or_shim_at_25_random_moments_under_load() {
     let report = load.stop();
     let failed = report.failures.iter().filter(|line| line.starts_with("GET") || line.starts_with("POST")).count();
     eprintln!("killed {killed:?} in {:?}; {failed} of {} requests failed", begin.elapsed(), report.requests);
+    assert!((failed as u64) < report.requests, "nobody was ever answered: {:?}", report.failures.last());
 
     // Every Pod is well again; what serves is what was admitted.
     let mut admitted = String::new();
