@@ -55,7 +55,7 @@ fn section(text: &mut String, command: &Command, before: &str, depth: usize) {
         .get_arguments()
         .filter(|arg| !arg.is_global_set() && !arg.is_hide_set() && arg.get_id() != "help")
         .collect();
-    let own: Vec<&Arg> = own.into_iter().filter(|arg| arg.get_id() != "version").collect();
+    let own: Vec<&Arg> = own.into_iter().filter(|arg| !matches!(arg.get_action(), clap::ArgAction::Version)).collect();
     if !own.is_empty() {
         text.push_str(&format!("\n{}", table(own)));
     }
