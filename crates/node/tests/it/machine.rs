@@ -8,7 +8,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The test program, compiled once.
 fn program() -> &'static Path {
@@ -104,6 +105,7 @@ fn traces(instance: &str, data: &str) -> Vec<String> {
 /// GET over a connection of its own; status and body.
 pub fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect((address, 8080))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     // In one piece: the server reads once.
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
