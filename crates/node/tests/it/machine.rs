@@ -8,7 +8,6 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 use std::time::{Duration, Instant};
 
 /// The test program, compiled once.
