@@ -30,7 +30,7 @@ fn a_policy_is_refused_at_the_push_with_its_place_and_enforced_once_it_is_there(
     home.push("one").ok();
     home.eventually("hello-1 is healthy in dev", || home.healthy("dev").as_deref() == Some("hello-1"));
     configure(&home, &[("policies/few.yaml", &FEW.replace("object.spec.replicas > 1", "objekt.x"))], "")
-        .refused(&["policies/few.yaml:4:46: rules[0].expression: there is no objekt", "nothing was changed"]);
+        .refused(&["policies/few.yaml:4:44: rules[0].expression: there is no objekt", "nothing was changed"]);
     home.sh("config", "git reset -q --hard origin/main").ok();
     // Tried before it is there, with and without an instance.
     fs::write(home.path().join("few.yaml"), FEW.replace("staging", "dev")).unwrap();
@@ -96,7 +96,7 @@ fn what_is_not_signed_is_held_until_the_author_signs_with_a_registered_key() {
     home.trimtab(&["promote", "hello", "--to", "staging"]).ok();
     home.eventually("hello-2 is healthy in staging", || home.healthy("staging").as_deref() == Some("hello-2"));
     // A hand edit of somebody unknown is held too.
-    configure(&home, &[("environments/staging.yaml", &(staging + "suspend: false\n"))], "").ok();
+    configure(&home, &[("environments/staging.yaml", &(staging + "sync: {prune: false}\n"))], "").ok();
     home.eventually("the edit is held", || {
         home.trimtab(&["status"]).text.contains("of hello/config by Ada is not signed")
     });
