@@ -108,7 +108,7 @@ impl Look {
             (done(self.did.as_ref()))
             (self.facts())
             (self.notices())
-            p.actions {
+            div.actions {
                 a href={ (path) "/diff" } { "What applying would do" }
                 (suspend(viewer, project, environment))
                 (self.promote_release(viewer))
@@ -135,7 +135,7 @@ impl Look {
                 (deployments(project, &self.deployments, None))
             }
             @if viewer.may_configure(project) {
-                p.actions { a href={ (path) "/removal" } { "Delete " (environment.name) "…" } }
+                div.actions { a href={ (path) "/removal" } { "Delete " (environment.name) "…" } }
             }
         }
     }

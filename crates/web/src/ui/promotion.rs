@@ -77,7 +77,7 @@ fn answers(viewer: &Viewer, promotion: &Promotion, production: bool) -> Markup {
     let waits = |gate: &Gate| gate.name == GateName::Approvals && gate.state != GateState::Open;
     let wanted = promotion.status.gates.iter().any(waits);
     html! {
-        p.actions {
+        div.actions {
             @if wanted && viewer.may_approve(project) {
                 (ask(&viewer.session, &Ask { id: "approve".into(), path: &approve, hidden: &[], words: "Approve", primary: true }))
             }

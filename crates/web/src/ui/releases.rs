@@ -165,7 +165,7 @@ fn movements(viewer: &Viewer, status: &ProjectStatus, release: &ReleaseStatus) -
     let uncertified: Vec<&Environment> = uncertified.collect();
     let (hidden, words) = ([("release", version.as_str())], format!("Promote {version}"));
     html! {
-        p.actions {
+        div.actions {
             @if !targets.is_empty() {
                 (asking(&viewer.session, &Ask { id: "promote-release".into(), path: &promote, hidden: &hidden, words: &words, primary: true },
                     &html! { (choice("To", "environment", None, targets, None)) (reason()) }))

@@ -7,7 +7,9 @@
   // "4 min ago" instead of a date; the date stays in the title.
   const steps = [[60, "s"], [60, "min"], [24, "h"], [30, "d"], [12, "months"], [Infinity, "years"]];
   function ago(date) {
-    let value = Math.max(0, (Date.now() - date) / 1000);
+    let value = (Date.now() - date) / 1000;
+    // A window opens at its time, not in so many days.
+    if (value < -5) return undefined;
     if (value < 5) return "just now";
     for (const [size, unit] of steps) {
       if (value < size) return `${Math.floor(value)} ${unit} ago`;
@@ -17,7 +19,7 @@
   function tellTimes() {
     for (const time of document.querySelectorAll("time")) {
       time.title ||= time.textContent;
-      const text = ago(new Date(time.dateTime));
+      const text = ago(new Date(time.dateTime)) ?? time.title;
       if (time.textContent !== text) time.textContent = text;
     }
   }
