@@ -3,11 +3,16 @@
 use crate::Reconciler;
 use crate::config::parse_config;
 use crate::requests::{Refusal, known_environment};
+use crate::settle::until;
 use crate::write::{Edit, after, text};
 use model::config::{EnvironmentFile, PromotionRule};
 use model::flow::Snapshot;
 use model::{CommitId, Environment, NewEnvironment, Project, ProjectFile, Removal};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The loop knows an environment that was made within this.
+const KNOWN: Duration = Duration::from_secs(10);
 
 impl Reconciler {
     /// Makes an environment: its file and its place in `project.yaml`, in one commit.
@@ -19,7 +24,12 @@ impl Reconciler {
     ) -> Result<CommitId, Refusal> {
         let name = &wanted.name;
         let commit = self.edit(project, actor, |snapshot| creation(snapshot, wanted).map(Some)).await?;
-        commit.ok_or_else(|| Refusal::Refused(format!("{name} did not change anything")))
+        let commit = commit.ok_or_else(|| Refusal::Refused(format!("{name} did not change anything")))?;
+        // What is asked of it next finds it.
+        let (handle, _) = self.look(project).await?;
+        handle.wake();
+        until(&handle, KNOWN, || handle.view().filter(|view| view.facts.environments.contains(name))).await;
+        Ok(commit)
     }
 
     /// What would go with an environment; with `confirmed`, it goes.

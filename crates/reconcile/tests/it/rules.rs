@@ -468,6 +468,8 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
         domain: None,
     };
     shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
+    let known = shop.reconciler.status(&shop.project()).await.unwrap();
+    assert!(known.environments.iter().any(|one| one.name == wanted.name), "whoever asks next finds it");
     shop.healthy("qa", "web-1").await;
     assert!(shop.world.object("Deployment", "shop-qa", "web").is_some());
     let refused = shop.reconciler.delete_environment(&shop.project(), &name("dev"), true, "ada").await.unwrap_err();
