@@ -105,7 +105,7 @@ impl Delivery {
 #[async_trait]
 impl web::Delivery for Delivery {
     async fn projects(&self) -> web::Result<Vec<Project>> {
-        Ok(self.reconciler.names())
+        self.reconciler.known().await.map_err(refusal)
     }
 
     async fn init(&self, request: Init, actor: &str) -> web::Result<InitDone> {
