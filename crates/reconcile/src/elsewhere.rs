@@ -57,7 +57,7 @@ fn size(fetched: &Fetched) -> usize {
 
 fn too_much(address: &Address) -> String {
     format!(
-        "with {address} it names more than {ADDRESSES_MAX} repositories and files elsewhere, or more than {} MiB",
+        "with {address} it names more than {ADDRESSES_MAX} repositories, files and charts elsewhere, or more than {} MiB",
         BYTES_MAX >> 20
     )
 }

@@ -277,8 +277,12 @@ impl Work<'_> {
             let repository = self.inner.ports.repositories.snapshot(&source, ".").await?;
             let layers = self.config.layers(environment);
             let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
+            let created = build.spec.created;
+            let charts = self.inner.overlay_charts(&component.project, environment, &component.component, created)?;
             let (component, layers, repository, remotes, cache) = (&component, &layers, &repository, &remotes, &cache);
-            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
+            let charts = &charts;
+            let input =
+                render::Described { component, pin, environment, layers, file, repository, remotes, charts, cache };
             elsewhere::described(&*self.inner.ports.repositories, &input, &source, self.config.remotes()).await?
         } else {
             let at = self.reader().config(&self.handle.config, &pin.config).await?;

@@ -209,8 +209,11 @@ impl Reconciler {
             let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let layers = view.config.layers(environment);
             let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
-            let (layers, repository, remotes, cache) = (&layers, &repository, &remotes, &cache);
-            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
+            let created = build.spec.created;
+            let charts = self.0.overlay_charts(&component.project, environment, &component.component, created)?;
+            let (layers, repository, remotes, charts, cache) = (&layers, &repository, &remotes, &charts, &cache);
+            let input =
+                render::Described { component, pin, environment, layers, file, repository, remotes, charts, cache };
             let hosts = view.config.remotes();
             elsewhere::described(&*self.0.ports.repositories, &input, &revision, hosts).await?
         } else {

@@ -46,6 +46,7 @@ fn build(files: &[(&str, &str)], component: Value, environment: Value, layers: &
         layers: &layers,
         file: &file,
         remotes: &model::remote::Remotes::new(),
+        charts: &render::kustomize::Charts::in_cluster([7; 32], jiff::Timestamp::UNIX_EPOCH),
         cache: &render::kustomize::Cache::default(),
         repository: &repository(files),
     };

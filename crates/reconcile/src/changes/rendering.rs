@@ -126,6 +126,8 @@ impl Renderer<'_> {
             }
             None => render::render(&input),
             Some(_) => {
+                let made = build.map_or(self.view.facts.now, |build| build.spec.created);
+                let charts = self.inner.overlay_charts(&file.project, environment, &file.component, made)?;
                 let input = render::Described {
                     component: &file,
                     pin,
@@ -134,6 +136,7 @@ impl Renderer<'_> {
                     file: &side.state.file,
                     repository: &self.inner.ports.repositories.snapshot(&revision, ".").await?,
                     remotes: &Remotes::new(),
+                    charts: &charts,
                     cache: &self.overlays,
                 };
                 // What main allows to be reached, not what is proposed.

@@ -136,6 +136,8 @@ impl Work {
             return Ok(Ok(manifests.clone()));
         }
         let repository = self.inner.ports.repositories.snapshot(revision, ".").await?;
+        let made = target.made.get(&pin.build).copied().unwrap_or_default();
+        let charts = self.inner.overlay_charts(&self.handle.scope.project, &self.handle.name, &component, made)?;
         let input = render::Described {
             component: file,
             pin,
@@ -144,6 +146,7 @@ impl Work {
             file: &target.state.file,
             repository: &repository,
             remotes: &Remotes::new(),
+            charts: &charts,
             cache: &self.overlays,
         };
         let repositories = &*self.inner.ports.repositories;

@@ -101,7 +101,7 @@ fn rendered(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered
     root.resolve(&given).map_err(Error::Values)?;
     let values = values::coalesced(&root, &given, false).map_err(Error::Values)?;
     if !options.skip_schema {
-        schema::check(&root, &values)?;
+        schema::check(&root, &values, &chart.texts)?;
     }
     let kube = &options.capabilities.kube_version;
     if !metadata.kube_version.is_empty() && !node::fits(&metadata.kube_version, &kube.version) {

@@ -11,6 +11,7 @@ use super::Error;
 use super::functions::yaml_value;
 use super::manifest::Head;
 pub(super) use ignore::Rules;
+use jsonschema::Validator;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -53,6 +54,8 @@ pub(super) struct Texts {
     known: Mutex<HashMap<Arc<str>, Arc<Parsed>>>,
     files: Mutex<HashMap<(String, usize), Arc<Parsed>>>,
     keys: Mutex<HashMap<[u64; 3], Arc<str>>>,
+    /// By the address of their texts, which the chart keeps.
+    schemas: Mutex<HashMap<usize, Arc<Validator>>>,
     /// By digests of the documents that they stand in: most are the same in each render.
     heads: Mutex<HashMap<[u8; 32], Arc<Head>>>,
 }
@@ -100,6 +103,22 @@ impl Texts {
         }
         heads.insert(digest, Arc::clone(&head));
         Ok(head)
+    }
+
+    /// A schema that values are held against; the chart has its text.
+    pub fn schema(
+        &self,
+        text: &Arc<[u8]>,
+        read: impl Fn(&[u8]) -> Result<Validator, String>,
+    ) -> Result<Arc<Validator>, String> {
+        let lock = || self.schemas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = text.as_ptr().addr();
+        if let Some(validator) = lock().get(&key) {
+            return Ok(Arc::clone(validator));
+        }
+        let validator = Arc::new(read(text)?);
+        lock().insert(key, Arc::clone(&validator));
+        Ok(validator)
     }
 
     /// A key that was made of a seed.
@@ -179,6 +198,11 @@ impl Chart {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.tree.metadata.name
+    }
+
+    /// Its own values, as YAML.
+    pub(crate) fn own_values(&self) -> String {
+        yaml::to_string(&serde_json::Value::Object(self.tree.values.clone()))
     }
 
     /// Its version.
