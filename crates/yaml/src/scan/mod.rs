@@ -161,7 +161,7 @@ impl<'t> Scanner<'t> {
 
     fn fail_key<T>(&mut self, key: Key) -> Result<T> {
         let what = "could not find expected ':'";
-        Err(Error::new("", key.position, format!("{what}; the line has neither `key:` nor is part of a text")))
+        Err(Error::new("", key.position, format!("{what}: the line is neither `key: value` nor part of a text")))
     }
 
     fn fail<T>(&mut self, message: &str) -> Result<T> {
@@ -311,7 +311,7 @@ impl<'t> Scanner<'t> {
             b'\t' | b'-' | b'?' | b':' | b'#' | b'|' | b'>' | b'%' | b'@' | b'`' => {
                 let message = match byte {
                     b'\t' => "found character that cannot start any token: a tab; indent with spaces".to_owned(),
-                    _ => format!("found character that cannot start any token: {}; quote the text", char::from(byte)),
+                    _ => format!("found character that cannot start any token: quote a text that begins with {}", char::from(byte)),
                 };
                 self.fail(&message)
             }

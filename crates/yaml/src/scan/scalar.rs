@@ -103,7 +103,7 @@ impl<'t> Scanner<'t> {
                     b' ' => self.at += 1,
                     #[allow(clippy::cast_possible_wrap)]
                     b'\t' if ((self.at - self.line_start) as isize) < self.indent + 1 => {
-                        return self.fail("found a tab character that violates indentation; indent with spaces");
+                        return self.fail("found a tab character that violates indentation: indent with spaces");
                     }
                     b'\t' => self.at += 1,
                     b'\n' => {
@@ -172,7 +172,7 @@ impl<'t> Scanner<'t> {
         self.scratch.clear();
         loop {
             if self.is_document_mark() {
-                return self.fail("found unexpected document indicator inside of quotes");
+                return self.fail("found unexpected document indicator: quotes are open in front of it");
             }
             // An escaped line break joins two lines without a space.
             let mut is_joined = false;
@@ -259,7 +259,7 @@ impl<'t> Scanner<'t> {
                     b'_' => '\u{a0}',
                     b'L' => '\u{2028}',
                     b'P' => '\u{2029}',
-                    _ => return self.fail("found unknown escape character; write \\\\ for a backslash, or use single quotes"),
+                    _ => return self.fail("found unknown escape character: write \\\\ for a backslash, or use single quotes"),
                 };
                 self.scratch.push(character);
                 self.at += 2;

@@ -59,7 +59,7 @@ impl Scanner<'_> {
             }
         };
         if !self.is_blank_or_end(self.at) {
-            return self.fail("did not find expected whitespace or line break behind a tag; quote a text that begins with `!`");
+            return self.fail("did not find expected whitespace or line break: behind a tag; quote a text that begins with `!`");
         }
         self.push(position, TokenKind::Tag(handle, suffix));
         Ok(())
@@ -101,8 +101,8 @@ impl Scanner<'_> {
         let kind = match words.as_slice() {
             ["YAML", version] => TokenKind::Version(version),
             ["TAG", handle, prefix] => TokenKind::Handle(handle, (*prefix).to_owned()),
-            ["YAML" | "TAG", ..] => return self.fail("did not find expected whitespace or version number of a directive"),
-            _ => return self.fail("found unknown directive name; quote a text that begins with `%`"),
+            ["YAML" | "TAG", ..] => return self.fail("did not find expected whitespace of a directive"),
+            _ => return self.fail("found unknown directive name: quote a text that begins with `%`"),
         };
         self.at = end;
         self.push(position, kind);

@@ -74,7 +74,7 @@ fn from_yaml(text: &str) -> std::result::Result<Value, String> {
 }
 
 fn yaml_error(error: &yaml::Error) -> String {
-    format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+    format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
 }
 
 /// What a YAML document stands for to Go: all numbers are floats.
