@@ -36,6 +36,7 @@ mod routes;
 mod sealing;
 mod settings;
 mod settle;
+mod sketch;
 mod suspend;
 mod watching;
 mod windows;
