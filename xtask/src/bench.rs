@@ -60,7 +60,7 @@ pub fn run(only: &[&str]) -> Result<bool> {
         "--example",
         "bench",
     ];
-    let status = Command::new(env!("CARGO")).current_dir(root()).args(build).status()?;
+    let status = crate::cargo().args(build).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
