@@ -10,7 +10,7 @@ use order::sort;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use style::{Analysis, escape, is_base_60, is_break, needs_escape};
+use style::{Analysis, escape, has_break, is_base_60, is_break, needs_escape};
 
 /// Text beyond this column is folded at the next single space.
 const WIDTH: usize = 80;
@@ -184,7 +184,7 @@ impl<'v, T: Tree> Writer<'v, T> {
             if index > start || place == Place::Value {
                 self.line(indent);
             }
-            if key.len() > MAX_SIMPLE_KEY || key.contains(is_break) {
+            if key.len() > MAX_SIMPLE_KEY || has_break(key) {
                 self.push("? ");
                 self.text(key, indent + STEP, false);
                 self.line(indent);
@@ -217,7 +217,7 @@ impl<'v, T: Tree> Writer<'v, T> {
 
     fn text(&mut self, text: &str, indent: usize, is_key: bool) {
         let analysis = Analysis::of(text);
-        let has_lines = text.contains('\n');
+        let has_lines = memchr::memchr(b'\n', text.as_bytes()).is_some();
         if has_lines && analysis.block && !is_key {
             return self.literal(text, indent);
         }
@@ -238,12 +238,11 @@ impl<'v, T: Tree> Writer<'v, T> {
 
     /// A text, but beyond the width a line break in place of a single space inside of it.
     fn folded(&mut self, text: &str, indent: usize, is_key: bool) {
-        if is_key || !text.contains(' ') || (self.column() + text.len() <= WIDTH) {
-            if !text.contains(['\u{2028}', '\u{2029}']) {
-                return self.push(text);
-            }
-        } else if !text.contains(['\u{2028}', '\u{2029}']) {
-            let bytes = text.as_bytes();
+        if has_break(text) {
+            return self.folded_by_character(text, indent, is_key);
+        }
+        let bytes = text.as_bytes();
+        if !is_key && memchr::memchr(b' ', bytes).is_some() && self.column() + text.len() > WIDTH {
             let mut from = 0;
             for at in memchr::memchr_iter(b' ', bytes) {
                 let is_single = at > 0 && bytes[at - 1] != b' ' && bytes.get(at + 1).is_some_and(|next| *next != b' ');
@@ -259,7 +258,7 @@ impl<'v, T: Tree> Writer<'v, T> {
             }
             return self.push(&text[from..]);
         }
-        self.folded_by_character(text, indent, is_key);
+        self.push(text);
     }
 
     /// With line breaks of its own, which only quotes hold.
@@ -311,6 +310,8 @@ impl<'v, T: Tree> Writer<'v, T> {
 
     fn literal(&mut self, text: &str, indent: usize) {
         self.push("|");
+        // A text in a block has no other breaks among ASCII.
+        let is_ascii = text.is_ascii();
         if text.starts_with([' ', '\n', '\u{85}', '\u{2028}', '\u{2029}']) {
             self.push("2");
         }
@@ -321,11 +322,18 @@ impl<'v, T: Tree> Writer<'v, T> {
             _ => self.push("-"),
         }
         self.out.push('\n');
-        for line in text.split_inclusive(is_break) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = match memchr::memchr(b'\n', rest.as_bytes()) {
+                _ if !is_ascii => rest.find(is_break).map(|at| at + rest[at..].chars().next().map_or(0, char::len_utf8)),
+                end => end.map(|at| at + 1),
+            };
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
             if !line.starts_with(is_break) {
                 self.pad(indent);
             }
             self.push(line);
+            rest = after;
         }
         self.fresh = text.ends_with(is_break);
     }

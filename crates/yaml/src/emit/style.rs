@@ -89,6 +89,10 @@ impl Analysis {
     }
 }
 
+pub(super) fn has_break(text: &str) -> bool {
+    memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() || (!text.is_ascii() && text.contains(is_break))
+}
+
 pub(super) fn is_break(character: char) -> bool {
     matches!(character, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
