@@ -289,13 +289,7 @@ impl<'v, T: Tree> Writer<'v, T> {
             let next = characters.peek().map(|(_, next)| *next);
             if needs_escape(character) {
                 self.push(&escape(character));
-            } else if character == ' '
-                && !is_key
-                && !after_space
-                && at > 0
-                && next.is_some()
-                && self.column() > WIDTH
-            {
+            } else if character == ' ' && !is_key && !after_space && at > 0 && next.is_some() && self.column() > WIDTH {
                 self.line(indent);
                 if next == Some(' ') {
                     self.push("\\");
@@ -325,7 +319,9 @@ impl<'v, T: Tree> Writer<'v, T> {
         let mut rest = text;
         while !rest.is_empty() {
             let end = match memchr::memchr(b'\n', rest.as_bytes()) {
-                _ if !is_ascii => rest.find(is_break).map(|at| at + rest[at..].chars().next().map_or(0, char::len_utf8)),
+                _ if !is_ascii => {
+                    rest.find(is_break).map(|at| at + rest[at..].chars().next().map_or(0, char::len_utf8))
+                }
                 end => end.map(|at| at + 1),
             };
             let (line, after) = rest.split_at(end.unwrap_or(rest.len()));

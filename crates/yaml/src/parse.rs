@@ -234,7 +234,10 @@ impl<'t> Reader<'t> {
         let Token { position, kind } = self.scanner.take()?;
         let TokenKind::Alias(name) = kind else { return Ok(empty(position)) };
         let Some((node, nodes)) = self.anchors.get(name) else {
-            return fail(position, format!("unknown anchor {name:?} referenced: an alias to itself, or to something unknown"));
+            return fail(
+                position,
+                format!("unknown anchor {name:?} referenced: an alias to itself, or to something unknown"),
+            );
         };
         self.nodes += nodes;
         self.aliased += nodes;

@@ -219,8 +219,9 @@ pub(super) struct Head {
 
 impl Head {
     fn read(text: &str) -> Result<Self, String> {
-        let wrong =
-            |error: yaml::Error| format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason());
+        let wrong = |error: yaml::Error| {
+            format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
+        };
         let nodes = yaml::parse_fields(text, "", &["apiVersion", "kind", "metadata"]).map_err(wrong)?;
         let Some(node) = nodes.first() else { return Ok(Self::default()) };
         let Kind::Mapping(pairs) = &node.kind else {

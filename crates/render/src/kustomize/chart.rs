@@ -123,15 +123,15 @@ fn found(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<Option<Ch
     // Where the original puts what it fetches, and where people keep their own.
     let fetched = format!("{home}/{}-{}/{}", args.name, args.version, args.name);
     let own = format!("{home}/{}", args.name);
-    if let Some(directory) = [&fetched, &own].into_iter().find(|path| target.loader.has(&format!("{path}/Chart.yaml"))) {
+    if let Some(directory) = [&fetched, &own].into_iter().find(|path| target.loader.has(&format!("{path}/Chart.yaml")))
+    {
         return Chart::load(&target.loader.below(directory)?).map(Some).map_err(|error| error.to_string());
     }
     if args.repo.is_empty() {
         return Err(format!("{own} has no Chart.yaml, and `repo` names no repository to take it from"));
     }
     let version = if args.version.is_empty() { "*" } else { &args.version };
-    let source =
-        ChartSource { repository: args.repo.clone(), name: args.name.clone(), version: version.to_owned() };
+    let source = ChartSource { repository: args.repo.clone(), name: args.name.clone(), version: version.to_owned() };
     source.check().map_err(|problem| problem.to_string())?;
     let Some(archive) = target.loader.chart(source) else { return Ok(None) };
     Chart::unpack(archive).map(Some).map_err(|error| error.to_string())
@@ -160,7 +160,8 @@ fn rendered(target: &Target<'_>, args: &ChartArgs, charts: &Charts) -> std::resu
         files.push(read(path)?);
     }
     let namespace = if args.namespace.is_empty() { &target.kustomization.namespace } else { &args.namespace };
-    let mut options = helm::Options { seed: own_seed(charts.seed, namespace, args), now: charts.now, ..helm::Options::default() };
+    let mut options =
+        helm::Options { seed: own_seed(charts.seed, namespace, args), now: charts.now, ..helm::Options::default() };
     for (to, from) in [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, namespace)] {
         if !from.is_empty() {
             to.clone_from(from);

@@ -146,7 +146,10 @@ fn client(url: &Url, access: &ChartAccess) -> std::result::Result<Client, String
 /// Reads an address. Name and password go to the repository itself and nowhere else.
 async fn get(url: &Url, base: &Url, access: &ChartAccess, limit: usize) -> Result<Vec<u8>> {
     if !is_allowed(url, access) {
-        let problem = format!("it leads to {}, which project.yaml does not allow under `remotes`", url.host_str().unwrap_or_default());
+        let problem = format!(
+            "it leads to {}, which project.yaml does not allow under `remotes`",
+            url.host_str().unwrap_or_default()
+        );
         return Err(PortError::Terminal(problem));
     }
     let mut request = client(url, access).map_err(PortError::Terminal)?.get(url.clone());

@@ -55,25 +55,22 @@ pub async fn resolved(address: &Address, named: &Named) -> Result<String, Error>
 }
 
 async fn find(address: &Address, named: &Named) -> Result<Artifact, Error> {
-    let reference: Reference =
-        named.name.parse().map_err(|error| failed(address.text(), &format!("it is no name of an artifact: {error}")))?;
+    let reference: Reference = named
+        .name
+        .parse()
+        .map_err(|error| failed(address.text(), &format!("it is no name of an artifact: {error}")))?;
     let found = Artifact::find(&reference, &Credentials::Anonymous, None).await;
     found.map_err(|error| failed(address.text(), &error.to_string()))
 }
 
 fn is_packed(media_type: &str) -> bool {
-    ["tar", "tar+gzip", "tar.gzip"].iter().any(|end| {
-        media_type.strip_suffix(end).is_some_and(|before| before.ends_with(['.', '/', '+']))
-    })
+    ["tar", "tar+gzip", "tar.gzip"]
+        .iter()
+        .any(|end| media_type.strip_suffix(end).is_some_and(|before| before.ends_with(['.', '/', '+'])))
 }
 
 /// Adds the files of an archive; links are kept as links, and followed by nobody here.
-fn unpack(
-    archive: &[u8],
-    files: &mut BTreeMap<String, File>,
-    files_max: usize,
-    left: &mut u64,
-) -> Result<(), String> {
+fn unpack(archive: &[u8], files: &mut BTreeMap<String, File>, files_max: usize, left: &mut u64) -> Result<(), String> {
     let too_large = || "unpacked it is larger than what is allowed".to_owned();
     // Headers and padding count too.
     let limit = left.saturating_mul(2).saturating_add(1 << 20);

@@ -364,9 +364,8 @@ async fn charts_are_kept_with_the_commit_that_names_them() {
     let (http, server) = served(root.path()).await;
     let data = tempfile::tempdir().unwrap();
     let (source, _, revisions) = hosted(&data).await;
-    let chart = |repository: String| {
-        Address::chart(ChartSource { repository, name: "db".into(), version: "^1".into() })
-    };
+    let chart =
+        |repository: String| Address::chart(ChartSource { repository, name: "db".into(), version: "^1".into() });
     let db = chart(format!("{http}/charts"));
     let hosts = ["127.0.0.1".to_owned()];
     let bytes = |fetched: Fetched| match fetched {

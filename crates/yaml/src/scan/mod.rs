@@ -311,7 +311,10 @@ impl<'t> Scanner<'t> {
             b'\t' | b'-' | b'?' | b':' | b'#' | b'|' | b'>' | b'%' | b'@' | b'`' => {
                 let message = match byte {
                     b'\t' => "found character that cannot start any token: a tab; indent with spaces".to_owned(),
-                    _ => format!("found character that cannot start any token: quote a text that begins with {}", char::from(byte)),
+                    _ => format!(
+                        "found character that cannot start any token: quote a text that begins with {}",
+                        char::from(byte)
+                    ),
                 };
                 self.fail(&message)
             }
@@ -359,7 +362,8 @@ impl<'t> Scanner<'t> {
     fn block_entry(&mut self) -> Result<()> {
         if !self.in_flow() {
             if !self.key_allowed {
-                return self.fail("block sequence entries are not allowed in this context: the list needs a line of its own");
+                return self
+                    .fail("block sequence entries are not allowed in this context: the list needs a line of its own");
             }
             let position = self.position();
             self.roll(position, None, TokenKind::BlockSequence);
@@ -414,8 +418,7 @@ impl<'t> Scanner<'t> {
             let position = self.position();
             #[allow(clippy::cast_possible_wrap)]
             let required = !self.in_flow() && self.indent == position.column as isize - 1;
-            let key =
-                Key { possible: true, required, token: self.taken + self.tokens.len(), at: self.at, position };
+            let key = Key { possible: true, required, token: self.taken + self.tokens.len(), at: self.at, position };
             if let Some(top) = self.keys.last_mut() {
                 *top = key;
             }

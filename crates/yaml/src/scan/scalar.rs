@@ -159,7 +159,8 @@ impl<'t> Scanner<'t> {
         let start = self.at;
         let style = if quote == b'"' { Style::DoubleQuoted } else { Style::SingleQuoted };
         let rest = &self.bytes[start..];
-        let end = if quote == b'"' { memchr::memchr3(b'"', b'\\', b'\n', rest) } else { memchr::memchr2(b'\'', b'\n', rest) };
+        let end =
+            if quote == b'"' { memchr::memchr3(b'"', b'\\', b'\n', rest) } else { memchr::memchr2(b'\'', b'\n', rest) };
         if let Some(length) = end
             && rest[length] == quote
             && (quote == b'"' || rest.get(length + 1) != Some(&quote))
@@ -179,7 +180,10 @@ impl<'t> Scanner<'t> {
             loop {
                 match self.byte(self.at) {
                     0 if self.at == self.bytes.len() => {
-                        let message = format!("found unexpected end of stream: the quote of line {} is not closed", position.line);
+                        let message = format!(
+                            "found unexpected end of stream: the quote of line {} is not closed",
+                            position.line
+                        );
                         return self.fail(&message);
                     }
                     b' ' | b'\t' | b'\n' => break,
@@ -259,7 +263,10 @@ impl<'t> Scanner<'t> {
                     b'_' => '\u{a0}',
                     b'L' => '\u{2028}',
                     b'P' => '\u{2029}',
-                    _ => return self.fail("found unknown escape character: write \\\\ for a backslash, or use single quotes"),
+                    _ => {
+                        return self
+                            .fail("found unknown escape character: write \\\\ for a backslash, or use single quotes");
+                    }
                 };
                 self.scratch.push(character);
                 self.at += 2;
@@ -267,7 +274,8 @@ impl<'t> Scanner<'t> {
             }
         };
         let start = self.at + 2;
-        let code = self.text.get(start..start + digits).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let code =
+            self.text.get(start..start + digits).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let Some(code) = code.and_then(|text| u32::from_str_radix(text, 16).ok()) else {
             return self.fail("did not find expected hexdecimal number");
         };

@@ -59,7 +59,9 @@ impl Scanner<'_> {
             }
         };
         if !self.is_blank_or_end(self.at) {
-            return self.fail("did not find expected whitespace or line break: behind a tag; quote a text that begins with `!`");
+            return self.fail(
+                "did not find expected whitespace or line break: behind a tag; quote a text that begins with `!`",
+            );
         }
         self.push(position, TokenKind::Tag(handle, suffix));
         Ok(())

@@ -62,9 +62,9 @@ impl Draft {
             Self::Float(number) => number.into(),
             Self::Text(text) => (*text).into(),
             Self::List(items) => items.into_iter().map(Self::into_json).collect(),
-            Self::Map(pairs) => {
-                serde_json::Value::Object(pairs.into_iter().map(|(key, value)| ((*key).into(), value.into_json())).collect())
-            }
+            Self::Map(pairs) => serde_json::Value::Object(
+                pairs.into_iter().map(|(key, value)| ((*key).into(), value.into_json())).collect(),
+            ),
         }
     }
 }
