@@ -26,7 +26,7 @@ pub use configuration::{Input, Inputs, newest_configuration, retracted, standing
 pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
 pub use evidence::{Evidence, Finding};
 pub use facts::{Facts, needs};
-pub use gates::{Approver, approve, prospect};
+pub use gates::{Approver, approve, prospect, prospects};
 pub use proposal::{change_between, proposal};
 pub use state::{Reading, State};
 pub use text::{change_text, pin_path, pin_text};
