@@ -429,7 +429,7 @@ fn is_left_over(step: &model::flow::Step) -> bool {
 
 /// What tells one state of an object from another.
 fn look(observation: &Observation, id: &ObjectId) -> Option<String> {
-    let object = observation.objects.get(id)?;
+    let object = observation.get(id)?;
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
     Some(format!("{} {}", text("uid"), text("resourceVersion")))
 }
@@ -438,7 +438,7 @@ fn look(observation: &Observation, id: &ObjectId) -> Option<String> {
 fn behind(predicted: &Value, observation: &Observation) -> Option<ObjectId> {
     let revision = predicted["metadata"]["resourceVersion"].as_str().filter(|revision| !revision.is_empty())?;
     let id = ObjectId::of(predicted);
-    let seen = observation.objects.get(&id).and_then(|live| live["metadata"]["resourceVersion"].as_str());
+    let seen = observation.get(&id).and_then(|live| live["metadata"]["resourceVersion"].as_str());
     (seen != Some(revision)).then_some(id)
 }
 

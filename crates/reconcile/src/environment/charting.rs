@@ -187,7 +187,7 @@ fn look_up(observation: &Observation, [api_version, kind, namespace, name]: &[St
             && (namespace.is_empty() || object["metadata"]["namespace"] == **namespace)
             && (name.is_empty() || object["metadata"]["name"] == **name)
     };
-    let mut found = observation.objects.values().filter(of_it);
+    let mut found = observation.values().filter(of_it);
     match name.is_empty() {
         false => found.next().cloned().unwrap_or_else(|| json!({})),
         true => {
@@ -206,7 +206,7 @@ mod tests {
     fn lookup_finds_what_stands_in_the_environment() {
         let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop-dev"}});
         let objects = ["a", "b"].map(|name| (ObjectId::of(&secret(name)), secret(name)));
-        let observation = Observation { objects: objects.into_iter().collect() };
+        let observation: Observation = objects.into_iter().map(|(_, object)| object).collect();
         let ask = |query: [&str; 4]| look_up(&observation, &query.map(str::to_owned));
         assert_eq!(ask(["v1", "Secret", "shop-dev", "a"]), secret("a"));
         assert_eq!(ask(["v1", "Secret", "other", "a"]), json!({}));

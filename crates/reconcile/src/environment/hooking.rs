@@ -287,7 +287,7 @@ async fn hook_log(id: &ObjectId, act: Act<'_>) -> Option<String> {
         let itself = id.kind == "Pod" && ObjectId::of(pod) == *id;
         pod["kind"] == "Pod" && (itself || owners.is_some_and(|owners| owners.iter().any(by)))
     };
-    let pod = act.observation.objects.values().filter(owned).last()?;
+    let pod = act.observation.values().filter(owned).last()?;
     let (namespace, name) = (pod["metadata"]["namespace"].as_str()?, pod["metadata"]["name"].as_str()?);
     let log = act.placement.plane.logs(namespace, name, LOG_LINES, false).await.ok()?;
     let lines: Vec<String> = log.trim_end().lines().map(|line| format!("  | {line}")).collect();

@@ -133,7 +133,7 @@ impl Work {
     ) -> Option<String> {
         let component = &one.pin.build.component;
         let job = super::testing::job(one).map(|job| &job["metadata"]["name"]);
-        let failing = observation.objects.values().find(|object| {
+        let failing = observation.values().find(|object| {
             let restarts = object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64);
             let ended = || job.is_some() && object.pointer("/metadata/ownerReferences/0/name") == job;
             let label = object.pointer("/metadata/labels").and_then(|l| l.get(model::LABEL_COMPONENT));
@@ -225,7 +225,7 @@ fn ready(observation: &Observation, service_name: &str, name: &str, port: u16) -
         slice["kind"] == "EndpointSlice" && service.and_then(Value::as_str) == Some(service_name)
     };
     let mut addresses = Vec::new();
-    for slice in observation.objects.values().filter(of_it) {
+    for slice in observation.values().filter(of_it) {
         let ports = slice["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
         let named = ports.iter().find(|p| p["name"] == name).or(ports.first());
         let port = named.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok()).unwrap_or(port);
@@ -263,7 +263,7 @@ mod tests {
                 { "addresses": ["10.0.0.4"], "conditions": { "ready": true, "terminating": true } },
             ],
         });
-        let observation = Observation { objects: BTreeMap::from([(ObjectId::of(&slice), slice)]) };
+        let observation = Observation::from_iter([slice]);
         assert_eq!(ready(&observation, "web", "http", 80), ["10.0.0.2:3000".parse().unwrap()]);
         assert_eq!(ready(&observation, "api", "http", 80), []);
     }

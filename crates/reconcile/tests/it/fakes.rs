@@ -492,9 +492,7 @@ impl DataPlane for World {
             labels[model::LABEL_PROJECT] == scope.project.as_str()
                 && labels[model::LABEL_ENVIRONMENT] == scope.environment.as_str()
         };
-        Ok(Observation {
-            objects: state.objects.values().filter(in_scope).map(|o| (ObjectId::of(o), o.clone())).collect(),
-        })
+        Ok(state.objects.values().filter(in_scope).cloned().collect())
     }
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>> {
         let state = self.state.lock().unwrap();
