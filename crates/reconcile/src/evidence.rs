@@ -268,6 +268,7 @@ impl Work<'_> {
                 config: &at,
                 head: self.config,
                 made: build.spec.created,
+                capabilities: self.handle.capabilities(environment),
             };
             let Ok(mut made) = self.inner.draw(&drawn).await? else { return Ok(None) };
             sealing::mask_manifests(&*self.inner.ports.secrets, made.objects.iter_mut())?;
@@ -374,9 +375,8 @@ impl Work<'_> {
             return Ok(lacks);
         }
         // Commits of the config repository that say something of configuration, each by itself.
-        let configures = |commit: &&model::ports::Commit| {
-            commit.paths.iter().any(|path| path.starts_with("config/") || path.starts_with("components/"))
-        };
+        let configures =
+            |commit: &&model::ports::Commit| commit.paths.iter().any(|path| model::config::configures(path));
         let log = self.facts.log.iter().skip_while(|c| c.id != pin.config);
         let new = log.take_while(|c| Some(&c.id) != before).take(if before.is_some() { usize::MAX } else { 1 });
         for commit in new.filter(configures) {

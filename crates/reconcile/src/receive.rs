@@ -199,11 +199,8 @@ impl Reconciler {
 
     fn described_twice(&self, repository: &Repository, file: &ComponentFile) -> Vec<String> {
         let view = self.project(&repository.project).and_then(|handle| handle.view());
-        let other = view.is_some_and(|view| view.config.components.contains_key(&file.component));
-        other
-            .then(|| twice(&file.component, repository, &format!("components/{}.yaml", file.component)))
-            .into_iter()
-            .collect()
+        let config = view.map(|view| view.config).filter(|config| config.components.contains_key(&file.component));
+        config.map(|config| twice(&file.component, repository, &config.place(&file.component))).into_iter().collect()
     }
 
     /// What a push would change of releases: they never change.

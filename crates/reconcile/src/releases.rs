@@ -89,7 +89,7 @@ impl Reconciler {
             };
             let configuration = match (old, new) {
                 (Some(old), Some(new)) => {
-                    let own = format!("components/{name}.yaml");
+                    let own = view.config.place(name);
                     let given = |path: &String| path.starts_with("config/") || *path == own;
                     self.between(&handle.config, &old.config, &new.config, given).await?
                 }
@@ -202,6 +202,7 @@ impl Reconciler {
                 config: &*reader.config(&handle.config, &pin.config).await?,
                 head: &view.config,
                 made: build.spec.created,
+                capabilities: handle.capabilities(environment),
             };
             // What cannot be rendered is shown as nothing.
             Ok(self.0.draw(&drawn).await?.unwrap_or_default())

@@ -321,7 +321,7 @@ impl Reconciler {
         Ok(ProjectStatus {
             project: project.clone(),
             config: Some(view.facts.head.clone()),
-            problems: handle.trouble().into_iter().chain(view.config.problems()).collect(),
+            problems: handle.trouble().into_iter().chain(leaving(&handle)).chain(view.config.problems()).collect(),
             environments,
         })
     }
@@ -480,6 +480,8 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         view.config.environments.get(name).and_then(|reading| reading.as_ref().ok()).map(|state| state.file.clone());
     let file: EnvironmentFile = target.as_ref().map(|t| t.state.file.clone()).or(head).unwrap_or_default();
     let pins = target.iter().flat_map(|t| t.state.pins.values());
+    let left = |c: &&ComponentStatus| target.iter().flat_map(|t| &t.partings).any(|one| one.pin.build == c.build);
+    let leaving = outcome.components.iter().filter(left).cloned();
     let components = pins.map(|pin| {
         let seen = outcome.components.iter().find(|c| c.build == pin.build).cloned();
         seen.unwrap_or_else(|| ComponentStatus {
@@ -507,8 +509,24 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         notes: outcome.notes.clone(),
         policies: outcome.policies.clone(),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
-        components: components.collect(),
+        components: components.chain(leaving).collect(),
     }
+}
+
+/// What keeps environments that were deleted from going, for people.
+fn leaving(handle: &Handle) -> Vec<String> {
+    let mut told = Vec::new();
+    for environment in handle.environments() {
+        if environment.target().is_some_and(|target| target.removed) {
+            let components = environment.outcome().components.into_iter();
+            told.extend(
+                components
+                    .filter(|c| c.health == Health::Degraded)
+                    .map(|c| format!("{} is deleted, and {} does not go: {}", environment.name, c.build, c.message)),
+            );
+        }
+    }
+    told
 }
 
 fn sentences(

@@ -6,6 +6,7 @@
 //! People in a browser come by a one-time link and stay by a session ([`Sessions`]).
 
 mod api;
+mod calls;
 mod course;
 mod people;
 mod policies;
@@ -15,6 +16,7 @@ mod sessions;
 mod settings;
 mod ui;
 
+pub use calls::{Calls, calls_router};
 pub use policies::{AddPolicies, Policies, TestPolicies, policies_router};
 pub use reviews::Reviews;
 pub use service::{

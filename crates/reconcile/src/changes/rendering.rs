@@ -107,6 +107,7 @@ impl Renderer<'_> {
                 config: &config,
                 head: &self.view.config,
                 made: build.map_or(self.view.facts.now, |build| build.spec.created),
+                capabilities: self.handle.capabilities(environment),
             };
             return Ok(match self.inner.draw(&drawn).await? {
                 Ok(manifests) => {
