@@ -7,6 +7,7 @@
 
 mod api;
 mod calls;
+mod consent;
 mod course;
 mod people;
 mod policies;
