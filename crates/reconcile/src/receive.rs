@@ -177,10 +177,8 @@ impl Reconciler {
                     .config_groups
                     .iter()
                     .map(|used| ("config", &used.name, config.groups.contains_key(&used.name)));
-                let secrets = workload
-                    .secrets
-                    .iter()
-                    .map(|used| ("secrets", &used.name, config.secrets.contains_key(&used.name)));
+                let named = crate::given::named(&described.file);
+                let secrets = named.iter().map(|name| ("secrets", name, config.secrets.contains_key(name)));
                 for (directory, name, there) in groups.chain(secrets) {
                     let was = match directory {
                         "config" => view.config.groups.contains_key(name),

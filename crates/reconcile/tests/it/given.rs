@@ -90,6 +90,8 @@ async fn a_value_may_be_a_secret_of_the_environment_and_is_never_shown() {
     shop.explained("dev", "trimtab secret set db password --env dev").await;
     shop.edit("a secret", &[("secrets/db.yaml", Some(&file("hunter2-a")))]);
     shop.healthy("dev", "web-1").await;
+    let removed = shop.reconciler.remove_secret(&shop.project(), &crate::rules::name("db"), None, None, "ada").await;
+    assert!(removed.is_err(), "what runs names it: {removed:?}");
     let uri = |shop: &Shop, environment: &str| {
         let data = shop.world.object("Secret", &format!("shop-{environment}"), "db")?["data"]["uri"].clone();
         let bytes = base64::engine::general_purpose::STANDARD.decode(data.as_str()?).ok()?;
