@@ -159,6 +159,10 @@ pub enum HookEvent {
     PreRollback,
     /// And is healthy.
     PostRollback,
+    /// It goes: before anything of it is deleted.
+    PreDelete,
+    /// Nothing of it stands any more.
+    PostDelete,
     /// It is tested.
     Test,
 }
@@ -173,13 +177,16 @@ impl HookEvent {
             Self::PostUpgrade => "post-upgrade",
             Self::PreRollback => "pre-rollback",
             Self::PostRollback => "post-rollback",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
             Self::Test => "test",
         }
     }
     /// Read from a chart.
     pub fn parse(text: &str) -> Option<Self> {
         use HookEvent::*;
-        let all = [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, Test];
+        let all =
+            [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, PreDelete, PostDelete, Test];
         all.into_iter().find(|event| event.as_str() == text)
     }
 }

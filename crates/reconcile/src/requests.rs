@@ -315,7 +315,7 @@ impl Reconciler {
         Ok(ProjectStatus {
             project: project.clone(),
             config: Some(view.facts.head.clone()),
-            problems: handle.trouble().into_iter().chain(view.config.problems()).collect(),
+            problems: handle.trouble().into_iter().chain(leaving(&handle)).chain(view.config.problems()).collect(),
             environments,
         })
     }
@@ -478,6 +478,8 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
     let file: EnvironmentFile = target.as_ref().map(|t| t.state.file.clone()).or(head).unwrap_or_default();
     let pins = target.iter().flat_map(|t| t.state.pins.values());
     let known: BTreeMap<&BuildId, &ComponentStatus> = outcome.components.iter().map(|c| (&c.build, c)).collect();
+    let left = |c: &&ComponentStatus| target.iter().flat_map(|t| &t.partings).any(|one| one.pin.build == c.build);
+    let leaving = outcome.components.iter().filter(left).cloned();
     let components = pins.map(|pin| {
         let seen = known.get(&pin.build).map(|status| (*status).clone());
         seen.unwrap_or_else(|| ComponentStatus {
@@ -505,7 +507,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         notes: outcome.notes.clone(),
         policies: outcome.policies.clone(),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
-        components: components.collect(),
+        components: components.chain(leaving).collect(),
     }
 }
 
@@ -527,6 +529,22 @@ fn explanation(
     }
     let (component, environment) = (component.clone(), status.name.clone());
     Explanation { component, environment, running, sentences, candidate, gates, held }
+}
+
+/// What keeps environments that were deleted from going, for people.
+fn leaving(handle: &Handle) -> Vec<String> {
+    let mut told = Vec::new();
+    for environment in handle.environments() {
+        if environment.target().is_some_and(|target| target.removed) {
+            let components = environment.outcome().components.into_iter();
+            told.extend(
+                components
+                    .filter(|c| c.health == Health::Degraded)
+                    .map(|c| format!("{} is deleted, and {} does not go: {}", environment.name, c.build, c.message)),
+            );
+        }
+    }
+    told
 }
 
 fn sentences(

@@ -1,6 +1,7 @@
 //! Health of what stands, and what follows from it: routes and the journal.
 
 use super::hooking::{self, Said};
+use super::parting::Parted;
 use super::rendering::Rendering;
 use super::{Outcome, Rendered, Target, Work};
 use crate::moving::Leftover;
@@ -17,16 +18,25 @@ use std::net::{IpAddr, SocketAddr};
 /// Lines of a container's log that explain a failure.
 const LOG_LINES: u32 = 20;
 
+/// What is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Judged<'a> {
+    pub observation: &'a Observation,
+    pub placement: &'a Placement,
+    /// What stands on data planes that were left.
+    pub leftovers: &'a [Leftover],
+    /// What left.
+    pub parted: &'a Parted,
+}
+
 impl Work {
     /// Health, routes, journal, records: in this order, so that what is said to be healthy can be reached.
     pub(super) async fn judge(
         &mut self,
         target: &Target,
         Rendering { rendered, sourceless }: &Rendering,
-        observation: &Observation,
-        placement: &Placement,
+        Judged { observation, placement, leftovers, parted }: Judged<'_>,
         mut plan: Plan,
-        leftovers: &[Leftover],
         hooks: &BTreeMap<Component, Said>,
     ) -> Result<bool, PortError> {
         let settled = plan.is_empty();
@@ -64,6 +74,9 @@ impl Work {
         plan.steps
             .extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
         components.extend(sourceless.iter().map(|(pin, lack)| lack.status(pin)));
+        components.extend(parted.statuses());
+        let mut notes = self.notes(target, leftovers);
+        notes.extend(parted.notes.iter().cloned());
         let outcome = Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),
@@ -71,7 +84,8 @@ impl Work {
             unreachable: None,
             data_plane: self.on.clone(),
             left: self.left.clone(),
-            notes: self.notes(target, leftovers),
+            capabilities: self.capabilities.clone(),
+            notes,
             policies: self.broken.clone(),
             components,
             plan: Some(plan),
@@ -247,9 +261,7 @@ fn ready(observation: &Observation, service_name: &str, name: &str, port: u16) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::flow::ObjectId;
     use serde_json::json;
-    use std::collections::BTreeMap;
 
     #[test]
     fn only_ready_addresses_are_routed() {

@@ -3,7 +3,10 @@
 mod charts;
 mod elsewhere;
 mod fakes;
+mod given;
 mod killed;
+mod listed;
+mod parting;
 mod planes;
 mod policies;
 mod rules;
