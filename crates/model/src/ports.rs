@@ -280,6 +280,8 @@ pub struct ChartAccess {
     pub authority: Option<Vec<u8>>,
     /// Public keys of OpenPGP: only what one of them signed is taken.
     pub keyring: Option<Vec<u8>>,
+    /// The only hosts that are asked; all if absent.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for ChartAccess {

@@ -106,12 +106,14 @@ impl Sketch<'_> {
             return self.inner.draw(&drawn).await;
         }
         if file.manifests.is_some() {
+            let charts = self.inner.overlay_charts(&file.project, environment, &file.component, made)?;
             let input = elsewhere::Overlay {
                 component: file,
                 pin,
                 environment,
                 layers,
                 file: &state.file,
+                charts,
                 cache: self.overlays,
             };
             let repositories = &*self.inner.ports.repositories;

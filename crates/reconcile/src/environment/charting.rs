@@ -12,6 +12,7 @@ use model::flow::{Manifests, Observation, Revision};
 use model::ports::{Capabilities, PortError};
 use model::{Component, Environment, Pin, Project};
 use render::helm::Lookup;
+use render::kustomize::Charts;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +38,21 @@ fn seed_of(project: &Project, environment: &Environment, component: &Component) 
 }
 
 impl Inner {
+    /// What the charts that a component's overlay names are rendered with, for a build that was asked for then.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub(crate) fn overlay_charts(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        component: &Component,
+        made: Timestamp,
+    ) -> Result<Charts, PortError> {
+        let seed = self.ports.secrets.seed(&seed_of(project, environment, component))?;
+        Ok(Charts::in_cluster(seed, made))
+    }
+
     /// The files of values of a component's chart in an environment.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl Target {
         let plane = plane_of(&state, config);
         let created = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.created));
         let charts = || state.pins.values().filter(|pin| pin.chart.is_some());
-        let made = charts().filter_map(created).collect();
+        let made = state.pins.values().filter_map(created).collect();
         let movements = hooking::movements(facts, name, report, &state);
         let (partings, revisions) = (parting::partings(facts, name, false), promote::revisions(facts, name, None));
         let (hooked, tests) = match charts().next().is_some() || !partings.is_empty() {

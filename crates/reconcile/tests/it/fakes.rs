@@ -10,13 +10,23 @@ use model::journal::Entry;
 use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
-use model::remote::{Address, Fetched};
+use model::remote::{Address, Fetched, Kind as AddressKind};
 use model::settings::{Ciphertext, Opened, Plain, Sealed};
 use model::trust::{Signer, Signers, Unsigned};
 use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+/// A chart with a password.
+fn archive_of(name: &str) -> Arc<[u8]> {
+    let template = "apiVersion: v1\nkind: Secret\nmetadata: {name: made}\n\
+        stringData: {password: '{{ randAlphaNum 20 }}', at: '{{ now | unixEpoch }}', kube: '{{ .Capabilities.KubeVersion }}'}\n";
+    let chart = format!("apiVersion: v2\nname: {name}\nversion: 1.2.3\n");
+    let files = [("Chart.yaml", chart.as_str()), ("templates/secret.yaml", template)];
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().into()));
+    render::helm::pack(&files.into()).unwrap().1.into()
+}
 
 /// What lies elsewhere, wherever that is.
 const ELSEWHERE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elsewhere}\ndata: {from: afar}\n";
@@ -269,7 +279,10 @@ impl Repositories for World {
     }
     async fn elsewhere(&self, _: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched> {
         match address.host() {
-            Some(host) if hosts.contains(&host) => Ok(Fetched::File(ELSEWHERE.as_bytes().into())),
+            Some(host) if hosts.contains(&host) => Ok(Fetched::File(match &address.kind {
+                AddressKind::Chart(chart) => archive_of(&chart.name),
+                _ => ELSEWHERE.as_bytes().into(),
+            })),
             host => Err(PortError::Terminal(format!("{host:?} is not among {hosts:?}"))),
         }
     }
