@@ -19,6 +19,7 @@ mod evidence;
 mod inputs;
 mod kinds;
 mod lacks;
+mod line;
 mod moving;
 mod order;
 mod planes;
@@ -42,6 +43,7 @@ mod windows;
 mod write;
 
 pub use kinds::kinds;
+pub use line::REFERENCE as LINE;
 pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;

@@ -27,6 +27,8 @@ pub struct Target {
     pub sources: BTreeMap<BuildId, Repository>,
     /// Where it runs; `None`: on the embedded data plane.
     pub plane: Option<Plane>,
+    /// Where its file and its pins stand.
+    pub repository: Repository,
     /// Hosts from which manifests may take what lies elsewhere, as main says now.
     pub remotes: Vec<String>,
     /// Tells the project from others of its name.
@@ -69,6 +71,7 @@ impl Target {
             None => (BTreeMap::new(), false),
         };
         let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
+        let repository = config.repository(&facts.project, name).unwrap_or_else(|| Repository::config(&facts.project));
         let bench = Bench::of(facts, law, name, &state);
         Some(Self {
             commit,
@@ -76,6 +79,7 @@ impl Target {
             report,
             sources,
             plane,
+            repository,
             remotes,
             claim,
             bench,
@@ -95,6 +99,7 @@ impl Target {
             report: Report::default(),
             sources: BTreeMap::new(),
             plane: None,
+            repository: Repository::config(&facts.project),
             remotes: Vec::new(),
             claim: planes::claim(facts),
             bench: Bench::default(),

@@ -4,6 +4,7 @@ mod charts;
 mod elsewhere;
 mod fakes;
 mod killed;
+mod own;
 mod planes;
 mod policies;
 mod rules;

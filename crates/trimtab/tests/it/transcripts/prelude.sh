@@ -33,6 +33,11 @@ config() {
     cd ~/config && git config user.name Ada && git config user.email ada@example.com && git pull -q --ff-only
 }
 commit() { git add -A && git commit -qm "$1" && git push -q 2>&1; }
+# The config repository of an environment that has its own, likewise.
+own() { # ENVIRONMENT
+    [ -d ~/own-"$1" ] || git clone -q "$(trimtab url --config --env "$1" --project shop)" ~/own-"$1" -c "credential.helper=!trimtab credential"
+    cd ~/own-"$1" && git config user.name Ada && git config user.email ada@example.com && git pull -q --ff-only
+}
 # Proposes what stands here; prints what Trimtab says to that.
 propose() { # [OPTIONS OF git push] REMOTE
     git push "${@:1:$#-1}" "${@: -1}" HEAD:refs/for/main 2>&1 | sed -n 's/^remote: //p' | sed 's/ *$//'
