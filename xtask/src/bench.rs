@@ -60,21 +60,25 @@ pub fn run(only: &[&str]) -> Result<bool> {
         "--example",
         "bench",
     ];
-    let status = Command::new(env!("CARGO")).current_dir(root()).args(build).status()?;
+    let status = crate::cargo().args(build).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
     let mut table = Table::default();
     calibrate(&mut table)?;
+    let mut complete = true;
     for (name, measure) in PARTS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
         if let (&"render", true, Err(problem)) = (name, only.is_empty(), crate::peers::directory()) {
             eprintln!("left out: {name}: {problem}");
             continue;
         }
-        measure(&mut table)?;
+        if let Err(problem) = measure(&mut table) {
+            eprintln!("{name} did not come to its end: {problem:#}");
+            complete = false;
+        }
     }
     table.print();
-    Ok(true)
+    Ok(complete)
 }
 
 /// Rows of measurements, in milliseconds unless the name says otherwise.
@@ -352,6 +356,31 @@ impl Instance {
         );
         curl.stdin.take().context("piped")?.write_all(config.as_bytes())?;
         Ok(String::from_utf8(curl.wait_with_output()?.stdout)?)
+    }
+
+    /// Options of curl with which it is signed in as the administrator.
+    fn signed_in(&self) -> Result<String> {
+        let link = self.command("trimtab").arg("ui").output()?;
+        let link = String::from_utf8(link.stdout)?;
+        let (page, code) = link.trim().split_once('?').context("a link with a code")?;
+        let origin = page.strip_suffix("/sign-in").context("a link to sign in")?;
+        sh(&format!("cd && curl -sf -c cookies -o /dev/null -H 'Origin: {origin}' -d '{code}' {page}"), self)?;
+        Ok(format!("cookie = \"{}\"\n", self.directory.0.join("cookies").display()))
+    }
+
+    /// Milliseconds of one request to the control listener, as curl sees them; `options` for its configuration.
+    fn timed(&self, path: &str, options: &str) -> Result<f64> {
+        let address = self.addresses["control"].as_str().context("no address")?;
+        let mut curl = self.command("curl");
+        curl.args(["-s", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "--max-time", "60", "-K", "-"]);
+        let mut process = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let configuration = format!("url = \"http://{address}{path}\"\n{options}");
+        process.stdin.take().context("piped")?.write_all(configuration.as_bytes())?;
+        let output = process.wait_with_output()?;
+        if !output.status.success() {
+            bail!("{path} did not answer well: curl ended with {}", output.status);
+        }
+        Ok(String::from_utf8(output.stdout)?.parse::<f64>()? * 1000.0)
     }
 
     fn until_page(&self, component: &str, environment: &str, text: &str) -> Result<()> {

@@ -71,11 +71,23 @@ fn root() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
 }
 
+/// cargo, as whoever calls it directly has it. `cargo run` describes this package in the environment, and build scripts
+/// that look there, ring's among them, would run again each time, and all that stands on them be compiled again.
+fn cargo() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.current_dir(root());
+    let described = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(described)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Writes the references that the program knows best.
 fn docs() -> Result<()> {
     for name in ["commands", "kinds"] {
-        let mut command = std::process::Command::new(env!("CARGO"));
-        command.current_dir(root()).args(["run", "--quiet", "--package", "trimtab", "--", "reference", name]);
+        let mut command = cargo();
+        command.args(["run", "--quiet", "--package", "trimtab", "--", "reference", name]);
         let output = command.stderr(std::process::Stdio::inherit()).output()?;
         if !output.status.success() {
             bail!("trimtab reference {name} failed");

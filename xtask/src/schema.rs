@@ -31,8 +31,7 @@ pub fn run() -> Result<()> {
         );
         return Ok(());
     };
-    let status = Command::new(env!("CARGO"))
-        .current_dir(&root)
+    let status = crate::cargo()
         .args(["run", "-q", "-p", "object", "--example", "extract", "--"])
         .arg(documents.path())
         .status()?;

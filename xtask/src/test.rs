@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::steps::Steps;
-use crate::{cgroup2, chroot, root};
+use crate::{cargo, cgroup2, chroot, root};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -33,11 +33,6 @@ pub fn run() -> Result<bool> {
         install(PACKAGES)?;
     }
 
-    let cargo = || {
-        let mut command = Command::new(env!("CARGO"));
-        command.current_dir(root());
-        command
-    };
     steps.run("format", cargo().args(["fmt", "--all", "--check"]));
     if !steps.run("build", cargo().args(["build", "--workspace", "--all-targets"])) {
         return Ok(steps.finish());
@@ -102,8 +97,8 @@ pub fn run_chroot() -> Result<bool> {
 pub fn run_cgroup2() -> Result<bool> {
     let mut steps = Steps::default();
     install(&[PACKAGES, cgroup2::PACKAGES].concat())?;
-    let mut build = Command::new(env!("CARGO"));
-    build.current_dir(root()).args(["build", "--release", "--locked", "--package", "trimtab"]);
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--package", "trimtab"]);
     if steps.run("release build", &mut build) {
         steps.check("story under cgroup v2", cgroup2::run(&root().join("target/release/trimtab")));
     }

@@ -20,6 +20,7 @@ mod crd;
 mod decode;
 mod delete;
 mod discovery;
+mod door;
 mod escalation;
 mod expiry;
 mod gc;
@@ -43,8 +44,9 @@ mod write;
 
 pub use addresses::Network;
 pub use admission::{Admission, AdmissionRequest, Operation};
+pub use door::{Ending, let_in};
 pub use reply::{Body, BodyError};
-pub use serve::{Authenticator, Ending};
+pub use serve::Authenticator;
 pub use server::{ApiServer, Config, Error, Identity, InProcess};
 pub use store::{Dump, FAILPOINTS, Restore, StoreError};
 

@@ -1,5 +1,6 @@
 //! The API on a TCP port, over TLS.
 
+use crate::door::{Ending, let_in};
 use crate::reply::{self, Body};
 use crate::server::{ApiServer, Identity, Inner};
 use crate::status::Refusal;
@@ -14,10 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Connections at one time; others wait to be accepted. One machine's clients need tens.
 const CONNECTIONS_MAX: usize = 1024;
@@ -27,16 +26,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Answers that are under way when the server ends get this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How a server ends: a client that keeps its connection hears with its next answer that it is the last, and none is cut
-/// off between two requests.
-#[derive(Debug, Clone)]
-pub struct Ending {
-    /// Nobody is let in any more, and each answer says that it is the last one.
-    pub leaving: CancellationToken,
-    /// Connections that are still open end with what is under way.
-    pub closing: CancellationToken,
-}
 
 /// Tells who holds a token.
 pub trait Authenticator: Send + Sync {
@@ -69,42 +58,15 @@ impl ApiServer {
             tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let connections = TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept(&listener, &free) => accepted,
-                () = ending.leaving.cancelled() => break,
-            };
-            let Some((stream, permit)) = accepted else { continue };
+        let connections = let_in(&listener, CONNECTIONS_MAX, &ending.leaving, |stream| {
             let (acceptor, authenticator) = (acceptor.clone(), authenticator.clone());
-            let (inner, ending) = (self.inner().clone(), ending.clone());
-            connections.spawn(async move {
-                connection(stream, acceptor, inner, authenticator, ending).await;
-                drop(permit);
-            });
-        }
-        connections.close();
+            connection(stream, acceptor, self.inner().clone(), authenticator, ending.clone())
+        })
+        .await;
         // Whatever has no end of its own ends here.
         ending.closing.cancelled().await;
         if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
             tracing::info!("the Kubernetes API ends with {} connections open", connections.len());
-        }
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = free.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            // Out of descriptors, most likely: they come back when connections close.
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
         }
     }
 }
@@ -116,9 +78,6 @@ async fn connection(
     authenticator: Arc<dyn Authenticator>,
     ending: Ending,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),

@@ -1,8 +1,11 @@
 //! Manifests that name what lies elsewhere: rendered until all of it is there.
 
+use model::config::{ComponentFile, EnvironmentFile};
 use model::flow::{Manifests, Revision};
 use model::ports::{PortError, Repositories};
 use model::remote::{Address, Fetched, Remotes};
+use model::{Environment, Pin};
+use render::kustomize::Cache;
 
 /// What is fetched may name more, so often.
 const ROUNDS_MAX: usize = 16;
@@ -11,24 +14,47 @@ const ADDRESSES_MAX: usize = 32;
 /// All of them together.
 const BYTES_MAX: usize = 512 << 20;
 
+/// A component that describes itself, in an environment.
+pub struct Overlay<'a> {
+    pub component: &'a ComponentFile,
+    pub pin: &'a Pin,
+    pub environment: &'a Environment,
+    /// The environment, then those that it is like.
+    pub layers: &'a [Environment],
+    pub file: &'a EnvironmentFile,
+    pub cache: &'a Cache,
+}
+
 /// What a component describes itself, with what it names elsewhere as its revision got it. Only these hosts are reached.
 ///
 /// # Errors
 /// What may work when it is tried again; everything else is an error of the manifests.
 pub async fn described(
     repositories: &dyn Repositories,
-    input: &render::Described<'_>,
+    overlay: &Overlay<'_>,
     revision: &Revision,
     hosts: &[String],
 ) -> Result<Result<Manifests, render::Error>, PortError> {
+    let Overlay { component, pin, environment, layers, file, cache } = *overlay;
+    let repository = repositories.snapshot(revision, ".").await?;
     let mut remotes = Remotes::new();
     let mut bytes = 0;
     let wrong = |problem: String| {
-        let component = input.component.component.clone();
+        let component = component.component.clone();
         Ok(Err(render::Error::Field { component, field: "manifests".into(), problem }))
     };
     for _ in 0..ROUNDS_MAX {
-        let addresses = match render::described(&render::Described { remotes: &remotes, ..*input }) {
+        let input = render::Described {
+            component,
+            pin,
+            environment,
+            layers,
+            file,
+            repository: &repository,
+            remotes: &remotes,
+            cache,
+        };
+        let addresses = match render::described(&input) {
             Err(render::Error::Remote { addresses }) => addresses,
             made => return Ok(made),
         };

@@ -1,17 +1,16 @@
 //! What is found out for gates: which policies a pin would break, and which signatures it lacks. Worked out over what is
 //! described, without a cluster, and kept for as long as nothing that it depends on changes.
 
-use crate::config::{Config, Described, Reader};
-use crate::environment::{Drawn, tested};
+use crate::Inner;
+use crate::config::{Config, Reader};
 use crate::inputs::wanted;
 use crate::project::Handle;
-use crate::{Inner, elsewhere, releases, sealing};
-use model::config::{ComponentType, Keys, Verify};
-use model::flow::{Action, ObjectId, Repository, Revision};
+use crate::sketch::{Sketch, Values};
+use model::config::{Keys, Verify};
+use model::flow::{Action, ObjectId, Repository};
 use model::journal::EntryKind;
 use model::ports::PortError;
 use model::release::Version;
-use model::remote::Remotes;
 use model::trust::{Signer, Signers, Unsigned};
 use model::views::PolicyResult;
 use model::{Build, BuildId, CommitId, Component, Digest, Environment, LABEL_COMPONENT, Pin};
@@ -248,54 +247,18 @@ impl Work<'_> {
         state: &State,
         pin: &Pin,
     ) -> Result<Option<Vec<Value>>, PortError> {
-        let file = &state.file;
         let Some(build) = self.facts.build(&pin.build) else { return Ok(None) };
-        let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
-        let described = match self.reader().described(&source, &pin.config, Some(&pin.build.component)).await {
-            Err(PortError::Terminal(_)) => return Ok(None),
-            described => described?,
+        let sketch = Sketch {
+            inner: self.inner,
+            handle: self.handle,
+            environment,
+            state,
+            config: self.config,
+            head: self.config,
+            overlays: &render::kustomize::Cache::default(),
         };
-        let Some(Ok(Described { file: component, .. })) = described else { return Ok(None) };
-        if component.chart.is_some() {
-            let at = self.reader().config(&self.handle.config, &pin.config).await?;
-            let drawn = Drawn {
-                pin,
-                file: &component,
-                revision: &source,
-                environment,
-                rules: file,
-                layers: &self.config.layers(environment),
-                config: &at,
-                head: self.config,
-                made: build.spec.created,
-            };
-            let Ok(mut made) = self.inner.draw(&drawn).await? else { return Ok(None) };
-            sealing::mask_manifests(&*self.inner.ports.secrets, made.objects.iter_mut())?;
-            return Ok(Some(made.objects));
-        }
-        let made = if component.manifests.is_some() {
-            let repository = self.inner.ports.repositories.snapshot(&source, ".").await?;
-            let layers = self.config.layers(environment);
-            let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
-            let (component, layers, repository, remotes, cache) = (&component, &layers, &repository, &remotes, &cache);
-            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
-            elsewhere::described(&*self.inner.ports.repositories, &input, &source, self.config.remotes()).await?
-        } else {
-            let at = self.reader().config(&self.handle.config, &pin.config).await?;
-            let settings = releases::settings(&component, &at, &self.config.chain(environment));
-            let input = render::Input { component: &component, pin, environment, file, settings: &settings };
-            match component.kind {
-                ComponentType::TestRunner => {
-                    let (release, builds, state) = tested(state);
-                    let release = release.as_deref();
-                    render::test_run(&input, &render::Tested { release, builds: &builds, state: &state })
-                }
-                _ => render::render(&input),
-            }
-        };
-        let Ok(mut made) = made else { return Ok(None) };
-        sealing::mask_manifests(&*self.inner.ports.secrets, made.objects.iter_mut())?;
-        Ok(Some(made.objects))
+        let objects = sketch.objects(pin, &build.spec.repository, build.spec.created, Values::OfPin).await?;
+        Ok(objects.ok())
     }
 
     /// Everybody who asks for something of an environment.

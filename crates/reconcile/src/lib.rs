@@ -37,6 +37,7 @@ mod routes;
 mod sealing;
 mod settings;
 mod settle;
+mod sketch;
 mod suspend;
 mod watching;
 mod windows;
@@ -140,19 +141,25 @@ impl Reconciler {
         self.0.wake.notify_one();
     }
 
-    /// Runs until `shutdown`. Every project found in the repositories gets its loops, new ones as they appear.
-    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+    /// Takes up what a process before this one left: the gateway's routes and every project found in the repositories.
+    /// Whoever asks after this is told of all of them. What is returned runs until `shutdown`, and finds new projects as
+    /// they appear. To be called once.
+    pub async fn begin(
+        &self,
+        shutdown: CancellationToken,
+    ) -> Result<impl Future<Output = Result<(), Error>> + Send + use<>, Error> {
         self.0.routes.inherit().await;
+        self.find_projects(&shutdown).await.map_err(Error::Projects)?;
+        Ok(self.clone().go_on(shutdown))
+    }
+
+    async fn go_on(self, shutdown: CancellationToken) -> Result<(), Error> {
         let publish = tokio::spawn(self.0.clone().publish_routes(shutdown.clone()));
-        loop {
+        while shutdown.run_until_cancelled(self.0.wake.notified()).await.is_some() {
             self.find_projects(&shutdown).await.map_err(Error::Projects)?;
             for project in self.projects() {
                 project.wake();
                 project.wake_held();
-            }
-            tokio::select! {
-                () = self.0.wake.notified() => {}
-                () = shutdown.cancelled() => break,
             }
         }
         let _ = publish.await;

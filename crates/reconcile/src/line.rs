@@ -172,6 +172,7 @@ impl Inner {
         }
         for name in tip.own.clone() {
             let repository = Repository::of_environment(&handle.name, &name);
+            repositories.create(&repository).await?;
             let Some(head) = repositories.head(&repository, model::MAIN).await? else {
                 self.remake(handle, &mut tip, &repository, &name).await?;
                 continue;

@@ -1,23 +1,19 @@
 //! Releases, for people: making one, listing them, and what differs between any two sets of pins.
 
 use crate::Reconciler;
-use crate::config::{Config, Described, parse_release};
-use crate::elsewhere;
-use crate::environment::Drawn;
+use crate::config::parse_release;
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
+use crate::sketch::{Sketch, Values};
 use crate::write::{Edit, after};
 use jiff::Timestamp;
-use model::config::ComponentFile;
-use model::flow::{Change, ObjectId, Repository, Revision};
+use model::flow::{Change, ObjectId, Repository};
 use model::journal::{EntryKind, detail};
 use model::release::{Notes, ReleaseFile, Version};
-use model::remote::Remotes;
-use model::settings::{Chain, Use};
 use model::views::{ComponentDifference, Difference, ManifestDifference, ReleaseStatus};
-use model::{Component, Environment, EnvironmentFile, Pin, Project};
-use render::settings::{Resolved, SealedSecret, Settings};
+use model::{Component, Environment, Pin, Project};
+use promote::State;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -79,10 +75,10 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         let before = self.side(&handle, &view, from).await?;
         let after = self.side(&handle, &view, to).await?;
-        let names: BTreeSet<&Component> = before.pins.keys().chain(after.pins.keys()).collect();
+        let names: BTreeSet<&Component> = before.state.pins.keys().chain(after.state.pins.keys()).collect();
         let mut components = Vec::new();
         for name in names {
-            let (old, new) = (before.pins.get(name), after.pins.get(name));
+            let (old, new) = (before.state.pins.get(name), after.state.pins.get(name));
             let commits = match (old, new) {
                 (Some(old), Some(new)) => self.commits(&view, old, new).await?,
                 _ => Vec::new(),
@@ -119,7 +115,8 @@ impl Reconciler {
             let release = view.facts.releases.get(&version);
             let release = release.ok_or_else(|| Refusal::NotFound(format!("there is no release {version}")))?;
             // Seen without an environment: what is in common.
-            return Ok(Side { label: text.to_owned(), pins: release.file.pins.clone(), place: None });
+            let state = State { pins: release.file.pins.clone(), ..State::default() };
+            return Ok(Side { label: text.to_owned(), state, place: None });
         }
         let (name, at) = text.split_once('@').map_or((text, None), |(name, at)| (name, Some(at)));
         let unknown = |_| {
@@ -136,7 +133,7 @@ impl Reconciler {
         };
         let state = state.unwrap_or_default();
         let label = state.label().map_or_else(|| text.to_owned(), |label| format!("{text} ({label})"));
-        Ok(Side { label, pins: state.pins, place: Some((environment, state.file)) })
+        Ok(Side { label, state, place: Some(environment) })
     }
 
     /// Commits of the application between two pins.
@@ -183,44 +180,19 @@ impl Reconciler {
         let Some((pin, build)) = pin.and_then(|pin| Some((pin, view.facts.build(&pin.build)?))) else {
             return Ok(Vec::new());
         };
-        let revision = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
-        let reader = handle.reader(&self.0);
-        let described = reader.described(&revision, &pin.config, Some(&pin.build.component)).await?;
-        let Some(Ok(Described { file: component, .. })) = &described else { return Ok(Vec::new()) };
         let any: Environment = "any".parse().expect("a label is a name");
-        let none = EnvironmentFile::default();
-        let (environment, file) = side.place.as_ref().map_or((&any, &none), |(name, file)| (name, file));
-        let secrets = &self.0.ports.secrets;
-        let made = if component.chart.is_some() {
-            let drawn = Drawn {
-                pin,
-                file: component,
-                revision: &revision,
-                environment,
-                rules: file,
-                layers: &view.config.layers(environment),
-                config: &*reader.config(&handle.config, &pin.config).await?,
-                head: &view.config,
-                made: build.spec.created,
-            };
-            // What cannot be rendered is shown as nothing.
-            Ok(self.0.draw(&drawn).await?.unwrap_or_default())
-        } else if component.manifests.is_some() {
-            let repository = self.0.ports.repositories.snapshot(&revision, ".").await?;
-            let layers = view.config.layers(environment);
-            let (remotes, cache) = (Remotes::new(), render::kustomize::Cache::default());
-            let (layers, repository, remotes, cache) = (&layers, &repository, &remotes, &cache);
-            let input = render::Described { component, pin, environment, layers, file, repository, remotes, cache };
-            let hosts = view.config.remotes();
-            elsewhere::described(&*self.0.ports.repositories, &input, &revision, hosts).await?
-        } else {
-            let config = reader.config(&handle.config, &pin.config).await?;
-            let settings = settings(component, &config, &view.config.chain(environment));
-            render::render(&render::Input { component, pin, environment, file, settings: &settings })
+        let sketch = Sketch {
+            inner: &self.0,
+            handle,
+            environment: side.place.as_ref().unwrap_or(&any),
+            state: &side.state,
+            config: &view.config,
+            head: &view.config,
+            overlays: &render::kustomize::Cache::default(),
         };
-        let mut objects = made.map(|manifests| manifests.objects).unwrap_or_default();
-        crate::sealing::mask_manifests(&**secrets, objects.iter_mut())?;
-        Ok(objects)
+        let objects = sketch.objects(pin, &build.spec.repository, build.spec.created, Values::OfPin).await?;
+        // What cannot be rendered is shown as nothing.
+        Ok(objects.unwrap_or_default())
     }
 
     /// What is new since the release before.
@@ -240,32 +212,11 @@ impl Reconciler {
     }
 }
 
-/// What a pin's configuration gives: groups that hold nothing here are shown empty. Values of secrets are those of the
-/// environment and not of the pin, so none are shown.
-pub(crate) fn settings(component: &ComponentFile, config: &Config, chain: &Chain) -> Settings {
-    let workload = &component.workload;
-    let group = |used: &Use| {
-        let read = config.groups.get(&used.name).and_then(|group| group.as_ref().ok());
-        let nothing =
-            || Resolved { name: used.name.clone(), data: BTreeMap::new(), files: BTreeMap::new(), mount_path: None };
-        read.and_then(|group| group.resolve(chain, used.mount_path.clone()).ok()).unwrap_or_else(nothing)
-    };
-    let secret = |used: &Use| SealedSecret {
-        name: used.name.clone(),
-        values: BTreeMap::new(),
-        mount_path: used.mount_path.clone(),
-    };
-    Settings {
-        groups: workload.config_groups.iter().map(group).collect(),
-        secrets: workload.secrets.iter().map(secret).collect(),
-    }
-}
-
 /// Pins, and where they are looked at.
 struct Side {
     label: String,
-    pins: BTreeMap<Component, Pin>,
-    place: Option<(Environment, EnvironmentFile)>,
+    state: State,
+    place: Option<Environment>,
 }
 
 /// What is admitted in an environment, or was at a time.

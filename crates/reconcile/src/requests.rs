@@ -154,12 +154,6 @@ impl Reconciler {
         self.projects().iter().map(|handle| handle.name.clone()).collect()
     }
 
-    /// All projects, also those whose loops have not begun yet: a process that has just started knows them too.
-    pub async fn known(&self) -> Result<Vec<Project>, Refusal> {
-        let repositories = self.0.ports.repositories.list().await?;
-        Ok(repositories.into_iter().filter(Repository::is_config).map(|repository| repository.project).collect())
-    }
-
     /// Asks for a movement. Answers with the name of the Promotion.
     pub async fn request(&self, project: &Project, wish: Wish, actor: &str) -> Result<String, Refusal> {
         let (handle, view) = self.look(project).await?;

@@ -41,6 +41,7 @@ pub use remote::{Fetcher, Found, Rights};
 pub use ssh::{PublicKey, SshLimits, SshServer};
 pub use transfer::{LayingDown, Pack, Pause, Reference, parse as parse_references};
 
+use crate::object::Oid;
 use batch::{Place, Pool};
 use cache::Cache;
 use git::Git;
@@ -185,6 +186,25 @@ struct Host {
     journal: tokio::sync::Mutex<Option<Journal>>,
     /// Whoever fetches from elsewhere for this repository takes turns: it may take long.
     fetching: tokio::sync::Mutex<()>,
+    /// Commits that git has found branches at.
+    heads: Mutex<HashMap<String, Oid>>,
+}
+
+impl Host {
+    /// Where a branch stands. A process for each repository on every look would be most of what a look costs: git is
+    /// asked again when the branch's own file says something else than it did.
+    async fn head(&self, reference: &str) -> Result<Option<Oid>, Error> {
+        let file = std::fs::read_to_string(self.objects.place.directory.join(reference));
+        let written = file.ok().and_then(|text| Oid::parse(text.trim_end()));
+        if written.is_some() && lock(&self.heads).get(reference) == written.as_ref() {
+            return Ok(written);
+        }
+        let found = self.objects.resolve(reference).await?;
+        if let (Some(head), true) = (found, found == written) {
+            lock(&self.heads).insert(reference.to_owned(), head);
+        }
+        Ok(found)
+    }
 }
 
 impl Source {
@@ -299,6 +319,7 @@ impl Inner {
             writing: tokio::sync::Mutex::default(),
             journal: tokio::sync::Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
+            heads: Mutex::default(),
         };
         Ok(lock(&self.hosts).entry(repository.clone()).or_insert(Arc::new(host)).clone())
     }

@@ -33,7 +33,7 @@ impl Repositories for Source {
 
     async fn head(&self, repository: &Repository, reference: &str) -> Result<Option<CommitId>> {
         let host = self.inner.host(repository)?;
-        let found = host.objects.resolve(valid(reference)?).await?;
+        let found = host.head(valid(reference)?).await?;
         if found.is_none() && host.objects.place.directory.join(reference).is_file() {
             let damaged = format!(
                 "{repository} is damaged: {reference} cannot be read. Nothing was changed; `trimtab restore` of a backup, or a push \

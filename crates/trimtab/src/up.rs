@@ -214,8 +214,8 @@ impl Control {
             }
             Ok(())
         });
-        let (work, stop) = (reconciler.clone(), shutdown.clone());
-        tasks.spawn(async move { Ok(work.run(stop).await?) });
+        let work = reconciler.begin(shutdown.clone()).await?;
+        tasks.spawn(async move { Ok(work.await?) });
 
         // The control listener: git, registry, API.
         let configuration = Arc::new(settings::Settings(reconciler.clone()));

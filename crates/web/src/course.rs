@@ -2,14 +2,14 @@
 //! the config repository is for those who may push there.
 
 use crate::api::{App, At, HISTORY_MAX, Input, name};
+use crate::consent;
 use crate::people::{configures, moves, rules};
 use crate::service::{Certify, Delivery, Error, NewRelease, NewWindow, Reason, Result};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use futures::StreamExt;
 use model::journal::Entry;
-use model::people::{Person, Right, Target, allowed};
+use model::people::{Person, Right};
 use model::views::{Deployment, Difference, Recreated, ReleaseStatus, WindowStatus};
 use model::{Check, Component, Environment, NewEnvironment, Project, Recreate, Removal};
 use serde::Deserialize;
@@ -41,26 +41,8 @@ async fn approve(
     Extension(person): Who,
     Input(request): Input<Reason>,
 ) -> Result<Json<Entry>> {
-    let project: Project = name(&project)?;
-    if approves(&person, &project)? != Everywhere(true) {
-        let asked = app.promotion(&project, &promotion).await?.next().await;
-        let asked = asked.ok_or_else(|| Error::NotFound(format!("there is no promotion {promotion}")))?;
-        moves(&*app, &person, Right::Approve, &project, &asked.spec.environment).await?;
-    }
-    Ok(Json(app.approve(&project, &promotion, &request.reason, &person).await?))
-}
-
-/// Whether somebody's rights hold in every environment.
-#[derive(PartialEq)]
-struct Everywhere(bool);
-
-/// `403` unless the person approves in the project, or in some environments of it: then it is to be asked in which.
-fn approves(person: &Person, project: &Project) -> Result<Everywhere> {
-    let limited = person.grants.iter().any(|grant| !grant.environments.is_empty());
-    match allowed(person, Right::Approve, &Target::Project(project)) {
-        Err(_) if limited => Ok(Everywhere(false)),
-        whole => Ok(whole.map(|()| Everywhere(true))?),
-    }
+    let project = name(&project)?;
+    Ok(Json(consent::approve(&*app, &person, &project, &promotion, &request.reason).await?))
 }
 
 async fn cancel(
@@ -69,11 +51,8 @@ async fn cancel(
     Extension(person): Who,
     Input(request): Input<Reason>,
 ) -> Result<Json<Entry>> {
-    let project: Project = name(&project)?;
-    let asked = app.promotion(&project, &promotion).await?.next().await;
-    let asked = asked.ok_or_else(|| Error::NotFound(format!("there is no promotion {promotion}")))?;
-    moves(&*app, &person, Right::Promote, &project, &asked.spec.environment).await?;
-    Ok(Json(app.cancel(&project, &promotion, &request.reason, &person.name).await?))
+    let project = name(&project)?;
+    Ok(Json(consent::cancel(&*app, &person, &project, &promotion, &request.reason).await?))
 }
 
 async fn check(
@@ -93,12 +72,8 @@ async fn certify(
     Extension(person): Who,
     Input(request): Input<Certify>,
 ) -> Result<Json<Entry>> {
-    // What is certified may move on to production: that is an approval.
     let (project, version) = (name(&project)?, name(&version)?);
-    if approves(&person, &project)? != Everywhere(true) {
-        moves(&*app, &person, Right::Approve, &project, &request.env).await?;
-    }
-    Ok(Json(app.certify(&project, &version, request, &person.name).await?))
+    Ok(Json(consent::certify(&*app, &person, &project, &version, request).await?))
 }
 
 /// `{version: "^1.2"}`, or nothing for the range of the component.

@@ -6,6 +6,7 @@
 //! People in a browser come by a one-time link and stay by a session ([`Sessions`]).
 
 mod api;
+mod consent;
 mod course;
 mod people;
 mod policies;

@@ -4,7 +4,6 @@ use super::{Instance, Table, sh, timed, until};
 use crate::root;
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
-use std::process::Command;
 
 #[path = "../../../crates/trimtab/tests/it/rollouts/load.rs"]
 mod load;
@@ -73,30 +72,9 @@ pub fn measure(table: &mut Table) -> Result<()> {
 
 /// As a signed-in browser gets them, without what it loads besides.
 fn pages(table: &mut Table, instance: &Instance) -> Result<()> {
-    let link = instance.command("trimtab").args(["ui", "--output", "json"]).output()?;
-    let link: serde_json::Value = serde_json::from_slice(&link.stdout).context("trimtab ui")?;
-    let link = link["link"].as_str().context("no link")?.to_owned();
-    let jar = instance.directory.0.join("cookies");
-    let curl = |url: &str, form: Option<&str>| -> Result<(u16, f64)> {
-        let mut command = Command::new("curl");
-        command.args(["-s", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", "-b"]).arg(&jar).arg("-c").arg(&jar);
-        let output = command.args(form.iter().flat_map(|form| ["--data", *form])).arg(url).output()?;
-        let text = String::from_utf8(output.stdout)?;
-        let (code, seconds) = text.split_once(' ').context("curl")?;
-        Ok((code.parse()?, seconds.parse::<f64>()? * 1000.0))
-    };
-    let (form, code) = link.split_once('?').context("the link has no code")?;
-    curl(form, Some(code))?;
-    let control = instance.addresses["control"].as_str().context("no address")?;
+    let cookies = instance.signed_in()?;
     for (name, path) in [("overview", "/"), ("project", "/p/hello"), ("component", "/p/hello/c/hello")] {
-        let mut took = Vec::new();
-        for _ in 0..PAGES {
-            let (code, millis) = curl(&format!("http://{control}{path}"), None)?;
-            if code != 200 {
-                bail!("{path} answers {code}");
-            }
-            took.push(millis);
-        }
+        let took = (0..PAGES).map(|_| instance.timed(path, &cookies)).collect::<Result<_>>()?;
         table.row(&format!("page: {name}, ms"), took, "p95 ≤ 100");
     }
     Ok(())

@@ -3,8 +3,6 @@
 use super::{Instance, Table, sh};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Of the bar; fewer for a first look.
@@ -152,7 +150,7 @@ impl Scale<'_> {
         let report = |round: usize| {
             let wish = json!({ "check": format!("other-{round}"), "env": ENVIRONMENTS[0], "release": "1.0.0", "passed": true });
             let token = std::fs::read_to_string(self.instance.data().join("admin.token"))?;
-            self.timed(
+            self.instance.timed(
                 "/api/v1/projects/scale/checks",
                 &format!("header = \"Authorization: Bearer {}\"\ndata = {}\n", token.trim(), json!(wish.to_string())),
             )
@@ -162,11 +160,7 @@ impl Scale<'_> {
 
     /// Pages as a person sees them.
     fn pages(&self) -> Result<Vec<(String, Vec<f64>)>> {
-        let link = self.instance.command("trimtab").arg("ui").output()?;
-        let link = String::from_utf8(link.stdout)?;
-        let (page, code) = link.trim().split_once('?').context("a link with a code")?;
-        let origin = page.strip_suffix("/sign-in").context("a link to sign in")?;
-        self.sh(&format!("curl -sf -c cookies -o /dev/null -H 'Origin: {origin}' -d '{code}' {page}"))?;
+        let cookies = self.instance.signed_in()?;
         let last = ENVIRONMENTS[ENVIRONMENTS.len() - 1];
         let paths = [
             "/".to_owned(),
@@ -177,27 +171,10 @@ impl Scale<'_> {
             "/p/scale/promotions".to_owned(),
             "/p/scale/releases".to_owned(),
         ];
-        let cookies = self.instance.directory.0.join("cookies");
-        let cookies = format!("cookie = \"{}\"\n", cookies.display());
         let one = |path: String| {
-            let samples = (0..ROUNDS).map(|_| self.timed(&path, &cookies)).collect::<Result<Vec<f64>>>()?;
+            let samples = (0..ROUNDS).map(|_| self.instance.timed(&path, &cookies)).collect::<Result<Vec<f64>>>()?;
             Ok((path, samples))
         };
         paths.into_iter().map(one).collect()
-    }
-
-    /// Milliseconds of one request to the control listener, as curl sees them; `options` for its configuration.
-    fn timed(&self, path: &str, options: &str) -> Result<f64> {
-        let address = self.instance.addresses["control"].as_str().context("no address")?;
-        let mut curl = self.instance.command("curl");
-        curl.args(["-s", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "--max-time", "60", "-K", "-"]);
-        let mut process = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let configuration = format!("url = \"http://{address}{path}\"\n{options}");
-        process.stdin.take().context("piped")?.write_all(configuration.as_bytes())?;
-        let output = process.wait_with_output()?;
-        if !output.status.success() {
-            bail!("{path} did not answer well: curl ended with {}", output.status);
-        }
-        Ok(String::from_utf8(output.stdout)?.parse::<f64>()? * 1000.0)
     }
 }

@@ -2,18 +2,15 @@
 
 use crate::Inner;
 use crate::config::Config;
-use crate::environment::{Drawn, tested};
 use crate::project::{Handle, View};
-use crate::{elsewhere, inputs, sealing};
+use crate::sealing;
+use crate::sketch::{Sketch, Values};
 use model::change::ObjectDifference;
-use model::config::ComponentType;
-use model::flow::{Action, ObjectId, Repository, Revision};
+use model::flow::{Action, ObjectId, Repository};
 use model::ports::PortError;
-use model::remote::Remotes;
 use model::{BuildId, Environment, Pin};
 use promote::State;
 use render::kustomize::Cache;
-use render::settings::Settings;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,82 +69,21 @@ impl Renderer<'_> {
         let Some(repository) = self.proposed.get(&pin.build).or(known) else {
             return Ok(Err("its build is not known here".to_owned()));
         };
-        let reader = self.handle.reader(self.inner);
-        let revision = Revision { repository: repository.clone(), commit: pin.source.clone() };
-        let described = match reader.described(&revision, &pin.config, Some(&pin.build.component)).await {
-            Err(PortError::Terminal(why)) => return Ok(Err(why)),
-            described => described?,
+        let sketch = Sketch {
+            inner: self.inner,
+            handle: self.handle,
+            environment,
+            state: &side.state,
+            config: &side.config,
+            head: &self.view.config,
+            overlays: &self.overlays,
         };
-        let file = match described {
-            Some(Ok(described)) => described.file,
-            Some(Err(problem)) => return Ok(Err(problem)),
-            None => return Ok(Err(format!("its commit has no {}", crate::config::COMPONENT_FILE))),
-        };
-        let chain = side.config.chain(environment);
-        let config = reader.config(&self.handle.config, &pin.config).await?;
-        let groups = match inputs::groups(&file, &config, &chain) {
-            Ok(groups) => groups,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let port = &*self.inner.ports.secrets;
-        let secrets = match digests.secrets(port, &file, &side.config, &chain)? {
-            Ok((secrets, _)) => secrets,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let settings = Settings { groups, secrets };
-        if file.chart.is_some() {
-            let build = self.view.facts.build(&pin.build);
-            let drawn = Drawn {
-                pin,
-                file: &file,
-                revision: &revision,
-                environment,
-                rules: &side.state.file,
-                layers: &side.config.layers(environment),
-                config: &config,
-                head: &self.view.config,
-                made: build.map_or(self.view.facts.now, |build| build.spec.created),
-            };
-            return Ok(match self.inner.draw(&drawn).await? {
-                Ok(manifests) => {
-                    let mut objects = manifests.objects;
-                    sealing::mask_manifests(port, objects.iter_mut())?;
-                    Ok(objects)
-                }
-                Err(problem) => Err(problem),
-            });
-        }
-        let input = render::Input { component: &file, pin, environment, file: &side.state.file, settings: &settings };
-        let made = match &file.manifests {
-            None if file.kind == ComponentType::TestRunner => {
-                let (release, builds, state) = tested(&side.state);
-                let release = release.as_deref();
-                render::test_run(&input, &render::Tested { release, builds: &builds, state: &state })
-            }
-            None => render::render(&input),
-            Some(_) => {
-                let input = render::Described {
-                    component: &file,
-                    pin,
-                    environment,
-                    layers: &side.config.layers(environment),
-                    file: &side.state.file,
-                    repository: &self.inner.ports.repositories.snapshot(&revision, ".").await?,
-                    remotes: &Remotes::new(),
-                    cache: &self.overlays,
-                };
-                // What main allows to be reached, not what is proposed.
-                let hosts = self.view.config.remotes();
-                elsewhere::described(&*self.inner.ports.repositories, &input, &revision, hosts).await?
-            }
-        };
-        let mut objects = match made {
-            Ok(manifests) => manifests.objects,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        sealing::mask_manifests(port, objects.iter_mut())?;
-        objects.iter_mut().for_each(without_digest);
-        Ok(Ok(objects))
+        let made = self.view.facts.build(&pin.build).map_or(self.view.facts.now, |build| build.spec.created);
+        let objects = sketch.objects(pin, repository, made, Values::Holding(digests)).await?;
+        Ok(objects.map(|mut objects| {
+            objects.iter_mut().for_each(without_digest);
+            objects
+        }))
     }
 }
 

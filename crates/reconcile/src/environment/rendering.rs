@@ -7,7 +7,6 @@ use crate::{elsewhere, inputs, sealing};
 use model::config::{ComponentFile, ComponentType, EnvironmentFile};
 use model::flow::{Manifests, Observation, Repository, Revision};
 use model::ports::PortError;
-use model::remote::Remotes;
 use model::{Component, Environment, Pin};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -135,19 +134,16 @@ impl Work {
         {
             return Ok(Ok(manifests.clone()));
         }
-        let repository = self.inner.ports.repositories.snapshot(revision, ".").await?;
-        let input = render::Described {
+        let overlay = elsewhere::Overlay {
             component: file,
             pin,
             environment: &self.handle.name,
             layers: &layers,
             file: &target.state.file,
-            repository: &repository,
-            remotes: &Remotes::new(),
             cache: &self.overlays,
         };
         let repositories = &*self.inner.ports.repositories;
-        let made = elsewhere::described(repositories, &input, revision, &target.remotes).await?;
+        let made = elsewhere::described(repositories, &overlay, revision, &target.remotes).await?;
         if let Ok(manifests) = &made {
             self.described.insert(component, (key, manifests.clone()));
         }

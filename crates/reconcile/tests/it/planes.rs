@@ -89,7 +89,7 @@ impl Shop {
         let ports = reconcile::Ports { data_planes: Arc::new(planes), ..ports(&world) };
         let reconciler = Reconciler::new(ports, settings);
         let running = reconciler.clone();
-        tokio::spawn(async move { running.run(CancellationToken::new()).await });
+        tokio::spawn(async move { running.begin(CancellationToken::new()).await?.await });
         let shop = Self { world, edge, reconciler, _logs: logs };
         assert!(shop.reconciler.init_project(&shop.project(), "ada").await.unwrap());
         let web = Repository { project: shop.project(), name: "web".into() };

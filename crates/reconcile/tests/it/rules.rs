@@ -43,7 +43,7 @@ impl Shop {
         let reconciler = Reconciler::new(ports(&world), settings);
         let shutdown = CancellationToken::new();
         let (running, stop) = (reconciler.clone(), shutdown.clone());
-        tokio::spawn(async move { running.run(stop).await });
+        tokio::spawn(async move { running.begin(stop).await?.await });
         Self { world, reconciler, shutdown, logs }
     }
 

@@ -1,6 +1,6 @@
 //! The control listener: HTTP/1.1 with a bound on everything that a client could hold without saying who it is.
 
-use apiserver::Ending;
+use apiserver::{Ending, let_in};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
@@ -10,12 +10,9 @@ use futures::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Bounds of connections.
 #[derive(Debug, Clone)]
@@ -34,23 +31,12 @@ impl Default for Limits {
 
 /// Lets clients in until `leaving`; returns when, after `closing`, the answers that are under way have ended.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, ending: Ending) {
-    let free = Arc::new(Semaphore::new(limits.connections));
-    let connections = TaskTracker::new();
     let end = ending.clone();
     let router = router.layer(axum::middleware::map_response(move |response| std::future::ready(last(response, &end))));
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &free) => accepted,
-            () = ending.leaving.cancelled() => break,
-        };
-        let Some((stream, permit)) = accepted else { continue };
-        let (router, head, closing) = (router.clone(), limits.head, ending.closing.clone());
-        connections.spawn(async move {
-            connection(stream, router, head, closing).await;
-            drop(permit);
-        });
-    }
-    connections.close();
+    let connections = let_in(&listener, limits.connections, &ending.leaving, |stream| {
+        connection(stream, router.clone(), limits.head, ending.closing.clone())
+    })
+    .await;
     connections.wait().await;
 }
 
@@ -77,25 +63,7 @@ fn until(body: Body, closing: CancellationToken) -> Body {
     Body::from_stream(body.into_data_stream().take_until(closing.cancelled_owned()))
 }
 
-async fn accept(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = free.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(100)).await; // Out of descriptors: let some be closed.
-            None
-        }
-    }
-}
-
 async fn connection(stream: TcpStream, router: Router, head: Duration, closing: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();

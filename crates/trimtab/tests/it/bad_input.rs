@@ -126,3 +126,62 @@ fn without_an_instance_commands_say_so() {
     assert_eq!(said.code, 5, "{}", said.text);
     assert!(said.text.contains("trimtab up"), "{}", said.text);
 }
+
+/// Memory that the control process holds, in MiB.
+fn resident(home: &Home) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", home.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Each on a connection of its own, with TLS.
+#[test]
+fn a_thousand_idle_watches_keep_nobody_out_and_cost_little() {
+    const CLIENTS: usize = 4;
+    const EACH: usize = 250;
+    /// A TLS connection with a watch measures some 60 KiB.
+    const MEMORY_MAX: u64 = 192;
+    let home = Home::up();
+    let (address, data) = (home.address("kubernetes"), home.data());
+    let maps = format!("https://{address}/api/v1/namespaces/default/configmaps");
+    let token = fs::read_to_string(data.join("admin.token")).unwrap();
+    let options =
+        format!("insecure\nsilent\nno-buffer\nhttp1.1\nheader = \"Authorization: Bearer {}\"\n", token.trim());
+    fs::write(home.path().join("options"), &options).unwrap();
+    let before = resident(&home);
+    let watches: String = (0..EACH).map(|_| format!("url = \"{maps}?watch=true&resourceVersion=0\"\n")).collect();
+    fs::write(
+        home.path().join("watches"),
+        format!("{options}parallel\nparallel-immediate\nparallel-max = {EACH}\n{watches}"),
+    )
+    .unwrap();
+    let seen = |client: usize| home.path().join(format!("seen{client}"));
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let seen = fs::File::create(seen(client)).unwrap();
+            home.command("curl").args(["-K", "watches"]).stdout(seen).spawn().unwrap()
+        })
+        .collect();
+    let written = |name: &str| {
+        let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+        let ask = format!("curl -K options -f -X POST -H 'Content-Type: application/json' -d '{body}' {maps}");
+        home.sh("", &ask).ok();
+        let lines = || -> usize {
+            (0..CLIENTS)
+                .map(|client| fs::read_to_string(seen(client)).unwrap().matches(&format!("\"{name}\"")).count())
+                .sum()
+        };
+        home.eventually(&format!("all watches say {name}"), || lines() >= CLIENTS * EACH);
+    };
+    // Those that come later see it too: they begin with what there is.
+    written("first");
+    written("second");
+    let during = resident(&home);
+    assert!(during < before + MEMORY_MAX, "{before} MiB before, {during} MiB with {} watches", CLIENTS * EACH);
+    home.hello();
+    home.push("beside them").ok();
+    for client in &mut clients {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+}

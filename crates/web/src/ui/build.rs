@@ -24,16 +24,8 @@ pub async fn handle(
     let runs = status.environments.iter().filter(|e| e.components.iter().any(|c| c.build == id));
     let runs: Vec<Environment> = runs.map(|environment| environment.name.clone()).collect();
     let log = gather(ui.delivery.build_log(&project, &id, false).await?).await;
-    let page = Page {
-        title: id.to_string(),
-        session: Some(&session),
-        crumbs: vec![
-            (project.to_string(), project_path(&project)),
-            (id.component.to_string(), component_path(&project, &id.component, None)),
-        ],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &session, id.to_string())
+        .under(id.component.to_string(), component_path(&project, &id.component, None));
     Ok(shown(page.render(main(&build, &runs, &log))).into_response())
 }
 

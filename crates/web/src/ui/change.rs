@@ -17,16 +17,8 @@ use model::change::{ChangeDetail, ChangeState, Comment, EnvironmentPlan, FileDif
 pub async fn handle(State(ui): State<Ui>, viewer: Viewer, Path(path): Path<(String, String)>) -> Result<Response> {
     let (project, number) = which(&path)?;
     let detail = ui.delivery.change(&project, number).await?;
-    let page = Page {
-        title: format!("Change {number}"),
-        session: Some(&viewer.session),
-        crumbs: vec![
-            (project.to_string(), project_path(&project)),
-            ("Changes".into(), format!("{}/changes", project_path(&project))),
-        ],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, format!("Change {number}"))
+        .under("Changes", format!("{}/changes", project_path(&project)));
     Ok(shown(page.render(main(&viewer, &project, &detail))).into_response())
 }
 

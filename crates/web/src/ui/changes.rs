@@ -1,6 +1,6 @@
 //! `/p/{project}/changes`: what is proposed for main.
 
-use super::layout::{Page, change_path, project_path};
+use super::layout::{Page, change_path};
 use super::words::{Tone, badge, sign, time};
 use super::{Result, Ui, name, shown};
 use crate::reviews::CLOSED;
@@ -14,13 +14,7 @@ use model::change::{ChangeState, ChangeSummary, FOR_MAIN};
 pub async fn handle(State(ui): State<Ui>, session: Session, Path(project): Path<String>) -> Result<Response> {
     let project: Project = name(&project)?;
     let changes = ui.delivery.all_changes(&project, CLOSED).await?;
-    let page = Page {
-        title: "Changes".into(),
-        session: Some(&session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &session, "Changes");
     Ok(shown(page.render(main(&project, &changes))).into_response())
 }
 

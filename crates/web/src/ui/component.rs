@@ -56,13 +56,8 @@ pub async fn handle(
     };
     let environment = environment.cloned().ok_or_else(|| no_environment(&project, wanted.as_ref()))?;
     let look = gather_look(&ui, &project, component, status, environment).await?;
-    let page = Page {
-        title: format!("{} in {}", look.explanation.component, look.environment.name),
-        session: Some(&viewer.session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page =
+        Page::of(&project, &viewer.session, format!("{} in {}", look.explanation.component, look.environment.name));
     Ok(shown(page.render(look.main(&viewer))).into_response())
 }
 

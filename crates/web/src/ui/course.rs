@@ -3,12 +3,11 @@
 use super::actions::{Asked, optional};
 use super::layout::{environment_path, project_path, promotion_path, release_path};
 use super::{Refusal, Result, Ui, name};
-use crate::people::{configures, moves, rules};
+use crate::consent;
+use crate::people::{configures, rules};
 use crate::service::{Certify, Error, NewRelease, NewWindow};
 use axum::extract::{Path, State};
 use axum::response::Redirect;
-use futures::StreamExt;
-use model::people::{Right, Target, allowed};
 use model::window::{Manual, Selector, Window, WindowKind};
 use model::{Environment, NewEnvironment, Project, Version};
 
@@ -20,8 +19,7 @@ pub async fn approve(
 ) -> Result<Redirect> {
     let project: Project = name(&project)?;
     let person = ui.person(&asked.session)?;
-    allowed(&person, Right::Approve, &Target::Project(&project)).map_err(Error::from)?;
-    ui.delivery.approve(&project, &promotion, asked.fields.reason.trim(), &person).await?;
+    consent::approve(&*ui.delivery, &person, &project, &promotion, asked.fields.reason.trim()).await?;
     Ok(Redirect::to(&promotion_path(&project, &promotion)))
 }
 
@@ -33,10 +31,7 @@ pub async fn cancel(
 ) -> Result<Redirect> {
     let project: Project = name(&project)?;
     let person = ui.person(&asked.session)?;
-    let known = ui.delivery.promotion(&project, &promotion).await?.next().await;
-    let known = known.ok_or_else(|| Error::NotFound(format!("there is no promotion {promotion}")))?;
-    moves(&*ui.delivery, &person, Right::Promote, &project, &known.spec.environment).await?;
-    ui.delivery.cancel(&project, &promotion, asked.fields.reason.trim(), &person.name).await?;
+    consent::cancel(&*ui.delivery, &person, &project, &promotion, asked.fields.reason.trim()).await?;
     Ok(Redirect::to(&promotion_path(&project, &promotion)))
 }
 
@@ -58,9 +53,8 @@ pub async fn certify(
 ) -> Result<Redirect> {
     let (project, version): (Project, Version) = (name(&project)?, name(&version)?);
     let person = ui.person(&asked.session)?;
-    allowed(&person, Right::Approve, &Target::Project(&project)).map_err(Error::from)?;
     let request = Certify { env: name(&asked.fields.environment)?, reason: asked.fields.reason.trim().to_owned() };
-    ui.delivery.certify(&project, &version, request, &person.name).await?;
+    consent::certify(&*ui.delivery, &person, &project, &version, request).await?;
     Ok(Redirect::to(&release_path(&project, &version.to_string())))
 }
 

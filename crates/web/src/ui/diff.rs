@@ -1,6 +1,6 @@
 //! `/p/{project}/e/{environment}/diff`: what applying would do now.
 
-use super::layout::{Page, project_path};
+use super::layout::Page;
 use super::words::{Tone, badge, sign};
 use super::{Result, Ui, name, shown};
 use crate::sessions::Session;
@@ -18,13 +18,7 @@ pub async fn handle(
 ) -> Result<Response> {
     let (project, environment): (Project, Environment) = (name(&project)?, name(&environment)?);
     let plan = ui.delivery.diff(&project, &environment).await?;
-    let page = Page {
-        title: format!("Diff of {environment}"),
-        session: Some(&session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &session, format!("Diff of {environment}"));
     Ok(shown(page.render(main(&plan))).into_response())
 }
 

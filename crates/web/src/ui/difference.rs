@@ -1,7 +1,7 @@
 //! `/p/{project}/difference?from=…&to=…`: what differs between two releases, environments or times.
 
 use super::diff::value;
-use super::layout::{Page, project_path};
+use super::layout::Page;
 use super::{Refusal, Result, Ui, name, shown};
 use crate::service::Error;
 use crate::sessions::Session;
@@ -41,13 +41,7 @@ pub async fn handle(
     };
     let known = status.environments.iter().map(|environment| environment.name.to_string());
     let known: Vec<String> = known.chain(releases.iter().map(|release| release.version.to_string())).collect();
-    let page = Page {
-        title: "Compare".into(),
-        session: Some(&session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &session, "Compare");
     let main = html! {
         h1 { "Compare" }
         form.filter method="get" {

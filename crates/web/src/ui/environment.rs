@@ -54,13 +54,7 @@ pub async fn handle(
 ) -> Result<Response> {
     let (project, environment): (Project, Environment) = (name(&project)?, name(&environment)?);
     let look = gather(&ui, project, &environment, at).await?;
-    let page = Page {
-        title: environment.to_string(),
-        session: Some(&viewer.session),
-        crumbs: vec![(look.project.to_string(), project_path(&look.project))],
-        events: Some(format!("{}/events", project_path(&look.project))),
-        project: Some(&look.project),
-    };
+    let page = Page::of(&look.project, &viewer.session, environment.to_string());
     Ok(shown(page.render(look.main(&viewer))).into_response())
 }
 
@@ -313,15 +307,7 @@ pub async fn removal(
         }
         (asking(&viewer.session, &Ask { id: "delete".into(), path: &path, hidden: &[], words: &words, primary: true }, &line("Its name, to be sure", "confirm", environment.as_str(), true)))
     };
-    let page = Page {
-        title: words.clone(),
-        session: Some(&viewer.session),
-        crumbs: vec![
-            (project.to_string(), project_path(&project)),
-            (environment.to_string(), environment_path(&project, &environment)),
-        ],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, words.clone())
+        .under(environment.to_string(), environment_path(&project, &environment));
     Ok(shown(page.render(main)).into_response())
 }

@@ -1,6 +1,6 @@
 //! `/p/{project}/history`: the journal.
 
-use super::layout::{Page, entries, project_path};
+use super::layout::{Page, entries};
 use super::{Result, Ui, name, shown};
 use crate::sessions::Session;
 use axum::extract::{Path, Query, State};
@@ -30,13 +30,7 @@ pub async fn handle(
     let status = ui.delivery.status(&project).await?;
     let environments: Vec<Environment> = status.environments.into_iter().map(|environment| environment.name).collect();
     let journal = ui.delivery.history(&project, environment.as_ref(), ENTRIES_MAX).await?;
-    let page = Page {
-        title: "History".into(),
-        session: Some(&session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &session, "History");
     Ok(shown(page.render(main(&project, &environments, environment.as_ref(), &journal))).into_response())
 }
 

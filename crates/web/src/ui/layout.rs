@@ -32,7 +32,30 @@ pub struct Page<'a> {
     pub project: Option<&'a Project>,
 }
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    /// A page of a project, below the project's own.
+    pub fn of(project: &'a Project, session: &'a Session, title: impl Into<String>) -> Self {
+        let page = Self::top(project, session);
+        Self { title: title.into(), ..page.under(project.to_string(), project_path(project)) }
+    }
+
+    /// A project's own page.
+    pub fn top(project: &'a Project, session: &'a Session) -> Self {
+        Self {
+            title: project.to_string(),
+            session: Some(session),
+            crumbs: Vec::new(),
+            events: Some(format!("{}/events", project_path(project))),
+            project: Some(project),
+        }
+    }
+
+    /// Another link above the title.
+    pub fn under(mut self, words: impl Into<String>, path: String) -> Self {
+        self.crumbs.push((words.into(), path));
+        self
+    }
+
     /// The whole document.
     pub fn render(&self, main: Markup) -> Markup {
         html! {

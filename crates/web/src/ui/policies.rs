@@ -1,6 +1,6 @@
 //! `/p/{project}/policies`: what must hold of everything that runs, where, and what breaks it now.
 
-use super::layout::{Page, environment_path, project_path};
+use super::layout::{Page, environment_path};
 use super::viewer::Viewer;
 use super::words::{Tone, sign};
 use super::{Result, Ui, name, shown};
@@ -14,13 +14,7 @@ use model::{Environment, Project};
 pub async fn handle(State(ui): State<Ui>, viewer: Viewer, Path(project): Path<String>) -> Result<Response> {
     let project: Project = name(&project)?;
     let policies = ui.delivery.all_policies(&project).await?;
-    let page = Page {
-        title: "Policies".into(),
-        session: Some(&viewer.session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, "Policies");
     let main = html! {
         h1 { "Policies" }
         @if policies.is_empty() {

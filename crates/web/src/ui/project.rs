@@ -61,13 +61,7 @@ pub async fn handle(
     }
     let journal = ui.delivery.history(&project, None, JOURNAL_MAX).await?;
     let board = Board { status, components, explanations, builds, journal, did: did.ok().map(|Query(did)| did) };
-    let page = Page {
-        title: project.to_string(),
-        session: Some(&viewer.session),
-        crumbs: Vec::new(),
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::top(&project, &viewer.session);
     Ok(shown(page.render(board.main(&viewer))).into_response())
 }
 

@@ -1,7 +1,7 @@
 //! `/p/{project}/promotions/{name}`: one movement, with its gates and its commit.
 
 use super::forms::{Ask, ask};
-use super::layout::{Page, build_path, component_path, environment_path, gates, project_path, promotion_path};
+use super::layout::{Page, build_path, component_path, environment_path, gates, promotion_path};
 use super::viewer::Viewer;
 use super::words::{self, badge, duration, time};
 use super::{Refusal, Result, Ui, name, shown};
@@ -27,13 +27,7 @@ pub async fn handle(
     let status = ui.delivery.status(&project).await?;
     let environment = status.environments.iter().find(|one| one.name == promotion.spec.environment);
     let production = environment.is_some_and(|environment| environment.production);
-    let page = Page {
-        title: promotion.name.clone(),
-        session: Some(&viewer.session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, promotion.name.clone());
     Ok(shown(page.render(main(&viewer, &promotion, production))).into_response())
 }
 
@@ -78,7 +72,7 @@ fn answers(viewer: &Viewer, promotion: &Promotion, production: bool) -> Markup {
     let wanted = promotion.status.gates.iter().any(waits);
     html! {
         div.actions {
-            @if wanted && viewer.may_approve(project) {
+            @if wanted && viewer.may_in(Right::Approve, project, environment, production) {
                 (ask(&viewer.session, &Ask { id: "approve".into(), path: &approve, hidden: &[], words: "Approve", primary: true }))
             }
             @if viewer.may_in(Right::Promote, project, environment, production) {

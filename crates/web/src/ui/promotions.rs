@@ -1,6 +1,6 @@
 //! `/p/{project}/promotions`: what waits, with its gates, and what came of the rest.
 
-use super::layout::{Page, environment_path, gates, project_path, promotion_path};
+use super::layout::{Page, environment_path, gates, promotion_path};
 use super::words::{self, badge, time};
 use super::{Result, Ui, name, shown};
 use crate::sessions::Session;
@@ -15,13 +15,7 @@ const ENDED_MAX: usize = 100;
 pub async fn handle(State(ui): State<Ui>, session: Session, Path(project): Path<String>) -> Result<Response> {
     let project: Project = name(&project)?;
     let promotions = ui.delivery.promotions(&project).await?;
-    let page = Page {
-        title: "Promotions".into(),
-        session: Some(&session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &session, "Promotions");
     Ok(shown(page.render(main(&project, &promotions))).into_response())
 }
 

@@ -17,13 +17,7 @@ pub async fn handle(State(ui): State<Ui>, viewer: Viewer, Path(project): Path<St
     let project: Project = name(&project)?;
     let releases = ui.delivery.releases(&project).await?;
     let status = ui.delivery.status(&project).await?;
-    let page = Page {
-        title: "Releases".into(),
-        session: Some(&viewer.session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, "Releases");
     let main = html! {
         h1 { "Releases" }
         @if releases.is_empty() {
@@ -98,16 +92,8 @@ pub async fn one(
     let release = release.ok_or_else(|| {
         Refusal::Service(Error::NotFound(format!("there is no release {version} in {project}: trimtab release list")))
     })?;
-    let page = Page {
-        title: format!("Release {version}"),
-        session: Some(&viewer.session),
-        crumbs: vec![
-            (project.to_string(), project_path(&project)),
-            ("Releases".into(), format!("{}/releases", project_path(&project))),
-        ],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, format!("Release {version}"))
+        .under("Releases", format!("{}/releases", project_path(&project)));
     Ok(shown(page.render(main(&viewer, &status, release))).into_response())
 }
 
@@ -161,8 +147,12 @@ fn movements(viewer: &Viewer, status: &ProjectStatus, release: &ReleaseStatus) -
         viewer.may(Right::Promote, project, environment) && !release.environments.contains(&environment.name)
     };
     let targets: Vec<&Environment> = status.environments.iter().filter(open).map(|e| &e.name).collect();
-    let uncertified = release.environments.iter().filter(|environment| !release.certified.contains(environment));
-    let uncertified: Vec<&Environment> = uncertified.collect();
+    let uncertified = |environment: &&EnvironmentStatus| {
+        viewer.may(Right::Approve, project, environment)
+            && release.environments.contains(&environment.name)
+            && !release.certified.contains(&environment.name)
+    };
+    let uncertified: Vec<&Environment> = status.environments.iter().filter(uncertified).map(|e| &e.name).collect();
     let (hidden, words) = ([("release", version.as_str())], format!("Promote {version}"));
     html! {
         div.actions {
@@ -170,7 +160,7 @@ fn movements(viewer: &Viewer, status: &ProjectStatus, release: &ReleaseStatus) -
                 (asking(&viewer.session, &Ask { id: "promote-release".into(), path: &promote, hidden: &hidden, words: &words, primary: true },
                     &html! { (choice("To", "environment", None, targets, None)) (reason()) }))
             }
-            @if !uncertified.is_empty() && viewer.may_approve(project) {
+            @if !uncertified.is_empty() {
                 (asking(&viewer.session, &Ask { id: "certify".into(), path: &certify, hidden: &[], words: "Certify", primary: false },
                     &html! { (choice("It is good in", "environment", None, uncertified, None)) (reason()) }))
             }

@@ -34,7 +34,7 @@ impl Viewer {
         allowed(&self.person, right, &Target::Environment { project, environment, production }).is_ok()
     }
 
-    /// Approve movements and certify releases.
+    /// Approve Changes: they are of the whole project.
     pub fn may_approve(&self, project: &Project) -> bool {
         allowed(&self.person, Right::Approve, &Target::Project(project)).is_ok()
     }

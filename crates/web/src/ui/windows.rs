@@ -27,13 +27,7 @@ pub async fn handle(
     let project: Project = name(&project)?;
     let windows = ui.delivery.windows(&project).await?;
     let status = ui.delivery.status(&project).await?;
-    let page = Page {
-        title: "Windows".into(),
-        session: Some(&viewer.session),
-        crumbs: vec![(project.to_string(), project_path(&project))],
-        events: Some(format!("{}/events", project_path(&project))),
-        project: Some(&project),
-    };
+    let page = Page::of(&project, &viewer.session, "Windows");
     let main = html! {
         h1 { "Windows" }
         (done(did.commit.as_ref()))

@@ -174,7 +174,7 @@ impl World {
         };
         let reconciler = Reconciler::new(ports, settings);
         let running = reconciler.clone();
-        runtime.spawn(async move { running.run(CancellationToken::new()).await });
+        runtime.spawn(async move { running.begin(CancellationToken::new()).await?.await });
         self.process = Some((runtime, reconciler));
     }
 
