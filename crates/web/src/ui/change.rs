@@ -5,7 +5,7 @@ use super::forms::{Ask, ask, asking, line};
 use super::layout::{Page, change_path, environment_path, gates, project_path};
 use super::policies::consequence;
 use super::viewer::Viewer;
-use super::words::{Tone, badge, sign, time};
+use super::words::{badge, time};
 use super::{Result, Ui, shown};
 use crate::reviews::{proposes, which};
 use axum::extract::{Path, State};
