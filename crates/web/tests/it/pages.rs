@@ -8,7 +8,7 @@ async fn every_page_says_what_it_is_for() {
     let site = Site::new();
     let cookie = site.sign_in().await;
     let short = &COMMIT[..8];
-    let cases: [(&str, &[&str]); 23] = [
+    let cases: [(&str, &[&str]); 24] = [
         (
             "/p/demo/changes",
             &[
