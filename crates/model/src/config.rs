@@ -22,6 +22,9 @@ pub struct ProjectFile {
     pub project: Project,
     /// Environments in the order in which people see them.
     pub environments: Vec<Environment>,
+    /// Those whose file and pins stand in a config repository of their own, `config.<environment>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_repositories: Vec<Environment>,
     /// Environments that take the same configuration where they say nothing of their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Group, Vec<Environment>>,

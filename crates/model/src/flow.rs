@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// Names of config repositories of single environments begin with this. No component's does: it has a dot.
+const OF_ENVIRONMENT: &str = "config.";
+
 /// A hosted repository: `config`, or an application repository of a project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Repository {
@@ -22,9 +25,21 @@ impl Repository {
     pub fn config(project: &Project) -> Self {
         Self { project: project.clone(), name: "config".into() }
     }
-    /// True for the config repository.
+    /// The config repository of one environment alone, where it has one of its own: `config.prod`.
+    pub fn of_environment(project: &Project, environment: &Environment) -> Self {
+        Self { project: project.clone(), name: format!("{OF_ENVIRONMENT}{environment}") }
+    }
+    /// Another repository of the same project.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { project: self.project.clone(), name: name.to_owned() }
+    }
+    /// The environment whose config repository it is, if it is that of one environment alone.
+    pub fn environment(&self) -> Option<Environment> {
+        self.name.strip_prefix(OF_ENVIRONMENT)?.parse().ok()
+    }
+    /// True for the config repository, and for that of an environment.
     pub fn is_config(&self) -> bool {
-        self.name == "config"
+        self.name == "config" || self.environment().is_some()
     }
 }
 impl fmt::Display for Repository {

@@ -111,6 +111,8 @@ pub struct Tag {
 /// Repositories: reading, and the one writer.
 #[async_trait]
 pub trait Repositories: Send + Sync {
+    /// Makes an empty one; false if there is one of this name.
+    async fn create(&self, repository: &Repository) -> Result<bool>;
     /// All hosted repositories.
     async fn list(&self) -> Result<Vec<Repository>>;
     /// Where a ref stands.

@@ -11,7 +11,7 @@ use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
 use model::release::{Release, ReleaseFile, Version};
 use model::settings::Chain;
-use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Group, Window};
+use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Group, Project, Window};
 use promote::{Reading, State};
 use render::settings::{ConfigGroup, SecretFile};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -59,6 +59,12 @@ impl Config {
     /// Hosts from which manifests may take what lies elsewhere.
     pub fn remotes(&self) -> &[String] {
         self.project.as_ref().map(|file| file.remotes.as_slice()).unwrap_or_default()
+    }
+
+    /// Where the file and the pins of an environment stand; `None`: project.yaml cannot be read.
+    pub fn repository(&self, project: &Project, environment: &Environment) -> Option<Repository> {
+        let own = self.project.as_ref().ok()?.own_repositories.contains(environment);
+        Some(if own { Repository::of_environment(project, environment) } else { Repository::config(project) })
     }
 
     /// Everything that is wrong, for people: `environments/dev.yaml:3:1: …`.
@@ -149,7 +155,9 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     }
     for environment in project.iter().flat_map(|p: &ProjectFile| &p.environments) {
         if !snapshot.files.contains_key(&format!("environments/{environment}.yaml")) {
-            let missing = format!("environments/{environment}.yaml is missing, project.yaml names it");
+            let own = project.as_ref().is_ok_and(|file| file.own_repositories.contains(environment));
+            let where_ = if own { format!(" in the repository config.{environment}") } else { String::new() };
+            let missing = format!("environments/{environment}.yaml is missing{where_}, project.yaml names it");
             environments.insert(environment.clone(), Err(vec![missing]));
         }
     }
@@ -324,12 +332,17 @@ impl Reader {
         }
         let revision = Revision { repository: repository.clone(), commit: commit.clone() };
         let config = Arc::new(parse_config(&self.repositories.snapshot(&revision, ".").await?));
+        self.remember(commit, &config);
+        Ok(config)
+    }
+
+    /// From now on this is what stands at a commit.
+    pub fn remember(&self, commit: &CommitId, config: &Arc<Config>) {
         let mut known = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_MAX {
             known.clear();
         }
         known.insert(commit.clone(), config.clone());
-        Ok(config)
     }
 
     /// The releases that have a tag, of those whose files stand at head, and those files that have none.

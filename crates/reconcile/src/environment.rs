@@ -306,9 +306,11 @@ impl Work {
         manifests: &[Value],
         observation: &Observation,
     ) -> Result<Vec<Result<Value, String>>, PortError> {
-        let mut predicted = placement.plane.predict(manifests).await?;
-        for (manifest, predicted) in manifests.iter().zip(&mut predicted) {
+        let asked: Vec<Value> = manifests.iter().map(sealing::well_formed).collect();
+        let mut predicted = placement.plane.predict(&asked).await?;
+        for ((manifest, asked), predicted) in manifests.iter().zip(&asked).zip(&mut predicted) {
             if let Ok(predicted) = predicted {
+                sealing::as_masked(manifest, asked, predicted);
                 sealing::mask_predicted(&*self.inner.ports.secrets, manifest, predicted)?;
             }
         }

@@ -13,7 +13,7 @@ use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
-use model::{Build, BuildId, CommitId, DataPlaneName, Environment, Project};
+use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Project};
 use promote::{Action, Decision, Facts};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,8 @@ pub struct Handle {
     pub config: Repository,
     /// Whoever reads a Change to write it takes a turn.
     pub changes: tokio::sync::Mutex<()>,
+    /// Where its config repositories stand, all together: a cache, and the turn of whoever writes there.
+    pub line: tokio::sync::Mutex<Option<crate::line::Tip>>,
     notify: Arc<Notify>,
     /// Wakes the loop that builds.
     pub builds: Arc<Notify>,
@@ -80,6 +82,7 @@ impl Handle {
         Self {
             config: Repository::config(&name),
             changes: tokio::sync::Mutex::default(),
+            line: tokio::sync::Mutex::default(),
             name,
             notify: Arc::new(Notify::new()),
             builds: Arc::new(Notify::new()),
@@ -179,6 +182,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         shutdown: shutdown.clone(),
         log: None,
         heads: BTreeMap::new(),
+        described: BTreeMap::new(),
         looked_at: None,
         compared: BTreeMap::new(),
         projected: BTreeMap::new(),
@@ -229,6 +233,8 @@ struct Work {
     shutdown: CancellationToken,
     log: Option<(CommitId, Vec<Commit>)>,
     heads: BTreeMap<Repository, (CommitId, Seen)>,
+    /// Application repository → the component that its head describes itself, if that can be read.
+    described: BTreeMap<Repository, Option<Component>>,
     /// Head of the config repository when they were looked at.
     looked_at: Option<CommitId>,
     /// Changes that are not on main yet, as far as was looked.
@@ -242,7 +248,7 @@ impl Work {
     /// Answers when something may be different though nothing happens.
     async fn pass(&mut self) -> Result<Option<Timestamp>, PortError> {
         for _ in 0..ROUNDS_MAX {
-            let Some((facts, config, law)) = self.facts().await? else { return Ok(None) };
+            let Some((mut facts, config, law)) = self.facts().await? else { return Ok(None) };
             if self.inner.adopt_builds(&self.handle, &facts).await? {
                 continue;
             }
@@ -250,6 +256,7 @@ impl Work {
                 self.handle.builds.notify_one();
                 continue;
             }
+            facts.undescribed = self.undescribed(&facts, &config);
             if changes::settle(&self.inner, &self.handle, &facts, &mut self.compared).await? {
                 continue;
             }
@@ -276,7 +283,7 @@ impl Work {
     async fn facts(&mut self) -> Result<Option<(Facts, Arc<Config>, Arc<Law>)>, PortError> {
         let ports = &self.inner.ports;
         let (name, repository) = (&self.handle.name, &self.handle.config);
-        let Some(head) = ports.repositories.head(repository, model::MAIN).await? else { return Ok(None) };
+        let Some(head) = self.inner.main(&self.handle).await? else { return Ok(None) };
         if self.log.as_ref().is_none_or(|(at, _)| *at != head) {
             self.log = Some((head.clone(), ports.repositories.log(repository, &head, None, LOG_MAX).await?));
         }
@@ -318,12 +325,34 @@ impl Work {
             journal,
             inputs: promote::Inputs::default(),
             evidence: promote::Evidence::default(),
+            undescribed: BTreeSet::new(),
             unreachable: self.handle.unreachable(),
         };
         facts.inputs = inputs(self.handle.reader(&self.inner), name, &facts).await?;
         let law = law(self.handle.reader(&self.inner), &facts, &config).await?;
         facts.evidence = evidence(&self.inner, &self.handle, &facts, &config, &law).await?;
         Ok(Some((facts, config, Arc::new(law))))
+    }
+
+    /// Components whose newest build is of a repository that describes them no more, and that nothing else does.
+    fn undescribed(&self, facts: &Facts, config: &Config) -> BTreeSet<Component> {
+        let mut newest: BTreeMap<&Component, &BuildSpec> = BTreeMap::new();
+        for build in &facts.builds {
+            let (component, spec) = (&build.spec.build.component, &build.spec);
+            let last = newest.entry(component).or_insert(spec);
+            if spec.build.number > last.build.number {
+                *last = spec;
+            }
+        }
+        let gone = |(component, spec): &(&Component, &BuildSpec)| {
+            // One that is not here, or whose head cannot be read, may describe it still.
+            let left = match self.described.get(&spec.repository) {
+                Some(described) => described.as_ref() != Some(*component),
+                None => spec.repository.is_config(),
+            };
+            left && !config.components.contains_key(*component)
+        };
+        newest.into_iter().filter(gone).map(|(component, _)| component.clone()).collect()
     }
 
     /// Heads of application repositories that no build is of. True if a build was added.
@@ -385,8 +414,10 @@ impl Work {
         // Described in the config repository, it has the name of its repository.
         let name = repository.name.parse().ok();
         let described = self.handle.reader(&self.inner).described(&revision, &facts.head, name.as_ref()).await?;
+        self.described.remove(repository);
         let described = match described {
             None => {
+                self.described.insert(repository.clone(), None);
                 let nothing = format!(
                     "{repository} has no {}, and the config repository no components/{}.yaml",
                     crate::config::COMPONENT_FILE,
@@ -404,6 +435,8 @@ impl Work {
             Some(Ok(described)) => described,
         };
         let file = &described.file;
+        let own = described.place.1 == *repository;
+        self.described.insert(repository.clone(), own.then(|| file.component.clone()));
         self.put(Kind::Component, projections::component(&described)).await?;
         if let Some(build) = facts.builds.iter().find(of_it) {
             return Ok(Seen::Build(build.spec.build.clone()));
@@ -446,7 +479,7 @@ impl Work {
                 ports.records.create(Kind::Promotion, &promotion_object(promotion)).await?;
             }
             Action::Commit(write) => {
-                if let Written::Superseded(by) = ports.repositories.write(&self.handle.config, write).await? {
+                if let Written::Superseded(by) = self.inner.write_line(&self.handle, write).await? {
                     tracing::info!(project = %self.handle.name, ?by, "main has moved: deciding again");
                 }
             }

@@ -236,14 +236,14 @@ impl Reconciler {
 
     /// The commit on main of the config repository whose id begins so. Read anew: it may have been pushed just now.
     async fn config_commit(&self, project: &Project, start: &str) -> Result<CommitId, Refusal> {
-        let (repository, repositories) = (Repository::config(project), &self.0.ports.repositories);
-        let head = repositories.head(&repository, model::MAIN).await?;
+        let (handle, _) = self.look(project).await?;
+        let repository = &handle.config;
+        let head = self.0.main(&handle).await?;
         let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
-        let log = repositories.log(&repository, &head, None, crate::project::LOG_MAX).await?;
-        let mut found = log
-            .into_iter()
-            .map(|c| c.id)
-            .filter(|id| start.len() >= COMMIT_DIGITS_MIN && id.as_str().starts_with(start));
+        let log = self.0.ports.repositories.log(repository, &head, None, crate::project::LOG_MAX).await?;
+        let begins = |id: &CommitId| start.len() >= COMMIT_DIGITS_MIN && id.as_str().starts_with(start);
+        let meant = |c: &model::ports::Commit| begins(&c.id) || begins(&crate::line::written(c, repository).commit);
+        let mut found = log.into_iter().filter(meant).map(|c| c.id);
         match (found.next(), found.next()) {
             (Some(commit), None) => Ok(commit),
             (Some(_), Some(_)) => {
@@ -506,6 +506,7 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         data_plane: file.remote().cloned(),
         notes: outcome.notes.clone(),
         policies: outcome.policies.clone(),
+        repository: view.config.repository(&view.facts.project, name).filter(|own| own.environment().is_some()),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
         components: components.chain(leaving).collect(),
     }

@@ -11,8 +11,8 @@ use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
-    WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Recreated, ReleaseStatus,
+    Resources, WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
@@ -279,6 +279,8 @@ pub trait Delivery: Reviews {
     async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>>;
     /// Adds a window, by one commit.
     async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId>;
+    /// All policies, where they have a say, and what breaks them now.
+    async fn all_policies(&self, project: &Project) -> Result<Vec<PolicyStatus>>;
     /// All releases, newest first.
     async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>>;
     /// A build of another version of a component's chart; absent: it has that version already.

@@ -29,6 +29,8 @@ pub struct Target {
     pub sources: BTreeMap<BuildId, Repository>,
     /// Where it runs; `None`: on the embedded data plane.
     pub plane: Option<Plane>,
+    /// Where its file and its pins stand.
+    pub repository: Repository,
     /// Hosts from which manifests may take what lies elsewhere, as main says now.
     pub remotes: Vec<String>,
     /// Tells the project from others of its name.
@@ -70,6 +72,7 @@ impl Target {
             false => (BTreeMap::new(), false),
         };
         let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
+        let repository = config.repository(&facts.project, name).unwrap_or_else(|| Repository::config(&facts.project));
         let bench = Bench::of(facts, law, name, &state);
         Some(Self {
             commit,
@@ -77,6 +80,7 @@ impl Target {
             report,
             sources,
             plane,
+            repository,
             remotes,
             claim,
             bench,
@@ -100,6 +104,7 @@ impl Target {
             report: Report::default(),
             sources: BTreeMap::new(),
             plane: last.and_then(|state| plane_of(state, config)),
+            repository: Repository::config(&facts.project),
             remotes: config.remotes().to_vec(),
             claim: planes::claim(facts),
             bench: Bench::default(),

@@ -269,6 +269,9 @@ impl Repositories for World {
     async fn unsigned_tag(&self, _: &Repository, _: &str, _: &Signers) -> Result<Option<Unsigned>> {
         Ok(None)
     }
+    async fn create(&self, _: &Repository) -> Result<bool> {
+        Ok(false)
+    }
     async fn list(&self) -> Result<Vec<Repository>> {
         let state = self.state.lock().unwrap();
         let all: BTreeSet<Repository> = state.refs.keys().map(|(repository, _)| repository.clone()).collect();

@@ -6,6 +6,7 @@ mod fakes;
 mod given;
 mod killed;
 mod listed;
+mod own;
 mod parting;
 mod planes;
 mod policies;

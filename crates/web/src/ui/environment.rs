@@ -164,6 +164,7 @@ impl Look {
                 }
             }
             @for note in &environment.notes { p.notice { (note) } }
+            @if let Some(own) = &environment.repository { p.quiet { "Its file and its pins stand in " code { (own) } "." } }
             @for result in &environment.policies { p.notice { (result.action.to_string()) ": " (result.to_string()) } }
         }
     }
