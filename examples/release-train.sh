@@ -87,7 +87,7 @@ eventually 60 is staging "cart-1 mail-1 web-1"
 refused "exists already" as ada release create 1.0.0 --from dev
 
 step "prod waits: a check, a certificate, a second person, a window"
-as ada window add train --from "$(in_seconds 3600)" --to "$(in_seconds 7200)" --env prod
+train window add train --from "$(in_seconds 3600)" --to "$(in_seconds 7200)" --env prod
 refused "check smoke of 1.0.0 has not passed in staging" as ada promote 1.0.0 --to prod
 expect "$said_last" "window train opens at"
 expect "$said_last" "0 of 1 approvals"
@@ -111,7 +111,7 @@ served prod web "web 1"
 train window list
 
 step "a freeze; a hotfix goes through it, with a reason that stays"
-as ada window add freeze --deny --from "$(in_seconds -60)" --to "$(in_seconds 3000)" --env prod
+train window add freeze --deny --from "$(in_seconds -60)" --to "$(in_seconds 3000)" --env prod
 version web 2
 eventually 60 is dev "cart-1 mail-1 web-2"
 as ada promote web --to staging

@@ -22,6 +22,9 @@ pub struct ProjectFile {
     pub project: Project,
     /// Environments in the order in which people see them.
     pub environments: Vec<Environment>,
+    /// Those whose file and pins stand in a config repository of their own, `config.<environment>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_repositories: Vec<Environment>,
     /// Environments that take the same configuration where they say nothing of their own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Group, Vec<Environment>>,
@@ -255,6 +258,12 @@ pub struct Dependency {
     pub project: Option<Project>,
     /// Which component.
     pub component: Component,
+}
+
+/// True if a path of the config repository belongs to what components are given: ConfigGroups, what describes components,
+/// lists of charts and values.
+pub fn configures(path: &str) -> bool {
+    ["config/", "components/", "charts/"].iter().any(|directory| path.starts_with(directory))
 }
 
 fn root() -> String {

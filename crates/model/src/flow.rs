@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// Names of config repositories of single environments begin with this. No component's does: it has a dot.
+const OF_ENVIRONMENT: &str = "config.";
+
 /// A hosted repository: `config`, or an application repository of a project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Repository {
@@ -22,9 +25,21 @@ impl Repository {
     pub fn config(project: &Project) -> Self {
         Self { project: project.clone(), name: "config".into() }
     }
-    /// True for the config repository.
+    /// The config repository of one environment alone, where it has one of its own: `config.prod`.
+    pub fn of_environment(project: &Project, environment: &Environment) -> Self {
+        Self { project: project.clone(), name: format!("{OF_ENVIRONMENT}{environment}") }
+    }
+    /// Another repository of the same project.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { project: self.project.clone(), name: name.to_owned() }
+    }
+    /// The environment whose config repository it is, if it is that of one environment alone.
+    pub fn environment(&self) -> Option<Environment> {
+        self.name.strip_prefix(OF_ENVIRONMENT)?.parse().ok()
+    }
+    /// True for the config repository, and for that of an environment.
     pub fn is_config(&self) -> bool {
-        self.name == "config"
+        self.name == "config" || self.environment().is_some()
     }
 }
 impl fmt::Display for Repository {
@@ -159,6 +174,10 @@ pub enum HookEvent {
     PreRollback,
     /// And is healthy.
     PostRollback,
+    /// It goes: before anything of it is deleted.
+    PreDelete,
+    /// Nothing of it stands any more.
+    PostDelete,
     /// It is tested.
     Test,
 }
@@ -173,13 +192,16 @@ impl HookEvent {
             Self::PostUpgrade => "post-upgrade",
             Self::PreRollback => "pre-rollback",
             Self::PostRollback => "post-rollback",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
             Self::Test => "test",
         }
     }
     /// Read from a chart.
     pub fn parse(text: &str) -> Option<Self> {
         use HookEvent::*;
-        let all = [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, Test];
+        let all =
+            [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, PreDelete, PostDelete, Test];
         all.into_iter().find(|event| event.as_str() == text)
     }
 }
@@ -203,8 +225,27 @@ impl Manifests {
 /// What stands in a cluster, of the objects that matter to one environment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
-    /// Live objects, and those that they own (ReplicaSets, Pods), by identity.
-    pub objects: BTreeMap<ObjectId, Value>,
+    /// Live objects, and those that they own (ReplicaSets, Pods), by identity. Shared with whoever saw them.
+    pub objects: BTreeMap<ObjectId, Arc<Value>>,
+}
+
+impl Observation {
+    /// One of them.
+    pub fn get(&self, id: &ObjectId) -> Option<&Value> {
+        self.objects.get(id).map(|object| &**object)
+    }
+
+    /// All of them, by identity.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
+        self.objects.values().map(|object| &**object)
+    }
+}
+
+impl FromIterator<Value> for Observation {
+    fn from_iter<T: IntoIterator<Item = Value>>(objects: T) -> Self {
+        let objects = objects.into_iter().map(|object| (ObjectId::of(&object), Arc::new(object)));
+        Self { objects: objects.collect() }
+    }
 }
 
 /// Everything that one apply will do. Immutable; leaves the executor no choice.

@@ -422,6 +422,13 @@ fn covers(grant: &Grant, right: Right, target: &Target<'_>) -> bool {
         (Right::Read, _) => true,
         (_, Target::Environment { environment, .. }) if !everywhere => grant.environments.contains(environment),
         // Of the rights over a whole project such a role has none, but making components in it.
+        // A repository of an environment's own is that environment's.
+        (_, Target::Repository(repository) | Target::Reference(repository, _))
+            if !everywhere
+                && repository.environment().is_some_and(|environment| !grant.environments.contains(&environment)) =>
+        {
+            false
+        }
         (right, Target::Instance | Target::Project(_)) if !everywhere => right == Right::Create,
         (Right::Write, Target::Reference(_, reference)) => {
             grant.branches.is_empty() || grant.branches.iter().any(|pattern| pattern.names(reference))

@@ -26,6 +26,9 @@ pub struct NewEnvironment {
     /// Under which its hosts are.
     #[serde(default)]
     pub domain: Option<Domain>,
+    /// Its file and its pins stand in a config repository of their own.
+    #[serde(default)]
+    pub own_repo: bool,
 }
 
 /// `POST /api/v1/projects/{project}/at`: what ran somewhere shall run somewhere else.

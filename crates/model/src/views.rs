@@ -2,7 +2,7 @@
 
 use crate::chart::ChartPin;
 use crate::config::{Pin, Strategy};
-use crate::flow::{Change, Health};
+use crate::flow::{Change, Health, Repository};
 use crate::names::{BuildId, CommitId, Component, DataPlaneName, Environment, Group, Project};
 use crate::policy::{PolicyAction, PolicyFile};
 use crate::records::Gate;
@@ -65,6 +65,9 @@ pub struct EnvironmentStatus {
     /// Policies that what was admitted breaks; one that denies is why nothing of it is applied.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub policies: Vec<PolicyResult>,
+    /// Its own config repository, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub repository: Option<Repository>,
     /// Why it cannot be made what was admitted, if so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,

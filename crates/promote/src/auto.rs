@@ -27,6 +27,18 @@ pub(crate) fn auto(judge: &Judge<'_>, head: &State, open: &[&Promotion]) -> Opti
         if head.pins.get(component) != admitted || open.iter().any(|p| theirs(p, component)) {
             return None;
         }
+        if judge.facts.undescribed.contains(component) {
+            let asked = tried(judge, |p| p.spec.component.as_ref() == Some(component) && p.spec.build.is_none());
+            let reason = format!("{component} is described nowhere any more");
+            let spec = PromotionSpec { component: Some(component.clone()), reason, ..spec(judge) };
+            let first = judge
+                .rule()?
+                .from
+                .iter()
+                .all(|name| judge.before(name).is_none_or(|history| history.pin(component).is_none()));
+            return (admitted.is_some() && first && !asked)
+                .then(|| promotion(judge, &format!("{component}-removed"), spec));
+        }
         builds.retain(|id| id.number > admitted.map_or(0, |pin| pin.build.number));
         builds.sort();
         let build = builds.into_iter().rev().find(|id| !quarantined(judge, id) && proven(judge, id));

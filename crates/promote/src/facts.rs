@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
 use model::release::{Release, Version};
-use model::{Build, CommitId, DataPlaneName, Environment, EnvironmentFile, Project, Promotion, Window};
+use model::{Build, CommitId, Component, DataPlaneName, Environment, EnvironmentFile, Project, Promotion, Window};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many movements of an environment are remembered for going back. Each costs one reading of a commit, cached.
@@ -47,6 +47,8 @@ pub struct Facts {
     pub inputs: Inputs,
     /// Policies that are broken, and signatures that lack.
     pub evidence: Evidence,
+    /// Components with builds that nothing describes any more.
+    pub undescribed: BTreeSet<Component>,
     /// Data planes that do not answer, and why.
     pub unreachable: BTreeMap<DataPlaneName, String>,
 }

@@ -35,6 +35,9 @@ fn build(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     let Some(component) = &promotion.spec.component else {
         return Movement::Impossible("a promotion names a component or a release".to_owned());
     };
+    if promotion.spec.build.is_none() && judge.facts.undescribed.contains(component) {
+        return removal(judge, promotion, component, head);
+    }
     let Some(id) = promotion
         .spec
         .build
@@ -63,6 +66,24 @@ fn build(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     let target = head.pinned(component, Some(&pin));
     let mut gates = own_gates(judge, promotion, &target, &own, false);
     gates.push(judge.quarantine(&id, class));
+    with_others(judge, &mut gates, head, &own, false);
+    Movement::To { target, own, gates }
+}
+
+/// What nothing describes any more goes, as it came: from environment to environment.
+fn removal(judge: &Judge<'_>, promotion: &Promotion, component: &Component, head: &State) -> Movement {
+    let environment = judge.environment;
+    if judge.history.pin(component).is_none() {
+        return Movement::Already(format!("{component} is described nowhere any more, and is not in {environment}"));
+    }
+    let own = BTreeSet::from([component.clone()]);
+    let target = head.pinned(component, None);
+    let mut gates = own_gates(judge, promotion, &target, &own, false);
+    let from = judge.rule().map(|rule| rule.from.as_slice()).unwrap_or_default();
+    let runs = |name: &&model::Environment| judge.before(name).is_some_and(|history| history.pin(component).is_some());
+    gates.extend(from.iter().filter(runs).map(|name| {
+        gate(GateName::HealthyIn, GateState::Waiting, format!("{component} still runs in {name}, which comes before"))
+    }));
     with_others(judge, &mut gates, head, &own, false);
     Movement::To { target, own, gates }
 }

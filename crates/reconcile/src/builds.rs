@@ -110,7 +110,7 @@ async fn made(
     let spec = &build.spec;
     let failure = |message: String| BuildFailure { message };
     let revision = Revision { repository: spec.repository.clone(), commit: spec.commit.clone() };
-    let head = inner.ports.repositories.head(&handle.config, model::MAIN).await.map_err(|e| failure(e.to_string()))?;
+    let head = inner.main(handle).await.map_err(|e| failure(e.to_string()))?;
     let head = head.ok_or_else(|| failure(format!("{} has no commit on main", handle.config)))?;
     let described = handle.reader(inner).described(&revision, &head, Some(&spec.build.component)).await;
     let component = match described.map_err(|e| failure(e.to_string()))? {

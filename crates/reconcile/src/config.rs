@@ -1,6 +1,7 @@
 //! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
 
 mod graph;
+pub mod listed;
 pub mod policies;
 mod settings;
 
@@ -10,7 +11,7 @@ use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{PortError, Repositories};
 use model::release::{Release, ReleaseFile, Version};
 use model::settings::Chain;
-use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Group, Window};
+use model::{CommitId, Component, DataPlaneFile, DataPlaneName, Environment, Group, Project, Window};
 use promote::{Reading, State};
 use render::settings::{ConfigGroup, SecretFile};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,7 +27,7 @@ pub struct Config {
     pub project: Result<ProjectFile, Vec<String>>,
     /// Per environment that has a file or a pin; releases are not resolved.
     pub environments: BTreeMap<Environment, Reading>,
-    /// `components/<name>.yaml`.
+    /// `components/<name>.yaml`, and the charts of `charts/requirements.yaml`.
     pub components: BTreeMap<Component, Result<ComponentFile, String>>,
     /// `config/<name>.yaml`.
     pub groups: BTreeMap<Group, Result<ConfigGroup, Vec<String>>>,
@@ -44,8 +45,10 @@ pub struct Config {
     pub windows: Result<Vec<Window>, Vec<String>>,
     /// `policies/<name>.yaml`.
     pub policies: policies::Policies,
-    /// Values of charts: `components/<name>/values.yaml` and `values-<env>.yaml`.
+    /// Values of charts: `components/<name>/values.yaml` and `values-<env>.yaml`, and the same of the list of charts.
     pub values: Snapshot,
+    /// What is wrong with the list of charts.
+    listed: Vec<String>,
     /// What is wrong with the files in `releases/`.
     pub releases: Vec<String>,
     /// Versions that have a file there.
@@ -58,6 +61,12 @@ impl Config {
         self.project.as_ref().map(|file| file.remotes.as_slice()).unwrap_or_default()
     }
 
+    /// Where the file and the pins of an environment stand; `None`: project.yaml cannot be read.
+    pub fn repository(&self, project: &Project, environment: &Environment) -> Option<Repository> {
+        let own = self.project.as_ref().ok()?.own_repositories.contains(environment);
+        Some(if own { Repository::of_environment(project, environment) } else { Repository::config(project) })
+    }
+
     /// Everything that is wrong, for people: `environments/dev.yaml:3:1: …`.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.project.as_ref().err().cloned().unwrap_or_default();
@@ -67,7 +76,7 @@ impl Config {
         problems.extend(self.components.values().filter_map(|file| file.as_ref().err()).cloned());
         problems.extend(self.groups.values().filter_map(|group| group.as_ref().err()).flatten().cloned());
         problems.extend(self.secrets.values().filter_map(|secret| secret.as_ref().err()).flatten().cloned());
-        problems.extend(self.stray.iter().cloned());
+        problems.extend(self.stray.iter().chain(&self.listed).cloned());
         let mut told = BTreeSet::new();
         problems.retain(|problem| told.insert(problem.clone()));
         problems.extend(self.data_planes.values().filter_map(|read| read.as_ref().err().cloned()));
@@ -146,7 +155,9 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     }
     for environment in project.iter().flat_map(|p: &ProjectFile| &p.environments) {
         if !snapshot.files.contains_key(&format!("environments/{environment}.yaml")) {
-            let missing = format!("environments/{environment}.yaml is missing, project.yaml names it");
+            let own = project.as_ref().is_ok_and(|file| file.own_repositories.contains(environment));
+            let where_ = if own { format!(" in the repository config.{environment}") } else { String::new() };
+            let missing = format!("environments/{environment}.yaml is missing{where_}, project.yaml names it");
             environments.insert(environment.clone(), Err(vec![missing]));
         }
     }
@@ -162,8 +173,11 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
             Err(error) => releases.push(format!("{path}: {error}")),
         }
     }
+    let mut components = settings::components(snapshot, project.as_ref().ok());
+    let listed = listed::add(snapshot, project.as_ref().ok(), &mut components);
     let mut config = Config {
-        components: settings::components(snapshot, project.as_ref().ok()),
+        components,
+        listed,
         project: project.and_then(|file| settings::wrong_groups(&file).map_or(Ok(file), Err)),
         environments,
         groups: BTreeMap::new(),
@@ -195,8 +209,9 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
 /// The files of values of charts.
 fn values(snapshot: &Snapshot) -> Snapshot {
     let is_one = |path: &str| {
-        let rest = path.strip_prefix("components/").and_then(|rest| rest.split_once('/'));
-        rest.is_some_and(|(_, file)| file.starts_with("values") && file.ends_with(".yaml"))
+        let rest = path.strip_prefix("components/").and_then(|rest| Some(rest.split_once('/')?.1));
+        let rest = rest.or_else(|| path.strip_prefix(render::CHARTS)?.strip_prefix('/'));
+        rest.is_some_and(|file| file.starts_with("values") && file.ends_with(".yaml"))
     };
     let files = snapshot.files.iter().filter(|(path, _)| is_one(path));
     Snapshot {
@@ -317,12 +332,17 @@ impl Reader {
         }
         let revision = Revision { repository: repository.clone(), commit: commit.clone() };
         let config = Arc::new(parse_config(&self.repositories.snapshot(&revision, ".").await?));
+        self.remember(commit, &config);
+        Ok(config)
+    }
+
+    /// From now on this is what stands at a commit.
+    pub fn remember(&self, commit: &CommitId, config: &Arc<Config>) {
         let mut known = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_MAX {
             known.clear();
         }
         known.insert(commit.clone(), config.clone());
-        Ok(config)
     }
 
     /// The releases that have a tag, of those whose files stand at head, and those files that have none.
@@ -407,7 +427,7 @@ impl Reader {
             Some(Ok(file)) => Some(file.component.clone()),
             _ => name.cloned(),
         };
-        let path = name.as_ref().map(|name| format!("components/{name}.yaml"));
+        let path = name.as_ref().map(|name| ours.place(name));
         let theirs = name.as_ref().and_then(|name| ours.components.get(name)).zip(path);
         Ok(match (own.as_ref(), theirs) {
             (Some(Ok(file)), None) => Some(Ok(Described {

@@ -42,11 +42,9 @@ impl Reconciler {
     ) -> Result<Removal, Refusal> {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, name)?;
-        let repository = model::flow::Repository::config(project);
-        let repositories = &self.0.ports.repositories;
-        let head = repositories.head(&repository, model::MAIN).await?;
-        let revision = model::flow::Revision { repository, commit: head.unwrap_or_else(|| view.facts.head.clone()) };
-        let snapshot = repositories.snapshot(&revision, ".").await?;
+        let head = self.0.main(&handle).await?.unwrap_or_else(|| view.facts.head.clone());
+        let revision = model::flow::Revision { repository: handle.config.clone(), commit: head };
+        let snapshot = self.0.ports.repositories.snapshot(&revision, ".").await?;
         let edit = deletion(&snapshot, name)?;
         let outcome = handle.environment(name).map(|e| e.outcome()).unwrap_or_default();
         let namespace = |object: &&model::flow::Step| object.object.kind != "Namespace";
@@ -104,7 +102,11 @@ pub(crate) fn creation(snapshot: &Snapshot, wanted: &NewEnvironment) -> Result<E
     let mut order = project.environments.clone();
     order.insert(place, name.clone());
     let after_which = place.checked_sub(1).map(|before| &project.environments[before]);
-    let listed = list(text(snapshot, "project.yaml")?, &project, &order, Some((name, after_which)))?;
+    let mut listed = list(text(snapshot, "project.yaml")?, &project, &order, Some((name, after_which)))?;
+    if wanted.own_repo {
+        let own = project.own_repositories.iter().chain([name]).cloned().collect();
+        listed = own_repositories(&listed, &ProjectFile { environments: order, own_repositories: own, ..project })?;
+    }
     let files = BTreeMap::from([
         (format!("environments/{name}.yaml"), Some(yaml::to_string_in_order(&value).into_bytes())),
         ("project.yaml".to_owned(), Some(listed.into_bytes())),
@@ -131,7 +133,11 @@ fn deletion(snapshot: &Snapshot, name: &Environment) -> Result<Edit, Refusal> {
         return Err(Refusal::Refused(format!("{name} cannot go: {users} names it in promotion.from or like")));
     }
     let order: Vec<Environment> = project.environments.iter().filter(|e| *e != name).cloned().collect();
-    let listed = list(text(snapshot, "project.yaml")?, &project, &order, None)?;
+    let mut listed = list(text(snapshot, "project.yaml")?, &project, &order, None)?;
+    if project.own_repositories.contains(name) {
+        let own = project.own_repositories.iter().filter(|e| *e != name).cloned().collect();
+        listed = own_repositories(&listed, &ProjectFile { environments: order, own_repositories: own, ..project })?;
+    }
     let (file, directory) = (format!("environments/{name}.yaml"), format!("environments/{name}/"));
     let own = snapshot.files.keys().filter(|path| **path == file || path.starts_with(&directory));
     let mut files: BTreeMap<String, Option<Vec<u8>>> = own.map(|path| (path.clone(), None)).collect();
@@ -144,6 +150,13 @@ fn deletion(snapshot: &Snapshot, name: &Environment) -> Result<Edit, Refusal> {
         return Err(Refusal::Refused(format!("{name} cannot go, something is for it: {}", problems.join("; "))));
     }
     Ok(Edit { files, message: format!("{name}: the environment goes\n") })
+}
+
+/// `project.yaml` with another list of those that have a repository of their own.
+fn own_repositories(text: &str, wanted: &ProjectFile) -> Result<String, Refusal> {
+    let names: Vec<&str> = wanted.own_repositories.iter().map(Environment::as_str).collect();
+    let line = (!names.is_empty()).then(|| format!("[{}]", names.join(", ")));
+    model::edit::set_line("project.yaml", text, "ownRepositories", line.as_deref(), wanted).map_err(Refusal::Refused)
 }
 
 /// `project.yaml` with another list of environments, on one line or a line each.
@@ -210,6 +223,7 @@ mod tests {
             strategy: None,
             production: false,
             domain: None,
+            own_repo: false,
         }
     }
 

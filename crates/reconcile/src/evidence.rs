@@ -337,14 +337,14 @@ impl Work<'_> {
             return Ok(lacks);
         }
         // Commits of the config repository that say something of configuration, each by itself.
-        let configures = |commit: &&model::ports::Commit| {
-            commit.paths.iter().any(|path| path.starts_with("config/") || path.starts_with("components/"))
-        };
+        let configures =
+            |commit: &&model::ports::Commit| commit.paths.iter().any(|path| model::config::configures(path));
         let log = self.facts.log.iter().skip_while(|c| c.id != pin.config);
         let new = log.take_while(|c| Some(&c.id) != before).take(if before.is_some() { usize::MAX } else { 1 });
         for commit in new.filter(configures) {
-            let found = self.walk(&self.handle.config, &commit.id, None, signers).await?;
-            lacks.extend(found.iter().map(|one| told(&self.handle.config, one)));
+            let written = self.inner.signed_as(self.handle, commit).await?;
+            let found = self.walk(&written.repository, &written.commit, None, signers).await?;
+            lacks.extend(found.iter().map(|one| told(&written.repository, one)));
         }
         Ok(lacks)
     }
@@ -371,8 +371,9 @@ impl Work<'_> {
         let mut lack = None;
         for commit in beyond {
             if lack.is_none() {
-                let found = self.walk(&self.handle.config, &commit.id, None, signers).await?;
-                lack = found.first().map(|one| told(&self.handle.config, one));
+                let written = self.inner.signed_as(self.handle, commit).await?;
+                let found = self.walk(&written.repository, &written.commit, None, signers).await?;
+                lack = found.first().map(|one| told(&written.repository, one));
             }
             if let Some(lack) = &lack {
                 evidence.unsigned_commits.insert((court.name.clone(), commit.id.clone()), lack.clone());

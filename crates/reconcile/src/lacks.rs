@@ -131,7 +131,7 @@ impl Inner {
         }
         // A chart of a repository may be described in the config repository alone.
         if pin.chart.is_some()
-            && let Some(head) = self.ports.repositories.head(&handle.config, model::MAIN).await?
+            && let Some(head) = self.main(handle).await?
             && self.ports.repositories.is_ancestor(&handle.config, &pin.source, &head).await.unwrap_or(false)
         {
             repository = handle.config.clone();

@@ -16,9 +16,11 @@ mod elsewhere;
 mod environment;
 mod environments;
 mod evidence;
+mod given;
 mod inputs;
 mod kinds;
 mod lacks;
+mod line;
 mod moving;
 mod order;
 mod planes;
@@ -43,6 +45,7 @@ mod windows;
 mod write;
 
 pub use kinds::kinds;
+pub use line::REFERENCE as LINE;
 pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
-use crate::config::{Config, Described, Reader};
+use crate::config::{Config, Described, Reader, listed};
 use crate::environment::Target;
 use crate::evidence::{Law, evidence, law};
 use crate::inputs::inputs;
@@ -13,7 +13,7 @@ use model::flow::{Repository, Revision};
 use model::journal::EntryKind;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
-use model::{Build, BuildId, CommitId, DataPlaneName, Environment, Project};
+use model::{Build, BuildId, CommitId, Component, DataPlaneName, Environment, Project};
 use promote::{Action, Decision, Facts};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,9 +59,13 @@ pub struct Handle {
     pub config: Repository,
     /// Whoever reads a Change to write it takes a turn.
     pub changes: tokio::sync::Mutex<()>,
+    /// Where its config repositories stand, all together: a cache, and the turn of whoever writes there.
+    pub line: tokio::sync::Mutex<Option<crate::line::Tip>>,
     notify: Arc<Notify>,
     /// Wakes the loop that builds.
     pub builds: Arc<Notify>,
+    /// Wakes the loop that looks for newer charts.
+    pub charts: Notify,
     view: watch::Sender<Option<View>>,
     /// Counts changes of anything that people look at.
     tick: watch::Sender<u64>,
@@ -78,9 +82,11 @@ impl Handle {
         Self {
             config: Repository::config(&name),
             changes: tokio::sync::Mutex::default(),
+            line: tokio::sync::Mutex::default(),
             name,
             notify: Arc::new(Notify::new()),
             builds: Arc::new(Notify::new()),
+            charts: Notify::new(),
             view: watch::Sender::new(None),
             tick: watch::Sender::new(0),
             ticks,
@@ -147,6 +153,10 @@ impl Handle {
     pub fn environments(&self) -> Vec<Arc<environment::Handle>> {
         self.environments.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
+    /// What the cluster of an environment could do when something was rendered for it last.
+    pub fn capabilities(&self, name: &Environment) -> Option<Arc<environment::Recorded>> {
+        self.environment(name).and_then(|environment| environment.outcome().capabilities)
+    }
     /// Data planes that do not answer, and why.
     fn unreachable(&self) -> BTreeMap<DataPlaneName, String> {
         let said = |environment: Arc<environment::Handle>| {
@@ -172,6 +182,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         shutdown: shutdown.clone(),
         log: None,
         heads: BTreeMap::new(),
+        described: BTreeMap::new(),
         looked_at: None,
         compared: BTreeMap::new(),
         projected: BTreeMap::new(),
@@ -222,6 +233,8 @@ struct Work {
     shutdown: CancellationToken,
     log: Option<(CommitId, Vec<Commit>)>,
     heads: BTreeMap<Repository, (CommitId, Seen)>,
+    /// Application repository → the component that its head describes itself, if that can be read.
+    described: BTreeMap<Repository, Option<Component>>,
     /// Head of the config repository when they were looked at.
     looked_at: Option<CommitId>,
     /// Changes that are not on main yet, as far as was looked.
@@ -235,7 +248,7 @@ impl Work {
     /// Answers when something may be different though nothing happens.
     async fn pass(&mut self) -> Result<Option<Timestamp>, PortError> {
         for _ in 0..ROUNDS_MAX {
-            let Some((facts, config, law)) = self.facts().await? else { return Ok(None) };
+            let Some((mut facts, config, law)) = self.facts().await? else { return Ok(None) };
             if self.inner.adopt_builds(&self.handle, &facts).await? {
                 continue;
             }
@@ -243,6 +256,7 @@ impl Work {
                 self.handle.builds.notify_one();
                 continue;
             }
+            facts.undescribed = self.undescribed(&facts, &config);
             if changes::settle(&self.inner, &self.handle, &facts, &mut self.compared).await? {
                 continue;
             }
@@ -269,7 +283,7 @@ impl Work {
     async fn facts(&mut self) -> Result<Option<(Facts, Arc<Config>, Arc<Law>)>, PortError> {
         let ports = &self.inner.ports;
         let (name, repository) = (&self.handle.name, &self.handle.config);
-        let Some(head) = ports.repositories.head(repository, model::MAIN).await? else { return Ok(None) };
+        let Some(head) = self.inner.main(&self.handle).await? else { return Ok(None) };
         if self.log.as_ref().is_none_or(|(at, _)| *at != head) {
             self.log = Some((head.clone(), ports.repositories.log(repository, &head, None, LOG_MAX).await?));
         }
@@ -283,7 +297,9 @@ impl Work {
         let reader = self.handle.reader(&self.inner);
         let (releases, untagged) = reader.releases(repository, &config.versions).await?;
         let mut states = BTreeMap::new();
-        for commit in promote::needs(&head, &log, &journal, &environments) {
+        let gone = removal::gone(&journal, &environments);
+        let all: Vec<Environment> = environments.iter().chain(&gone).cloned().collect();
+        for commit in promote::needs(&head, &log, &journal, &all) {
             let config = reader.config(repository, &commit).await?;
             let resolved = config.environments.iter().map(|(name, reading)| {
                 let state = reading.as_ref().map_err(Clone::clone).and_then(|state| state.resolve(name, &releases));
@@ -309,12 +325,34 @@ impl Work {
             journal,
             inputs: promote::Inputs::default(),
             evidence: promote::Evidence::default(),
+            undescribed: BTreeSet::new(),
             unreachable: self.handle.unreachable(),
         };
         facts.inputs = inputs(self.handle.reader(&self.inner), name, &facts).await?;
         let law = law(self.handle.reader(&self.inner), &facts, &config).await?;
         facts.evidence = evidence(&self.inner, &self.handle, &facts, &config, &law).await?;
         Ok(Some((facts, config, Arc::new(law))))
+    }
+
+    /// Components whose newest build is of a repository that describes them no more, and that nothing else does.
+    fn undescribed(&self, facts: &Facts, config: &Config) -> BTreeSet<Component> {
+        let mut newest: BTreeMap<&Component, &BuildSpec> = BTreeMap::new();
+        for build in &facts.builds {
+            let (component, spec) = (&build.spec.build.component, &build.spec);
+            let last = newest.entry(component).or_insert(spec);
+            if spec.build.number > last.build.number {
+                *last = spec;
+            }
+        }
+        let gone = |(component, spec): &(&Component, &BuildSpec)| {
+            // One that is not here, or whose head cannot be read, may describe it still.
+            let left = match self.described.get(&spec.repository) {
+                Some(described) => described.as_ref() != Some(*component),
+                None => spec.repository.is_config(),
+            };
+            left && !config.components.contains_key(*component)
+        };
+        newest.into_iter().filter(gone).map(|(component, _)| component.clone()).collect()
     }
 
     /// Heads of application repositories that no build is of. True if a build was added.
@@ -353,7 +391,7 @@ impl Work {
             self.heads.insert(repository, (head, seen));
         }
         for (file, wish) in charts::unbuilt(facts, config, &hosted) {
-            let place = (format!("components/{}.yaml", file.component), self.handle.config.clone());
+            let place = (listed::place(file), self.handle.config.clone());
             self.put(Kind::Component, projections::component(&Described { file: file.clone(), place })).await?;
             let record = charts::build_of(facts, file, wish, self.inner.now());
             let (spec, ports) = (&record.spec, &self.inner.ports);
@@ -376,8 +414,10 @@ impl Work {
         // Described in the config repository, it has the name of its repository.
         let name = repository.name.parse().ok();
         let described = self.handle.reader(&self.inner).described(&revision, &facts.head, name.as_ref()).await?;
+        self.described.remove(repository);
         let described = match described {
             None => {
+                self.described.insert(repository.clone(), None);
                 let nothing = format!(
                     "{repository} has no {}, and the config repository no components/{}.yaml",
                     crate::config::COMPONENT_FILE,
@@ -395,6 +435,8 @@ impl Work {
             Some(Ok(described)) => described,
         };
         let file = &described.file;
+        let own = described.place.1 == *repository;
+        self.described.insert(repository.clone(), own.then(|| file.component.clone()));
         self.put(Kind::Component, projections::component(&described)).await?;
         if let Some(build) = facts.builds.iter().find(of_it) {
             return Ok(Seen::Build(build.spec.build.clone()));
@@ -437,7 +479,7 @@ impl Work {
                 ports.records.create(Kind::Promotion, &promotion_object(promotion)).await?;
             }
             Action::Commit(write) => {
-                if let Written::Superseded(by) = ports.repositories.write(&self.handle.config, write).await? {
+                if let Written::Superseded(by) = self.inner.write_line(&self.handle, write).await? {
                     tracing::info!(project = %self.handle.name, ?by, "main has moved: deciding again");
                 }
             }
@@ -457,7 +499,8 @@ impl Work {
     fn aim(&self, view: &View) {
         self.inner.routes.expect(&self.handle.name, view.decision.environments.keys().cloned());
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
+        let removed = |name: &Environment| Some(Target::removed(&view.facts, &view.config, name));
+        let gone = removal::removed(view).into_iter().map(|name| (name.clone(), removed(&name)));
         let present = view.decision.environments.iter();
         let present = present
             .map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, &view.law, name, report)));

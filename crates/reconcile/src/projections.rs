@@ -93,7 +93,7 @@ pub fn component(described: &Described) -> Value {
 
 /// Of `environments/<env>.yaml`, with what is admitted and held.
 pub fn environment(
-    project: &Project,
+    repository: &Repository,
     name: &Environment,
     state: &State,
     report: &Report,
@@ -118,7 +118,7 @@ pub fn environment(
         condition("Degraded", worst == Health::Degraded || !applied, word(worst), &error),
         condition("Suspended", report.suspended, if report.suspended { "Suspended" } else { "Running" }, ""),
     ]);
-    let status = json!({
+    let mut status = json!({
         "admitted": report.admitted,
         "held": report.held,
         "applied": outcome.applied,
@@ -126,15 +126,24 @@ pub fn environment(
         "dataPlanesLeft": outcome.left,
         "conditions": conditions,
     });
+    if let Some(capabilities) = &outcome.capabilities {
+        status["capabilities"] = json!(**capabilities);
+    }
     let mut spec = json!(state.file);
     // A file that says nothing has rules nevertheless, and an object without a spec is none.
     spec["promotion"] = json!(state.file.promotion);
-    let value = object(Kind::Environment, project, name.as_str(), &spec, status);
-    projected(value, &format!("environments/{name}.yaml"), &Repository::config(project))
+    let value = object(Kind::Environment, &repository.project, name.as_str(), &spec, status);
+    projected(value, &format!("environments/{name}.yaml"), repository)
 }
 
 /// Of a pin, with what became of it.
-pub fn deployment(project: &Project, name: &Environment, pin: &Pin, commit: &CommitId, now: &ComponentStatus) -> Value {
+pub fn deployment(
+    repository: &Repository,
+    name: &Environment,
+    pin: &Pin,
+    commit: &CommitId,
+    now: &ComponentStatus,
+) -> Value {
     let status = DeploymentStatus {
         health: now.health,
         reason: now.reason.clone(),
@@ -145,10 +154,10 @@ pub fn deployment(project: &Project, name: &Environment, pin: &Pin, commit: &Com
         drifted: now.drifted,
     };
     let id = deployment_name(name, &pin.build.component);
-    let mut value = object(Kind::ComponentDeployment, project, &id, pin, status);
+    let mut value = object(Kind::ComponentDeployment, &repository.project, &id, pin, status);
     value["metadata"]["labels"][model::LABEL_ENVIRONMENT] = json!(name);
     value["metadata"]["labels"][model::LABEL_COMPONENT] = json!(pin.build.component);
-    projected(value, &promote::pin_path(name, &pin.build.component), &Repository::config(project))
+    projected(value, &promote::pin_path(name, &pin.build.component), repository)
 }
 
 /// `<component>.<env>`.
@@ -178,7 +187,13 @@ mod tests {
     fn an_environment_whose_file_says_nothing_has_a_spec() {
         let (state, report) = (State::default(), Report::default());
         let outcome = crate::environment::Outcome::default();
-        let value = environment(&"shop".parse().unwrap(), &"qa".parse().unwrap(), &state, &report, &outcome);
+        let value = environment(
+            &Repository::config(&"shop".parse().unwrap()),
+            &"qa".parse().unwrap(),
+            &state,
+            &report,
+            &outcome,
+        );
         assert_eq!(value["spec"], json!({ "promotion": { "strategy": "Manual" } }));
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use model::change::FOR_MAIN;
 use model::config::{ComponentFile, Strategy};
 use model::flow::{Health, Repository, Revision, Snapshot};
-use model::ports::{Lines, Proposal, Proposed, Push, Pushed, Receiver, RefUpdate};
+use model::ports::{Lines, PortError, Proposal, Proposed, Push, Pushed, Receiver, RefUpdate};
 use model::records::BuildPhase;
 use model::release::Version;
 use model::{Build, BuildId, Change, CommitId, Environment};
@@ -81,8 +81,13 @@ impl Reconciler {
     pub(crate) async fn broken(&self, repository: &Repository, snapshot: &Snapshot) -> Vec<String> {
         let project = &repository.project;
         if repository.is_config() {
+            let mut problems = crate::line::misplaced(snapshot);
+            let snapshot = &match self.whole(snapshot).await {
+                Ok(whole) => whole,
+                Err(error) => return vec![error.to_string()],
+            };
             let config = parse_config(snapshot);
-            let mut problems = config.problems();
+            problems.extend(config.problems());
             if let Ok(file) = &config.project
                 && file.project != *project
             {
@@ -103,6 +108,14 @@ impl Reconciler {
         }
     }
 
+    /// What would stand in all config repositories, with this in one of them.
+    async fn whole(&self, snapshot: &Snapshot) -> Result<Snapshot, PortError> {
+        match self.project(&snapshot.revision.repository.project) {
+            Some(handle) => self.0.whole(&handle, snapshot).await,
+            None => Ok(snapshot.clone()),
+        }
+    }
+
     /// What a push changes that its pusher may not.
     async fn past_rights(&self, push: &Push, old: &CommitId, snapshot: &Snapshot) -> Result<Vec<String>, Vec<String>> {
         if !push.repository.is_config() {
@@ -112,7 +125,9 @@ impl Reconciler {
         let stood = self.0.ports.repositories.snapshot(&revision, ".").await;
         let stood = stood.map_err(|error| vec![error.to_string()])?;
         let paths = changes::difference(&stood, snapshot);
-        let (before, after) = (parse_config(&stood), parse_config(snapshot));
+        let said = |error: PortError| vec![error.to_string()];
+        let before = parse_config(&self.whole(&stood).await.map_err(said)?);
+        let after = parse_config(&self.whole(snapshot).await.map_err(said)?);
         Ok(rights::missing(&push.person, &push.repository.project, &before, &after, paths.keys()))
     }
 
@@ -122,12 +137,16 @@ impl Reconciler {
             return Vec::new();
         }
         let revision = Revision { repository: repository.clone(), commit: old.clone() };
-        let before = match self.0.ports.repositories.snapshot(&revision, ".").await {
-            Ok(before) => before,
+        let read = async {
+            let before = self.0.ports.repositories.snapshot(&revision, ".").await?;
+            let paths = changes::difference(&before, snapshot).into_keys().collect();
+            Ok::<_, PortError>((self.whole(&before).await?, self.whole(snapshot).await?, paths))
+        };
+        let (before, after, paths) = match read.await {
+            Ok(read) => read,
             Err(error) => return vec![error.to_string()],
         };
-        let paths = changes::difference(&before, snapshot).into_keys().collect();
-        let reviewed = changes::reviewed(&parse_config(&before), &parse_config(snapshot), &paths);
+        let reviewed = changes::reviewed(&parse_config(&before), &parse_config(&after), &paths);
         if reviewed.is_empty() {
             return Vec::new();
         }
@@ -177,10 +196,8 @@ impl Reconciler {
                     .config_groups
                     .iter()
                     .map(|used| ("config", &used.name, config.groups.contains_key(&used.name)));
-                let secrets = workload
-                    .secrets
-                    .iter()
-                    .map(|used| ("secrets", &used.name, config.secrets.contains_key(&used.name)));
+                let named = crate::given::named(&described.file);
+                let secrets = named.iter().map(|name| ("secrets", name, config.secrets.contains_key(name)));
                 for (directory, name, there) in groups.chain(secrets) {
                     let was = match directory {
                         "config" => view.config.groups.contains_key(name),
@@ -199,11 +216,8 @@ impl Reconciler {
 
     fn described_twice(&self, repository: &Repository, file: &ComponentFile) -> Vec<String> {
         let view = self.project(&repository.project).and_then(|handle| handle.view());
-        let other = view.is_some_and(|view| view.config.components.contains_key(&file.component));
-        other
-            .then(|| twice(&file.component, repository, &format!("components/{}.yaml", file.component)))
-            .into_iter()
-            .collect()
+        let config = view.map(|view| view.config).filter(|config| config.components.contains_key(&file.component));
+        config.map(|config| twice(&file.component, repository, &config.place(&file.component))).into_iter().collect()
     }
 
     /// What a push would change of releases: they never change.
@@ -431,12 +445,14 @@ impl Follower<'_> {
     async fn config(&self, commit: &CommitId) {
         let view = until(self.handle, FIRST_LOOK, || {
             let view = self.handle.view().filter(|v| v.settled)?;
-            view.facts.log.iter().any(|c| c.id == *commit).then_some(view)
+            let stands = crate::line::standing_for(&view.facts.log, commit, &self.handle.config)?.id.clone();
+            Some((view, stands))
         });
-        let Some(view) = view.await else {
+        let Some((view, commit)) = view.await else {
             self.say("nobody has looked at it yet: see `trimtab status`");
             return;
         };
+        let commit = &commit;
         for (environment, report) in &view.decision.environments {
             if let Some(held) = report.held.as_ref().filter(|held| held.commit == *commit) {
                 self.say(&format!("{environment}: {} is held: {}", held.change, held.reason));

@@ -52,6 +52,7 @@ fn replay(snapshot: &Snapshot, wanted: &Recreate, state: &State) -> Result<Optio
                 strategy: Some(Strategy::Manual),
                 production: false,
                 domain: None,
+                own_repo: false,
             };
             let file = EnvironmentFile {
                 like: new.like.clone(),

@@ -39,12 +39,17 @@ pub fn missing<'p>(
 
 /// The rights that a change of one file takes; none: those of every pusher.
 fn needed(path: &str, before: &Config, after: &Config) -> Vec<(Right, Option<Environment>)> {
-    if path.starts_with(crate::config::policies::DIRECTORY) {
+    if path.starts_with(crate::config::policies::DIRECTORY) || path == promote::WINDOWS {
         return vec![(Right::Administer, None)];
     }
     if path == "project.yaml" {
-        let rules =
-            |config: &Config| config.project.as_ref().ok().map(|file| (file.members.clone(), file.verify.clone()));
+        let rules = |config: &Config| {
+            config
+                .project
+                .as_ref()
+                .ok()
+                .map(|file| (file.members.clone(), file.verify.clone(), file.own_repositories.clone()))
+        };
         // What could not be read before said nothing.
         let (old, new) = (rules(before).unwrap_or_default(), rules(after).unwrap_or_default());
         return if old == new { Vec::new() } else { vec![(Right::Administer, None)] };
@@ -141,7 +146,12 @@ mod tests {
             ("environments/dev.yaml", "verify: {commits: {}}\npromotion: {strategy: Auto}\n", "y..."),
             ("environments/dev.yaml", "allow: [privileged]\npromotion: {strategy: Auto}\n", "y..."),
             ("environments/qa.yaml", "{}", "yy.."),
-            ("windows.yaml", "- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "yyyy"),
+            ("windows.yaml", "- {name: w, from: 2026-12-24, to: 2026-12-26}\n", "y..."),
+            (
+                "project.yaml",
+                "project: shop\nenvironments: [dev, prod]\nownRepositories: [prod]\nmembers: {ada: [developer]}\n",
+                "y...",
+            ),
             ("policies/a.yaml", "rules: [{expression: signed}]\n", "y..."),
             ("project.yaml", "project: shop\nenvironments: [dev, prod]\nmembers: {ada: [admin]}\n", "y..."),
             ("project.yaml", "project: shop\nenvironments: [prod, dev]\nmembers: {ada: [developer]}\n", "yyyy"),

@@ -11,6 +11,7 @@ use model::settings::{Chain, Ciphertext, Opened, Plain, Sealed};
 use render::settings::{SealedSecret, secret_name};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// So many digests of sealed values are remembered.
 const REMEMBERED_MAX: usize = 4096;
@@ -138,7 +139,7 @@ pub fn mask_observation(port: &dyn Secrets, observation: &mut Observation) -> Re
         .objects
         .values_mut()
         .filter(|object| is_secret(object))
-        .try_for_each(|object| mask(port, object, |_| false))
+        .try_for_each(|object| mask(port, Arc::make_mut(object), |_| false))
 }
 
 /// What would stand, given what was sent: the masks that were sent stay, all other values are masked.
@@ -147,6 +148,33 @@ pub fn mask_predicted(port: &dyn Secrets, manifest: &Value, predicted: &mut Valu
         return Ok(());
     }
     mask(port, predicted, |(key, value)| manifest.pointer("/data").and_then(|data| data.get(key)) == Some(value))
+}
+
+/// Keys of Secrets whose values an API server reads as JSON before it takes them.
+const READ_AS_JSON: [&str; 2] = [".dockerconfigjson", ".dockercfg"];
+
+/// What a dry run is asked with: the same masks, in JSON where the server wants that.
+pub fn well_formed(manifest: &Value) -> Value {
+    let mut asked = manifest.clone();
+    if is_secret(manifest) {
+        for key in READ_AS_JSON {
+            let Some(value) = asked.get_mut("data").and_then(|data| data.get_mut(key)) else { continue };
+            *value = json!(STANDARD.encode(json!({ "auths": { "sealed": { "auth": value } } }).to_string()));
+        }
+    }
+    asked
+}
+
+/// The answer to that with the masks as they were.
+pub fn as_masked(manifest: &Value, asked: &Value, predicted: &mut Value) {
+    for key in READ_AS_JSON.iter().filter(|_| is_secret(manifest)) {
+        let at = |object: &Value| object.get("data").and_then(|data| data.get(*key)).cloned();
+        if let (Some(mask), Some(sent)) = (at(manifest), at(asked))
+            && at(predicted) == Some(sent)
+        {
+            predicted["data"][*key] = mask;
+        }
+    }
 }
 
 fn is_secret(object: &Value) -> bool {
@@ -221,15 +249,35 @@ mod tests {
         live["stringData"] = json!({"MORE": "hunter2"});
         let map =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "db"}, "data": {"LEVEL": "info"}});
-        let mut observation =
-            Observation { objects: [live, map.clone()].into_iter().map(|o| (ObjectId::of(&o), o)).collect() };
+        let mut observation = Observation::from_iter([live, map.clone()]);
         mask_observation(&Keys, &mut observation).unwrap();
         let text = format!("{observation:?}");
         assert!(!text.contains("hunter2") && !text.contains(&STANDARD.encode("hunter2")), "{text}");
-        assert_eq!(observation.objects[&ObjectId::of(&map)], map);
+        assert_eq!(observation.get(&ObjectId::of(&map)), Some(&map));
         let masked = &observation.objects[&ObjectId::of(&secret(json!({})))];
         assert_eq!(masked["data"]["PASSWORD"], json!(Keys.digest(b"hunter2").unwrap().mask()));
         assert_eq!(masked["metadata"]["annotations"]["note"], "kept");
+    }
+
+    #[test]
+    fn a_dry_run_asks_with_json_where_the_server_reads_json_and_the_mask_comes_back() {
+        let mask = STANDARD.encode("sealed:0123");
+        let manifest = json!({
+            "apiVersion": "v1", "kind": "Secret", "data": { ".dockerconfigjson": mask, "other": mask },
+        });
+        let asked = well_formed(&manifest);
+        let text = STANDARD.decode(asked["data"][".dockerconfigjson"].as_str().unwrap()).unwrap();
+        assert!(serde_json::from_slice::<Value>(&text).unwrap().is_object());
+        assert_eq!(asked["data"]["other"], manifest["data"]["other"]);
+        let mut predicted = asked.clone();
+        as_masked(&manifest, &asked, &mut predicted);
+        assert_eq!(predicted, manifest);
+        // What somebody else wrote there is not taken for ours.
+        let mut foreign = json!({ "apiVersion": "v1", "kind": "Secret", "data": { ".dockerconfigjson": "e30=" } });
+        as_masked(&manifest, &asked, &mut foreign);
+        assert_eq!(foreign["data"][".dockerconfigjson"], "e30=");
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { ".dockercfg": "x" } });
+        assert_eq!(well_formed(&map), map);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use crate::Reconciler;
 use crate::changes::reviewed;
 use crate::config::parse_config;
+use crate::project::Handle;
 use crate::requests::Refusal;
-use model::flow::{Repository, Revision, Snapshot};
+use model::flow::{Revision, Snapshot};
 use model::ports::{PortError, Write, Written};
 use model::{CommitId, Project};
 use std::collections::BTreeMap;
@@ -26,13 +27,13 @@ impl Reconciler {
         actor: &str,
         decide: impl Fn(&Snapshot) -> Result<Option<Edit>, Refusal>,
     ) -> Result<Option<CommitId>, Refusal> {
-        let repository = Repository::config(project);
-        let repositories = &self.0.ports.repositories;
+        let (handle, _) = self.look(project).await?;
+        let repository = &handle.config;
         for _ in 0..TRIES_MAX {
-            let head = repositories.head(&repository, model::MAIN).await?;
+            let head = self.0.main(&handle).await?;
             let head = head.ok_or_else(|| Refusal::NotFound(format!("{repository} has no commit on main")))?;
             let revision = Revision { repository: repository.clone(), commit: head.clone() };
-            let snapshot = repositories.snapshot(&revision, ".").await?;
+            let snapshot = self.0.ports.repositories.snapshot(&revision, ".").await?;
             let Some(edit) = decide(&snapshot)? else { return Ok(None) };
             let write = Write {
                 expect: Some(head),
@@ -41,10 +42,8 @@ impl Reconciler {
                 message: edit.message,
                 at: self.0.now(),
             };
-            if let Written::Commit(commit) = self.commit(&snapshot, &write).await? {
-                if let Some(handle) = self.project(project) {
-                    handle.wake();
-                }
+            if let Written::Commit(commit) = self.commit(&handle, &snapshot, &write).await? {
+                handle.wake();
                 return Ok(Some(commit));
             }
         }
@@ -53,13 +52,12 @@ impl Reconciler {
 
     /// One commit on main, which stands at `before`; where it touches an environment whose changes are reviewed, a Change
     /// instead.
-    async fn commit(&self, before: &Snapshot, write: &Write) -> Result<Written, Refusal> {
-        let repository = &before.revision.repository;
+    async fn commit(&self, handle: &Handle, before: &Snapshot, write: &Write) -> Result<Written, Refusal> {
         let paths = write.files.keys().cloned().collect();
         let environments = reviewed(&parse_config(before), &parse_config(&after(before, &write.files)), &paths);
         match environments.is_empty() {
-            true => Ok(self.0.ports.repositories.write(repository, write).await?),
-            false => Err(Refusal::Opened(self.open_change(&repository.project, write, environments).await?)),
+            true => Ok(self.0.write_line(handle, write).await?),
+            false => Err(Refusal::Opened(self.open_change(&handle.name, write, environments).await?)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Nobody but Trimtab writes what git describes of a reviewed environment: the rule that tells a real Kubernetes so.
 
 use model::change::FOR_MAIN;
+use model::names::workload_namespace;
 use model::{Environment, LABEL_ENVIRONMENT, LABEL_PROJECT, Project};
 use serde_json::{Value, json};
 
@@ -19,6 +20,16 @@ pub fn guard(project: &Project, environment: &Environment, writer: &str) -> [Val
     );
     let people =
         format!("!request.userInfo.username.startsWith('system:') && request.userInfo.username != {}", text(writer));
+    // What is sent to scale something has no labels: it is ours if it is in the namespace.
+    let label = |key: &str, value: &str| {
+        format!("{0} in o.metadata.labels && o.metadata.labels[{0}] == {1}", text(key), text(value))
+    };
+    let ours = format!(
+        "request.subResource == 'scale' || [object, oldObject].exists(o, o != null && has(o.metadata.labels) && {} && {})",
+        label(LABEL_PROJECT, project.as_str()),
+        label(LABEL_ENVIRONMENT, environment.as_str())
+    );
+    let namespace = workload_namespace(project, environment);
     let described = "[object, oldObject].exists(o, o != null && !(has(o.metadata.ownerReferences) && \
                      o.metadata.ownerReferences.exists(r, has(r.controller) && r.controller)))";
     let policy = json!({
@@ -28,13 +39,15 @@ pub fn guard(project: &Project, environment: &Environment, writer: &str) -> [Val
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {
-                "objectSelector": { "matchLabels": labels },
+                "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
                 "resourceRules": [{
-                    "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"], "resources": ["*"],
+                    "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"],
+                    "resources": ["*", "*/scale"],
                 }],
             },
             "matchConditions": [
                 { "name": "people", "expression": people },
+                { "name": "ours", "expression": ours },
                 { "name": "described", "expression": described },
             ],
             "validations": [{ "expression": "false", "message": message, "reason": "Forbidden" }],
@@ -66,7 +79,8 @@ mod tests {
         assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
         assert_eq!(policy["metadata"]["labels"][LABEL_ENVIRONMENT], "prod");
         let conditions = policy["spec"]["matchConditions"].to_string();
-        for words in [r"!= 'it\\'s me'", "startsWith('system:')", "r.controller"] {
+        for words in [r"!= 'it\\'s me'", "startsWith('system:')", "r.controller", "== 'shop'", "subResource == 'scale'"]
+        {
             assert!(conditions.contains(words), "{words:?} is missing in {conditions}");
         }
         let message = policy["spec"]["validations"][0]["message"].as_str().unwrap();

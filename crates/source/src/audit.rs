@@ -14,6 +14,9 @@ use std::process::{Command, Stdio};
 /// Trailer of commits on main whose story the journal must tell.
 const TRAILER_ID: &str = "Trimtab-Id";
 
+/// What stands in all config repositories of a project, one commit after the other, if there are several.
+const LINE: &str = "refs/trimtab/keep/line";
+
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
@@ -99,7 +102,9 @@ pub fn audit(repository: &Path, keys: &[String], contains: Option<&str>) -> Resu
 
 /// Commits on main that Trimtab made, but for the newest one, whose entry may be on its way.
 fn unexplained(repository: &Path, explained: &BTreeSet<String>) -> Result<Vec<String>, Error> {
-    let main = list(repository, MAIN)?;
+    // Where environments have repositories of their own, what stands in all of them is there.
+    let line = list(repository, LINE)?;
+    let main = if line.is_empty() { list(repository, MAIN)? } else { line };
     let commits: Vec<&str> = main.iter().rev().skip(1).map(|(id, _)| id.as_str()).collect();
     let objects = read(repository, &commits)?;
     let mut problems = Vec::new();

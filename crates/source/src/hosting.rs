@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 /// Unfinished and half-deleted repositories begin with this, which no name does.
 const ASIDE: &str = ".aside-";
 
-/// Where a repository lies, if its name is one: names never hold `/`, `.` or spaces.
+/// Where a repository lies, if its name is one: names never hold `/` or spaces, and no `.` but that of `config.<environment>`.
 pub fn directory(root: &Path, repository: &Repository) -> Result<PathBuf, Error> {
+    let named = repository.name.parse::<Component>().map(drop);
     repository
-        .name
-        .parse::<Component>()
+        .environment()
+        .map_or(named, |_| Ok(()))
         .map_err(|error| Error::Name(format!("a repository is named like a component: {error}")))?;
     Ok(root.join(repository.project.as_str()).join(format!("{}.git", repository.name)))
 }

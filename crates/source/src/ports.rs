@@ -23,6 +23,10 @@ pub const KEEP: Failpoints = Failpoints { before: "source.keep.before", after: "
 
 #[async_trait]
 impl Repositories for Source {
+    async fn create(&self, repository: &Repository) -> Result<bool> {
+        Ok(Source::create(self, repository).await?)
+    }
+
     async fn list(&self) -> Result<Vec<Repository>> {
         Ok(hosting::list(&self.inner.root)?)
     }

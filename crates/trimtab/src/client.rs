@@ -46,17 +46,20 @@ pub struct Api {
     http: reqwest::Client,
 }
 
+/// The administrator's token, or the one in `TRIMTAB_TOKEN`. Never an argument: those are seen by everybody on the machine.
+pub fn token(layout: &Layout) -> anyhow::Result<String> {
+    match std::env::var("TRIMTAB_TOKEN") {
+        Ok(token) if !token.trim().is_empty() => Ok(token.trim().to_owned()),
+        _ => admin_token(layout),
+    }
+}
+
 impl Api {
     /// Of this data directory; does not connect yet.
     pub fn new(layout: &Layout) -> anyhow::Result<Self> {
         let instance = Instance::require(layout)?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        // Never an argument: those are seen by everybody on the machine.
-        let token = match std::env::var("TRIMTAB_TOKEN") {
-            Ok(token) if !token.trim().is_empty() => token.trim().to_owned(),
-            _ => admin_token(layout)?,
-        };
-        Ok(Self { base: format!("http://{}/api/v1", instance.control), token, http })
+        Ok(Self { base: format!("http://{}/api/v1", instance.control), token: token(layout)?, http })
     }
 
     /// `http://127.0.0.1:7181`.

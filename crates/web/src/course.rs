@@ -3,7 +3,7 @@
 
 use crate::api::{App, At, HISTORY_MAX, Input, name};
 use crate::consent;
-use crate::people::{configures, moves};
+use crate::people::{configures, moves, rules};
 use crate::service::{Certify, Delivery, Error, NewRelease, NewWindow, Reason, Result};
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
@@ -104,6 +104,10 @@ async fn create_environment(
 ) -> Result<Json<Value>> {
     let project = name(&project)?;
     configures(&person, &project)?;
+    // Whose repository it is decides who may write there.
+    if wanted.own_repo {
+        rules(&person, &project)?;
+    }
     Ok(Json(json!({ "commit": app.create_environment(&project, wanted, &person.name).await? })))
 }
 
@@ -154,7 +158,7 @@ async fn add_window(
     Input(wanted): Input<NewWindow>,
 ) -> Result<Json<Value>> {
     let project = name(&project)?;
-    configures(&person, &project)?;
+    rules(&person, &project)?;
     Ok(Json(json!({ "commit": app.add_window(&project, wanted, &person.name).await? })))
 }
 

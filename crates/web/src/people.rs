@@ -158,6 +158,11 @@ pub fn configures(person: &Person, project: &Project) -> Result<()> {
     Ok(allowed(person, Right::Write, &Target::Reference(&repository, "refs/heads/main"))?)
 }
 
+/// `403` unless the person may make rules that others are held to: windows, policies, gates.
+pub fn rules(person: &Person, project: &Project) -> Result<()> {
+    Ok(allowed(person, Right::Administer, &Target::Project(project))?)
+}
+
 /// `403` unless the person may do this in this environment. Whether it is production is asked only where that matters.
 pub async fn moves(
     delivery: &dyn Delivery,

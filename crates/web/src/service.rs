@@ -11,8 +11,8 @@ use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
-    WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Recreated, ReleaseStatus,
+    Resources, WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
@@ -239,6 +239,8 @@ pub trait Delivery: Reviews {
     /// Why a component is or is not where it should be.
     async fn explain(&self, project: &Project, component: &Component, environment: &Environment)
     -> Result<Explanation>;
+    /// The same of every component that has builds, in one environment or in all of them.
+    async fn explanations(&self, project: &Project, environment: Option<&Environment>) -> Result<Vec<Explanation>>;
     /// The journal, newest first.
     async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>>;
     /// What applying would do now.
@@ -277,6 +279,8 @@ pub trait Delivery: Reviews {
     async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>>;
     /// Adds a window, by one commit.
     async fn add_window(&self, project: &Project, wanted: NewWindow, actor: &str) -> Result<CommitId>;
+    /// All policies, where they have a say, and what breaks them now.
+    async fn all_policies(&self, project: &Project) -> Result<Vec<PolicyStatus>>;
     /// All releases, newest first.
     async fn releases(&self, project: &Project) -> Result<Vec<ReleaseStatus>>;
     /// A build of another version of a component's chart; absent: it has that version already.

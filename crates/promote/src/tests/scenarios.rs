@@ -179,6 +179,49 @@ fn a_revert_by_hand_does_what_the_command_does() {
 }
 
 #[test]
+fn what_is_described_no_more_leaves_auto_environments_and_goes_on_by_promotion() {
+    let (mut world, _, second) = two_in_staging();
+    let commits = world.commits.len();
+    world.undescribed.insert(component("web"));
+    world.settle();
+    assert_eq!(world.runs(), "dev - | staging web-2 | prod -");
+    assert_eq!(world.commits.len(), commits + 1);
+    assert_eq!(world.head().0.subject, "dev: web web-2 → none");
+    // Elsewhere somebody asks for it, as for a change.
+    let name = world.ask(Class::Promote, "staging", Some("web"), None);
+    world.settle();
+    assert_eq!(
+        (world.runs().as_str(), world.phase(&name).0),
+        ("dev - | staging - | prod -", PromotionPhase::Succeeded)
+    );
+    let name = world.ask(Class::Promote, "prod", Some("web"), None);
+    world.settle();
+    assert_eq!(
+        world.phase(&name),
+        (PromotionPhase::Succeeded, "web is described nowhere any more, and is not in prod")
+    );
+    // Described again, the newest build comes again.
+    world.undescribed.clear();
+    world.settle();
+    assert_eq!(world.admitted("dev").unwrap().pins[&component("web")].build, second);
+}
+
+#[test]
+fn a_removal_waits_for_the_environments_before() {
+    let (mut world, _, _) = two_in_staging();
+    world.ask(Class::Promote, "prod", Some("web"), None);
+    world.settle();
+    world.undescribed.insert(component("web"));
+    world.settle();
+    let name = world.ask(Class::Promote, "prod", Some("web"), None);
+    world.settle();
+    assert_eq!(world.phase(&name), (PromotionPhase::Waiting, "web still runs in staging, which comes before"));
+    world.ask(Class::Promote, "staging", Some("web"), None);
+    world.settle();
+    assert_eq!(world.runs(), "dev - | staging - | prod -");
+}
+
+#[test]
 fn pins_by_hand_are_held_until_their_gates_open() {
     let mut world = World::new();
     let built = world.build("web", BUILT);

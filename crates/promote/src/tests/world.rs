@@ -10,7 +10,7 @@ use model::release::{Notes, Release, ReleaseFile, Version};
 use model::{
     Build, BuildId, CommitId, Component, DataPlaneName, Digest, Environment, ImageRef, Pin, Project, Promotion, Window,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub type Tree = BTreeMap<Environment, Reading>;
 
@@ -30,6 +30,7 @@ pub struct World {
     pub builds: Vec<Build>,
     pub promotions: Vec<Promotion>,
     pub journal: Vec<Entry>,
+    pub undescribed: BTreeSet<Component>,
     pub unreachable: BTreeMap<DataPlaneName, String>,
     pub environments: Vec<Environment>,
     pub ticks: i64,
@@ -73,6 +74,7 @@ impl World {
             builds: Vec::new(),
             promotions: Vec::new(),
             journal: Vec::new(),
+            undescribed: BTreeSet::new(),
             unreachable: BTreeMap::new(),
             environments: ["dev", "staging", "prod"].map(env).to_vec(),
             ticks: 0,
@@ -287,6 +289,7 @@ impl World {
             journal: self.journal.clone(),
             inputs: self.inputs.clone(),
             evidence: self.evidence.clone(),
+            undescribed: self.undescribed.clone(),
             unreachable: self.unreachable.clone(),
         }
     }

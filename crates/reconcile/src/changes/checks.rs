@@ -71,7 +71,7 @@ async fn report(
 async fn build(inner: &Inner, handle: &Handle, change: &Change) -> Result<String, String> {
     let (repository, commit) = (&change.spec.repository, &change.latest().commit);
     let text = |error: PortError| error.to_string();
-    let head = inner.ports.repositories.head(&handle.config, model::MAIN).await.map_err(text)?;
+    let head = inner.main(handle).await.map_err(text)?;
     let head = head.ok_or_else(|| format!("{} has no commit on main", handle.config))?;
     let revision = Revision { repository: repository.clone(), commit: commit.clone() };
     let name = repository.name.parse().ok();

@@ -2,7 +2,7 @@
 
 use super::touch::{reviewed_by, touched};
 use super::{about, entries, landing, open};
-use crate::config::Config;
+use crate::config::{Config, parse_config};
 use crate::project::{Handle, View};
 use crate::requests::Refusal;
 use crate::{Inner, Reconciler};
@@ -10,7 +10,7 @@ use model::change::Need;
 use model::config::{Approvals, Strategy};
 use model::journal::{Entry, EntryKind, detail};
 use model::ports::PortError;
-use model::{Change, Environment, Project};
+use model::{Change, CommitId, Environment, Project};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,18 +33,29 @@ pub async fn matter(inner: &Inner, handle: &Handle, change: &Change) -> Result<M
         false => BTreeSet::new(),
     };
     let (reader, set) = (handle.reader(inner), change.latest());
+    let main = inner.main(handle).await?;
+    let main = main.ok_or_else(|| PortError::Terminal(format!("{} has no commit on main", handle.config)))?;
     let (before, after) = match (&landing, change.spec.repository.is_config()) {
-        (landing::Landing::On(from, to), true) => (from.clone(), to.clone()),
-        (_, true) => (set.base.clone(), set.commit.clone()),
+        (landing::Landing::On(from, to), true) => (from, to),
+        (_, true) => (&set.base, &set.commit),
         (_, false) => {
-            let main = inner.ports.repositories.head(&handle.config, model::MAIN).await?;
-            let main = main.ok_or_else(|| PortError::Terminal(format!("{} has no commit on main", handle.config)))?;
-            (main.clone(), main)
+            let config = reader.config(&handle.config, &main).await?;
+            return Ok(Matter { landing, before: config.clone(), after: config, paths });
         }
     };
-    let before = reader.config(&handle.config, &before).await?;
-    let after = reader.config(&handle.config, &after).await?;
+    let before = whole(inner, handle, change, before).await?;
+    let after = whole(inner, handle, change, after).await?;
     Ok(Matter { landing, before, after, paths })
+}
+
+/// The configuration with a commit of the Change's repository, and with what stands in the others.
+async fn whole(inner: &Inner, handle: &Handle, change: &Change, commit: &CommitId) -> Result<Arc<Config>, PortError> {
+    let reader = handle.reader(inner);
+    if !inner.line(handle).await?.is_some_and(|tip| tip.is_apart()) && change.spec.repository == handle.config {
+        return reader.config(&handle.config, commit).await;
+    }
+    let snapshot = landing::snapshot(inner, change, commit).await?;
+    Ok(Arc::new(parse_config(&inner.whole(handle, &snapshot).await?)))
 }
 
 impl Matter {

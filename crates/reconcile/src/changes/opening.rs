@@ -87,11 +87,22 @@ impl Reconciler {
         environments: Vec<Environment>,
     ) -> Result<Opened, Refusal> {
         let (handle, _) = self.look(project).await?;
-        let repository = Repository::config(project);
-        let base = write.expect.clone().ok_or_else(|| {
-            Refusal::Refused(format!("{repository} has no commit on main: there is nothing to propose a change of"))
-        })?;
-        if let Some(change) = self.asked_before(project, write, &base).await? {
+        let tip = self.0.line(&handle).await?;
+        let nothing = || {
+            let config = &handle.config;
+            Refusal::Refused(format!("{config} has no commit on main: there is nothing to propose a change of"))
+        };
+        let mut parts = self.0.parts(&handle, &tip.ok_or_else(nothing)?, &write.files).await?;
+        let Some(part) = parts.pop().filter(|_| parts.is_empty()) else {
+            let all: Vec<String> = parts.iter().map(|part| part.repository.to_string()).collect();
+            return Err(Refusal::Refused(format!(
+                "changes are reviewed, and this is one of several repositories ({}, …): propose a Change in each",
+                all.join(", ")
+            )));
+        };
+        let (repository, base) = (part.repository, part.expect.ok_or_else(nothing)?);
+        let write = &Write { expect: Some(base.clone()), files: part.files, ..write.clone() };
+        if let Some(change) = self.asked_before(&repository, write, &base).await? {
             return Ok(self.opened(&change, environments));
         }
         let commit = self.0.ports.repositories.stage(&repository, write).await?;
@@ -114,14 +125,19 @@ impl Reconciler {
     }
 
     /// The open Change of the same person that does the very same.
-    async fn asked_before(&self, project: &Project, write: &Write, base: &CommitId) -> Result<Option<Change>, Refusal> {
+    async fn asked_before(
+        &self,
+        repository: &Repository,
+        write: &Write,
+        base: &CommitId,
+    ) -> Result<Option<Change>, Refusal> {
         let title = write.message.lines().next().unwrap_or_default();
         let alike = |change: &Change| {
             let set = change.latest();
-            let open = change.status.state == ChangeState::Open && change.spec.repository.is_config();
+            let open = change.status.state == ChangeState::Open && change.spec.repository == *repository;
             open && change.spec.author == write.author && set.base == *base && set.title == title
         };
-        for change in self.0.all_changes(project).await?.into_iter().filter(alike) {
+        for change in self.0.all_changes(&repository.project).await?.into_iter().filter(alike) {
             let before = landing::snapshot(&self.0, &change, base).await?;
             let after = landing::snapshot(&self.0, &change, &change.latest().commit).await?;
             let files = landing::difference(&before, &after).into_iter();

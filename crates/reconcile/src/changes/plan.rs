@@ -80,7 +80,7 @@ async fn configured(
     };
     let after = &matter.after;
     let touched = matter.environments(change);
-    let (facts, law) = once_merged(inner, handle, view, &commit, after).await?;
+    let (facts, law) = once_merged(inner, handle, view, (&change.spec.repository, &commit), after).await?;
     let decision = promote::decide(&facts);
     let renderer = Renderer { inner, handle, view, proposed: BTreeMap::new(), overlays: Cache::default() };
     let mut names = view.facts.environments.clone();
@@ -157,12 +157,14 @@ async fn once_merged(
     inner: &Inner,
     handle: &Handle,
     view: &View,
-    commit: &CommitId,
+    (repository, commit): (&Repository, &CommitId),
     config: &Arc<Config>,
 ) -> Result<(Facts, Law), PortError> {
     let mut facts = (*view.facts).clone();
     facts.now = inner.now();
-    let log = inner.ports.repositories.log(&handle.config, commit, Some(&facts.head), 1).await?;
+    let log = inner.ports.repositories.log(repository, commit, Some(&facts.head), 1).await?;
+    // What stands in several repositories is no single commit of any.
+    handle.reader(inner).remember(commit, config);
     facts.log.splice(0..0, log);
     facts.head = commit.clone();
     if let Ok(file) = &config.project {

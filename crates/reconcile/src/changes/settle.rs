@@ -129,7 +129,8 @@ async fn ended(
         Some(latest.clone())
     } else if repository.is_config() {
         let number = change.number.to_string();
-        facts.log.iter().find(|commit| commit.trailer(TRAILER) == Some(number.as_str())).map(|commit| commit.id.clone())
+        let landed = facts.log.iter().find(|commit| commit.trailer(TRAILER) == Some(number.as_str()));
+        landed.map(|commit| crate::line::written(commit, &Repository::config(&facts.project)).commit)
     } else {
         None
     };
@@ -143,7 +144,9 @@ async fn ended(
 /// Who agreed to a Change agreed to what it moves: the movement that its commit is need not be approved again.
 async fn agree(inner: &Inner, facts: &Facts, change: &Change) -> Result<bool, PortError> {
     let Some(commit) = &change.status.commit else { return Ok(false) };
-    let waits = |p: &&model::Promotion| p.spec.commit.as_ref() == Some(commit) && !p.status.phase.is_final();
+    let config = Repository::config(&facts.project);
+    let stands = crate::line::standing_for(&facts.log, commit, &config).map_or(commit, |landed| &landed.id);
+    let waits = |p: &&model::Promotion| p.spec.commit.as_ref() == Some(stands) && !p.status.phase.is_final();
     let mut written = false;
     for promotion in facts.promotions.iter().filter(waits) {
         for (name, groups) in approvals(&facts.journal, change) {

@@ -17,6 +17,7 @@ impl Work {
             unreachable,
             data_plane: self.on.clone(),
             left: self.left.clone(),
+            capabilities: self.capabilities.clone(),
             policies: self.broken.clone(),
             ..self.handle.outcome()
         };
@@ -46,8 +47,8 @@ impl Work {
     }
 
     async fn show_environment(&mut self, target: &Target, outcome: &Outcome) -> Result<String, PortError> {
-        let (project, name) = (&self.handle.scope.project, self.handle.name.to_string());
-        let object = projections::environment(project, &self.handle.name, &target.state, &target.report, outcome);
+        let (repository, name) = (&target.repository, self.handle.name.to_string());
+        let object = projections::environment(repository, &self.handle.name, &target.state, &target.report, outcome);
         self.put(Kind::Environment, &name, object).await?;
         Ok(name)
     }
@@ -69,8 +70,8 @@ impl Work {
     ) -> Result<(), PortError> {
         let mut shown = BTreeSet::from([self.show_environment(target, outcome).await?]);
         for (one, status) in rendered.iter().zip(&outcome.components) {
-            let project = &self.handle.scope.project;
-            let object = projections::deployment(project, &self.handle.name, &one.pin, &target.commit, status);
+            let object =
+                projections::deployment(&target.repository, &self.handle.name, &one.pin, &target.commit, status);
             let name = projections::deployment_name(&self.handle.name, &one.pin.build.component);
             self.put(Kind::ComponentDeployment, &name, object).await?;
             shown.insert(name);

@@ -138,8 +138,8 @@ impl Shop {
     pub async fn explained(&self, environment: &str, word: &str) {
         let environment: Environment = name(environment);
         self.eventually(&format!("explain says {word:?}"), async || {
-            let told = self.reconciler.explain(&self.project(), &self.web(), &environment).await.unwrap();
-            told.sentences.iter().any(|s| s.contains(word))
+            let told = self.reconciler.explain(&self.project(), &self.web(), &environment).await;
+            told.is_ok_and(|told| told.sentences.iter().any(|s| s.contains(word)))
         })
         .await;
     }
@@ -466,6 +466,7 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
         strategy: None,
         production: false,
         domain: None,
+        own_repo: false,
     };
     shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
     let known = shop.reconciler.status(&shop.project()).await.unwrap();
@@ -543,4 +544,27 @@ async fn a_release_is_made_certified_and_enters_what_requires_that_after_an_appr
     assert!(difference.components.is_empty(), "{difference:?}");
     let told = shop.reconciler.deployments(&project, Some(&name("prod")), None, 10).await.unwrap();
     assert_eq!((told.len(), told[0].change.as_str(), told[0].release.as_deref()), (1, "1.0.0", Some("1.0.0")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_nothing_describes_leaves_auto_environments_and_goes_on_by_promotion() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.promote("staging").await;
+    shop.healthy("staging", "web-1").await;
+    // A description that cannot be read is none that is gone.
+    shop.push_with(Some("component: ["), "broken");
+    let shop = shop.restart();
+    shop.healthy("dev", "web-1").await;
+    shop.push_with(None, "it goes");
+    shop.eventually("its pin in dev is gone", async || shop.pin("dev").is_none()).await;
+    shop.eventually("nothing of it runs in dev", async || shop.world.object("Deployment", "shop-dev", "web").is_none())
+        .await;
+    assert!(shop.pin("staging").is_some());
+    let gone = shop.promote("staging").await;
+    assert_eq!(gone.status.phase, PromotionPhase::Succeeded, "{gone:?}");
+    assert!(shop.pin("staging").is_none());
+    shop.push("again");
+    shop.eventually("it is back in dev", async || shop.pin("dev").is_some()).await;
 }

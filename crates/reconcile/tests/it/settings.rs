@@ -307,6 +307,42 @@ async fn a_secret_that_a_pin_names_cannot_be_removed_and_bad_values_are_refused(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_to_a_release_whose_secret_is_gone_says_what_is_missing_before_anything_moves() {
+    let shop = Shop::open().await;
+    shop.edit("secret", &[("secrets/db.yaml", Some(&format!("PASSWORD: {}\n", sealed(CANARY))))]);
+    shop.push_with(Some(WITH_SECRET), "one");
+    shop.healthy("dev", "web-1").await;
+    let (project, version) = (shop.project(), name::<model::Version>("1.0.0"));
+    let create = async || shop.reconciler.create_release(&project, &version, &name("dev"), "ada").await;
+    shop.eventually("1.0.0 is made", async || create().await.is_ok()).await;
+    let release = || Wish { release: Some(version.clone()), ..Wish::new(Class::Promote, &name("staging")) };
+    shop.reconciler.request(&project, release(), "ada").await.unwrap();
+    shop.healthy("staging", "web-1").await;
+    shop.push_with(Some(COMPONENT), "two");
+    shop.healthy("dev", "web-2").await;
+    shop.promote("staging").await;
+    shop.healthy("staging", "web-2").await;
+    // No command takes it away while the release is kept; a commit by hand does.
+    let refused = shop.reconciler.remove_secret(&project, &name("db"), None, None, "bob").await;
+    assert!(matches!(&refused, Err(Refusal::Refused(why)) if why.contains("1.0.0")), "{refused:?}");
+    shop.edit("the secret goes", &[("secrets/db.yaml", None)]);
+    let pins = shop.pins("staging");
+    let back = Wish { release: Some(version.clone()), ..Wish::new(Class::Rollback, &name("staging")) };
+    let asked = shop.reconciler.request(&project, back, "ada").await.unwrap();
+    let waits = shop.ended(&asked).await;
+    assert_eq!(waits.status.phase, PromotionPhase::Waiting, "{waits:?}");
+    assert!(
+        waits.status.message.contains("web needs secret db, which does not exist: trimtab secret set db"),
+        "{waits:?}"
+    );
+    assert_eq!((shop.pins("staging"), shop.runs("staging").await.as_deref()), (pins, Some("web-2")));
+    // Given again, it goes on by itself.
+    shop.edit("the secret is back", &[("secrets/db.yaml", Some(&format!("PASSWORD: {}\n", sealed("canary-2"))))]);
+    shop.healthy("staging", "web-1").await;
+    assert_eq!(shop.password("staging").as_deref(), Some("canary-2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn config_set_is_one_commit_by_its_author_and_never_breaks_a_file() {
     let shop = Shop::open().await;
     let text = "# ours\ndata:\n  LEVEL: info # loud\n  PORT: 80\nschema:\n  PORT: {type: int}\n";

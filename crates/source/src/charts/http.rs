@@ -164,8 +164,8 @@ async fn get(url: &Url, base: &Url, access: &ChartAccess, limit: usize) -> Resul
         status if status.is_success() => {}
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let advice = match access.user {
-                Some(_) => "name or password of `chart.credentials` are wrong",
-                None => "name a secret with `username` and `password` in `chart.credentials`",
+                Some(_) => "name or password (`chart.credentials`, --username) are wrong",
+                None => "it needs name and password: a secret in `chart.credentials`, or --username",
             };
             return Err(PortError::Terminal(format!("{shown} answers {status}: {advice}")));
         }

@@ -60,6 +60,9 @@ struct CreateArgs {
     /// Public components have the host COMPONENT.DOMAIN [default: ENVIRONMENT.PROJECT.localhost]
     #[arg(long)]
     domain: Option<Domain>,
+    /// Its file and its pins stand in a config repository of their own, config.NAME, with rights of its own
+    #[arg(long)]
+    own_repo: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,9 +90,14 @@ pub async fn run(common: &Common, args: EnvArgs) -> Result<ExitCode> {
             let wish = json!({
                 "name": args.name, "like": args.like, "after": args.after, "production": args.production,
                 "strategy": args.strategy.map(StrategyArg::word), "domain": args.domain,
+                "ownRepo": args.own_repo,
             });
             let answer = api.post(&format!("/projects/{project}/environments"), &wish).await?;
-            common.output.print(&answer, |answer| format!("{} is made ({})\n", args.name, short(&answer["commit"])));
+            common.output.print(&answer, |answer| {
+                let own = format!("its repository: trimtab url --config --env {}\n", args.name);
+                let own = if args.own_repo { own } else { String::new() };
+                format!("{} is made ({})\n{own}", args.name, short(&answer["commit"]))
+            });
         }
         EnvCommand::List => {
             let status = api.get(&format!("/projects/{project}/status"), &[]).await?;
@@ -127,6 +135,7 @@ fn list(status: &ProjectStatus) -> String {
         let mut notes = Vec::new();
         notes.extend(environment.production.then(|| "production".to_owned()));
         notes.extend(environment.suspended.then(|| "suspended".to_owned()));
+        notes.extend(environment.repository.as_ref().map(|own| format!("in {own}")));
         notes.extend(environment.held.as_ref().map(|held| format!("held: {}", held.reason)));
         notes.extend(environment.error.clone());
         let runs = environment.release.clone().unwrap_or_else(|| {

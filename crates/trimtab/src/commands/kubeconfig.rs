@@ -1,10 +1,11 @@
 use super::Common;
-use crate::instance::{Instance, admin_token};
+use crate::client::token;
+use crate::instance::Instance;
 use anyhow::{Context, Result};
 use base64::Engine;
 use std::process::ExitCode;
 
-/// Print a kubeconfig for kubectl and other Kubernetes clients
+/// Print a kubeconfig for kubectl and other Kubernetes clients, with the token in TRIMTAB_TOKEN, else the administrator's
 #[derive(Debug, clap::Args)]
 pub struct KubeconfigArgs {}
 
@@ -15,7 +16,7 @@ pub fn run(common: &Common, _args: KubeconfigArgs) -> Result<ExitCode> {
     let pem =
         std::fs::read(&authority).with_context(|| format!("reading {}: has `trimtab up` run?", authority.display()))?;
     let authority = base64::engine::general_purpose::STANDARD.encode(pem);
-    let (server, token) = (instance.kubernetes, admin_token(&layout)?);
+    let (server, token) = (instance.kubernetes, token(&layout)?);
     print!(
         "apiVersion: v1
 kind: Config
@@ -25,14 +26,14 @@ clusters:
     server: https://{server}
     certificate-authority-data: {authority}
 users:
-- name: admin
+- name: trimtab
   user:
     token: {token}
 contexts:
 - name: trimtab
   context:
     cluster: trimtab
-    user: admin
+    user: trimtab
 current-context: trimtab
 "
     );

@@ -1,7 +1,10 @@
 use super::Common;
+use crate::client::Api;
 use crate::instance::{Instance, Layout};
 use anyhow::{Context, Result};
-use model::{Component, Environment};
+use model::flow::Repository;
+use model::views::ProjectStatus;
+use model::{Component, Environment, Project};
 use std::process::ExitCode;
 
 /// Print the public address of a component, or of the config repository
@@ -13,11 +16,11 @@ pub struct UrlArgs {
     /// In which environment
     #[arg(long, required_unless_present_any = ["config", "ssh", "known_hosts"])]
     env: Option<Environment>,
-    /// The address of the project's config repository instead
-    #[arg(long, conflicts_with_all = ["component", "env"])]
+    /// The address of the project's config repository instead; with --env, of the environment's own
+    #[arg(long, conflicts_with = "component")]
     config: bool,
     /// The address of the repository for git over SSH instead
-    #[arg(long, conflicts_with = "env")]
+    #[arg(long)]
     ssh: bool,
     /// A line for ~/.ssh/known_hosts instead: address and key of this instance's SSH server
     #[arg(long, conflicts_with_all = ["component", "env", "config", "ssh"])]
@@ -33,13 +36,13 @@ pub async fn run(common: &Common, args: UrlArgs) -> Result<ExitCode> {
     }
     let api = common.api()?;
     let project = common.project(&api).await?;
-    if args.ssh {
-        let name = args.component.as_ref().map_or("config", Component::as_str);
-        println!("ssh://git@{}/{project}/{name}.git", Instance::require(&common.layout()?)?.ssh()?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    if args.config {
-        println!("http://{}/{project}/config.git", Instance::require(&common.layout()?)?.control);
+    if args.ssh || args.config {
+        let repository = repository(&api, project, &args).await?;
+        let instance = Instance::require(&common.layout()?)?;
+        match args.ssh {
+            true => println!("ssh://git@{}/{repository}.git", instance.ssh()?),
+            false => println!("http://{}/{repository}.git", instance.control),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let (component, env) =
@@ -48,6 +51,19 @@ pub async fn run(common: &Common, args: UrlArgs) -> Result<ExitCode> {
     let answer = api.get(&format!("/projects/{project}/url"), &query).await?;
     println!("{}", answer["url"].as_str().unwrap_or_default());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The one that is asked for: a component's, an environment's own, or the project's.
+async fn repository(api: &Api, project: Project, args: &UrlArgs) -> Result<Repository> {
+    if let Some(component) = &args.component {
+        return Ok(Repository { project, name: component.to_string() });
+    }
+    let Some(env) = &args.env else { return Ok(Repository::config(&project)) };
+    let status = api.get(&format!("/projects/{project}/status"), &[]).await?;
+    let status: ProjectStatus = serde_json::from_value(status)?;
+    let found = status.environments.iter().find(|one| one.name == *env);
+    let found = found.with_context(|| format!("there is no environment {env} in {project}"))?;
+    Ok(found.repository.clone().unwrap_or_else(|| Repository::config(&project)))
 }
 
 /// The public half of the SSH host key, as `up` wrote it.

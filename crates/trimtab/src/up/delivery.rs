@@ -15,7 +15,7 @@ use model::names::workload_namespace;
 use model::ports::PortError;
 use model::records::Class;
 use model::views::{
-    self, DataPlaneStatus, Difference, Explanation, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
+    self, DataPlaneStatus, Difference, Explanation, PolicyStatus, ProjectStatus, ReleaseStatus, Resources, WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneFile, DataPlaneName, Environment, NewEnvironment, Person,
@@ -136,6 +136,14 @@ impl web::Delivery for Delivery {
         self.reconciler.explain(project, component, environment).await.map_err(refusal)
     }
 
+    async fn explanations(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+    ) -> web::Result<Vec<Explanation>> {
+        self.reconciler.explanations(project, environment).await.map_err(refusal)
+    }
+
     async fn history(
         &self,
         project: &Project,
@@ -239,6 +247,10 @@ impl web::Delivery for Delivery {
 
     async fn add_window(&self, project: &Project, wanted: web::NewWindow, actor: &str) -> web::Result<CommitId> {
         self.reconciler.add_window(project, &wanted.window, &wanted.environments, actor).await.map_err(refusal)
+    }
+
+    async fn all_policies(&self, project: &Project) -> web::Result<Vec<PolicyStatus>> {
+        self.reconciler.policies(project).await.map_err(refusal)
     }
 
     async fn update_chart(

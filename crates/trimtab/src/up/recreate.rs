@@ -47,7 +47,10 @@ impl Control {
             return Ok(format!("project {project} is here already: nothing was taken from {url}"));
         }
         // Where sources are pushed to: a repository per component that a pin names.
-        let head = self.source.head(&config, model::MAIN).await?.context("main was just fetched")?;
+        // What environments have in repositories of their own, the line of all of them has too.
+        let line = self.source.head(&config, reconcile::LINE).await?;
+        let main = self.source.head(&config, model::MAIN).await?;
+        let head = line.or(main).context("main was just fetched")?;
         let revision = Revision { repository: config.clone(), commit: head };
         let snapshot = self.source.snapshot(&revision, "environments").await?;
         let pins = snapshot.files.keys().filter_map(|path| path.split_once('/')?.1.strip_suffix(".yaml"));

@@ -3,8 +3,9 @@
 use super::changes::{approved, blocked};
 use super::forms::{Ask, ask, asking, line};
 use super::layout::{Page, change_path, environment_path, gates, project_path};
+use super::policies::consequence;
 use super::viewer::Viewer;
-use super::words::{Tone, badge, sign, time};
+use super::words::{badge, time};
 use super::{Result, Ui, shown};
 use crate::reviews::{proposes, which};
 use axum::extract::{Path, State};
@@ -12,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use model::Project;
 use model::change::{ChangeDetail, ChangeState, Comment, EnvironmentPlan, FileDifference};
-use model::policy::PolicyAction;
 
 pub async fn handle(State(ui): State<Ui>, viewer: Viewer, Path(path): Path<(String, String)>) -> Result<Response> {
     let (project, number) = which(&path)?;
@@ -114,7 +114,7 @@ fn planned(project: &Project, plan: &EnvironmentPlan) -> Markup {
                     @if !plan.change.is_empty() { " " (plan.change) }
                 }
                 @for note in &plan.notes { p { (note) } }
-                @for broken in &plan.policies { p { (policy(broken.action)) " " (broken) } }
+                @for broken in &plan.policies { p { (consequence(broken.action)) " " (broken) } }
                 @if !plan.gates.is_empty() {
                     p.quiet { "Once it is merged, it would wait for:" }
                     (gates(&plan.gates))
@@ -127,14 +127,6 @@ fn planned(project: &Project, plan: &EnvironmentPlan) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn policy(action: PolicyAction) -> Markup {
-    match action {
-        PolicyAction::Warn => sign("Warns", Tone::Warn),
-        PolicyAction::RequireApproval => sign("Asks for an approval", Tone::Warn),
-        PolicyAction::Deny => sign("Denies", Tone::Bad),
     }
 }
 

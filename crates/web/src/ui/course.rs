@@ -4,7 +4,7 @@ use super::actions::{Asked, optional};
 use super::layout::{environment_path, project_path, promotion_path, release_path};
 use super::{Refusal, Result, Ui, name};
 use crate::consent;
-use crate::people::configures;
+use crate::people::{configures, rules};
 use crate::service::{Certify, Error, NewRelease, NewWindow};
 use axum::extract::{Path, State};
 use axum::response::Redirect;
@@ -62,7 +62,7 @@ pub async fn certify(
 pub async fn add_window(State(ui): State<Ui>, Path(project): Path<String>, asked: Asked) -> Result<Redirect> {
     let project: Project = name(&project)?;
     let person = ui.person(&asked.session)?;
-    configures(&person, &project)?;
+    rules(&person, &project)?;
     let fields = &asked.fields;
     let environment: Option<Environment> = optional(&fields.environment)?;
     let deny = fields.kind == "deny";
@@ -104,6 +104,7 @@ pub async fn create_environment(State(ui): State<Ui>, Path(project): Path<String
         strategy: None,
         production: fields.production,
         domain: None,
+        own_repo: false,
     };
     let made = wanted.name.clone();
     let commit = ui.delivery.create_environment(&project, wanted, &person.name).await?;

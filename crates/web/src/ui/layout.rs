@@ -9,11 +9,12 @@ use model::records::Gate;
 use model::{BuildId, CommitId, Component, Environment, Project};
 
 /// Pages of a project.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("changes", "Changes"),
     ("promotions", "Promotions"),
     ("releases", "Releases"),
     ("windows", "Windows"),
+    ("policies", "Policies"),
     ("difference", "Compare"),
     ("history", "History"),
 ];

@@ -15,6 +15,7 @@ mod history;
 mod layout;
 mod live;
 mod overview;
+mod policies;
 mod project;
 mod promotion;
 mod promotions;
@@ -77,6 +78,7 @@ pub fn router(delivery: Arc<dyn Delivery>, people: Arc<dyn People>, sessions: Ar
         .route("/p/{project}/releases/{version}", get(releases::one))
         .route("/p/{project}/releases/{version}/certify", post(course::certify))
         .route("/p/{project}/windows", get(windows::handle).post(course::add_window))
+        .route("/p/{project}/policies", get(policies::handle))
         .route("/p/{project}/difference", get(difference::handle))
         .route("/p/{project}/changes", get(changes::handle))
         .route("/p/{project}/changes/{number}", get(change::handle))

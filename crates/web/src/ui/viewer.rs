@@ -1,7 +1,7 @@
 //! Who looks at a page. Nobody is offered what they may not do; whether they may is asked again when they do it.
 
 use super::{Refusal, Result, Ui};
-use crate::people::configures;
+use crate::people::{configures, rules};
 use crate::sessions::Session;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -37,6 +37,11 @@ impl Viewer {
     /// Approve Changes: they are of the whole project.
     pub fn may_approve(&self, project: &Project) -> bool {
         allowed(&self.person, Right::Approve, &Target::Project(project)).is_ok()
+    }
+
+    /// Make rules that others are held to.
+    pub fn may_rule(&self, project: &Project) -> bool {
+        rules(&self.person, project).is_ok()
     }
 
     /// Write what stands on main of the config repository.

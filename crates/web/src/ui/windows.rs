@@ -33,7 +33,7 @@ pub async fn handle(
         (done(did.commit.as_ref()))
         @if windows.is_empty() { p.quiet { "There are none: what the other gates let through moves at any time." } }
         (window_list(&windows))
-        @if viewer.may_configure(&project) { (add(&viewer, &status)) }
+        @if viewer.may_rule(&project) { (add(&viewer, &status)) }
     };
     Ok(shown(page.render(main)).into_response())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 20] = [
     "/",
     "/p/demo",
     "/p/demo?env=staging&suspended=true",
@@ -26,6 +26,7 @@ const PAGES: [&str; 19] = [
     "/p/demo/releases",
     "/p/demo/releases/1.1.0",
     "/p/demo/windows",
+    "/p/demo/policies",
     "/p/demo/difference?from=1.0.0&to=1.1.0",
 ];
 

@@ -10,8 +10,8 @@ use model::flow::Health;
 use model::journal::Entry;
 use model::people::{Grant, Person, Role};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, ProjectStatus, Recreated, ReleaseStatus, Resources,
-    WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Recreated, ReleaseStatus,
+    Resources, WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
@@ -19,6 +19,7 @@ use model::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -233,6 +234,18 @@ impl Delivery for World {
             held: found.held,
         })
     }
+    async fn explanations(&self, project: &Project, environment: Option<&Environment>) -> Result<Vec<Explanation>> {
+        let components: BTreeSet<_> =
+            self.builds(project).await?.into_iter().map(|build| build.spec.build.component).collect();
+        let environments = self.status(project).await?.environments.into_iter().map(|status| status.name);
+        let mut found = Vec::new();
+        for name in environments.filter(|name| environment.is_none_or(|wanted| wanted == name)) {
+            for component in &components {
+                found.push(self.explain(project, component, &name).await?);
+            }
+        }
+        Ok(found)
+    }
     async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = of(journal());
         entries.retain(|entry| environment.is_none() || entry.environment.as_ref() == environment);
@@ -298,6 +311,20 @@ impl Delivery for World {
     ) -> Result<Removal> {
         self.ask(format!("{actor} deletes {environment}: {confirmed}"));
         only(project, of(json!({ "files": [], "objects": [], "addresses": [] })))
+    }
+    async fn all_policies(&self, project: &Project) -> Result<Vec<PolicyStatus>> {
+        let rules = json!([{ "expression": "images.all(image, !image.endsWith(':latest')) && has(object.spec.template.spec.containers)", "message": "<b>only fixed tags" }]);
+        let broken = json!([{ "policy": "no-latest-tag", "action": "warn", "object": "Deployment.apps demo-dev/shop", "message": "<b>only fixed tags" }]);
+        only(
+            project,
+            of(json!([
+                {
+                    "name": "no-latest-tag", "environments": ["dev", "staging"], "results": { "dev": broken },
+                    "file": { "description": "Images have a fixed tag.", "action": "warn", "match": { "kinds": ["Deployment"] }, "rules": rules },
+                },
+                { "name": "broken", "environments": [], "problems": ["policies/broken.yaml:3:1: it does not compile"] },
+            ])),
+        )
     }
     async fn windows(&self, project: &Project) -> Result<Vec<WindowStatus>> {
         let window = |name: &str, kind: &str, state: &str, message: &str| {

@@ -8,7 +8,7 @@ async fn every_page_says_what_it_is_for() {
     let site = Site::new();
     let cookie = site.sign_in().await;
     let short = &COMMIT[..8];
-    let cases: [(&str, &[&str]); 23] = [
+    let cases: [(&str, &[&str]); 24] = [
         (
             "/p/demo/changes",
             &[
@@ -131,6 +131,23 @@ async fn every_page_says_what_it_is_for() {
             ],
         ),
         ("/p/demo/windows", &["office-hours", "a freeze", "Never", "31 February does not come", "Add a window"]),
+        (
+            "/p/demo/policies",
+            &[
+                "href=\"/p/demo/policies\"",
+                "no-latest-tag",
+                "Warns",
+                "Images have a fixed tag.",
+                "Of Deployment.",
+                "1 rule",
+                "!image.endsWith",
+                "&lt;b&gt;only",
+                "demo-dev/shop",
+                "Holds",
+                "policies/broken.yaml:3:1",
+                "no environment",
+            ],
+        ),
         (
             "/p/demo/difference?from=1.0.0&to=1.1.0",
             &["1.0.0 → 1.1.0", "Eve &lt;script&gt;: faster", "LOG_LEVEL", "spec.replicas", "<del>", "<ins>"],

@@ -8,7 +8,7 @@ const WINDOW: &str = r#"{"window":{"name":"days","schedule":"0 8 * * *","duratio
 
 /// Method, path and body, and who of vera (viewer), dora (developer), olga (operator), olga with a token that only
 /// reads, a stranger, abel (approver), and the administrator may ask for that.
-const REQUESTS: [(&str, &str, &str, &str); 41] = [
+const REQUESTS: [(&str, &str, &str, &str); 42] = [
     ("GET", "/projects/demo/status", "", "yyyy.yy"),
     ("GET", "/projects/demo/history", "", "yyyy.yy"),
     ("GET", "/projects/demo/logs?component=shop&env=dev", "", "yyyy.yy"),
@@ -28,11 +28,12 @@ const REQUESTS: [(&str, &str, &str, &str); 41] = [
     ("POST", "/projects/demo/components/shop/chart", "{}", "..y...y"),
     ("POST", "/projects/demo/releases/1.0.0/certificates", r#"{"env":"dev"}"#, ".....yy"),
     ("POST", "/projects/demo/environments", r#"{"name":"qa"}"#, "..y...y"),
+    ("POST", "/projects/demo/environments", r#"{"name":"qa","ownRepo":true}"#, "......y"),
     ("POST", "/projects/demo/environments/dev/suspend", r#"{"suspend":true}"#, "..y...y"),
     ("POST", "/projects/demo/environments/dev/removal", "{}", "..y...y"),
     ("GET", "/projects/demo/releases", "", "yyyy.yy"),
     ("GET", "/projects/demo/windows", "", "yyyy.yy"),
-    ("POST", "/projects/demo/windows", WINDOW, "..y...y"),
+    ("POST", "/projects/demo/windows", WINDOW, "......y"),
     ("GET", "/projects/demo/changes", "", "yyyy.yy"),
     ("GET", "/projects/demo/changes/1", "", "yyyy.yy"),
     ("POST", "/projects/demo/changes/1/comments", r#"{"text":"why?"}"#, ".yy..yy"),

@@ -37,6 +37,9 @@ played! {
     a_change_is_planned_commented_approved_and_merged: "changes",
     a_change_of_an_application_is_built_and_pinned_nowhere: "changes-application",
     a_reviewed_environment_is_changed_by_changes_only: "changes-reviewed",
+    what_policies_say_of_a_change_is_shown: "policies",
+    with_kubectl_people_may_what_their_role_says: "kubectl",
+    an_environment_may_have_a_repository_of_its_own: "own-repository",
 }
 
 fn directory() -> PathBuf {

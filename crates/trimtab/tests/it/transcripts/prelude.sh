@@ -24,7 +24,7 @@ person() { # NAME ROLE
 }
 as() { # NAME COMMAND…
     local name=$1; shift
-    TRIMTAB_TOKEN=$(cat ~/token-"$name") "$@"
+    TRIMTAB_USER=$name TRIMTAB_TOKEN=$(cat ~/token-"$name") "$@"
 }
 
 # The config repository, cloned or at its head; `commit` pushes what was changed in it.
@@ -32,7 +32,16 @@ config() {
     [ -d ~/config ] || git clone -q "$(trimtab url --config --project shop)" ~/config -c "credential.helper=!trimtab credential"
     cd ~/config && git config user.name Ada && git config user.email ada@example.com && git pull -q --ff-only
 }
-commit() { git add -A && git commit -qm "$1" && git push -q 2>&1; }
+commit() { git add -A && git commit -qm "$1" && git "${asked[@]}" -c "credential.helper=$(helper)" push -q 2>&1; }
+asked=(-c credential.helper=)
+helper() { # git asks as whoever `as` names
+    [ -z "${TRIMTAB_USER:-}" ] && echo '!trimtab credential' || echo '!f() { echo username=$TRIMTAB_USER; echo password=$TRIMTAB_TOKEN; }; f'
+}
+# The config repository of an environment that has its own, likewise.
+own() { # ENVIRONMENT
+    [ -d ~/own-"$1" ] || git clone -q "$(trimtab url --config --env "$1" --project shop)" ~/own-"$1" -c "credential.helper=!trimtab credential"
+    cd ~/own-"$1" && git config user.name Ada && git config user.email ada@example.com && git pull -q --ff-only
+}
 # Proposes what stands here; prints what Trimtab says to that.
 propose() { # [OPTIONS OF git push] REMOTE
     git push "${@:1:$#-1}" "${@: -1}" HEAD:refs/for/main 2>&1 | sed -n 's/^remote: //p' | sed 's/ *$//'
