@@ -11,11 +11,14 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{LogParams, PostParams};
-use model::ports::{DataPlane, Result, Scope, Wake};
+use model::ports::{Capabilities, DataPlane, Result, Scope, Wake};
 use model::settings::Opened;
 use model::{ObjectId, Observation, Plan, Receipt};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
+/// What a server can do is asked again after this.
+const FRESH: Duration = Duration::from_secs(30);
 /// Dry runs that are asked for side by side.
 const PREDICTIONS: usize = 8;
 
@@ -48,6 +51,16 @@ impl DataPlane for Cluster {
         let found = self.guardian().await?;
         *known = Some(found.clone());
         Ok(found)
+    }
+
+    async fn capabilities(&self) -> Result<Option<Capabilities>> {
+        let mut known = self.inner.capabilities.lock().await;
+        if let Some((_, known)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(Some(known.clone()));
+        }
+        let found = self.inner.kinds.capabilities().await?;
+        *known = Some((Instant::now(), found.clone()));
+        Ok(Some(found))
     }
 
     async fn logs(&self, namespace: &str, pod: &str, lines: u32, previous: bool) -> Result<String> {

@@ -5,7 +5,8 @@ use futures::future::join_all;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{self, Discovery, Scope, verbs};
 use kube::{Client, Error};
-use std::collections::HashMap;
+use model::ports::Capabilities;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 /// Where objects of a kind are.
@@ -74,17 +75,39 @@ impl Kinds {
         self.known.lock().expect("no panic happens while the kinds are locked")
     }
 
+    async fn discovery(&self) -> Result<Discovery, Failure> {
+        match answered(Discovery::new(self.client.clone()).run_aggregated()).await {
+            Ok(discovery) => Ok(discovery),
+            Err(_) => Ok(answered(Discovery::new(self.client.clone()).run()).await?),
+        }
+    }
+
     /// Every kind that can be listed and watched, in its preferred version.
     pub(crate) async fn watchable(&self) -> Result<Vec<Resource>, Failure> {
-        let aggregated = answered(Discovery::new(self.client.clone()).run_aggregated()).await;
-        let discovery = match aggregated {
-            Ok(discovery) => discovery,
-            Err(_) => answered(Discovery::new(self.client.clone()).run()).await?,
-        };
+        let discovery = self.discovery().await?;
         let resources = discovery.groups().flat_map(|group| group.recommended_resources());
         let watchable =
             resources.filter(|(_, can)| can.supports_operation(verbs::LIST) && can.supports_operation(verbs::WATCH));
         Ok(watchable.map(|(api, can)| Resource { api, namespaced: can.scope == Scope::Namespaced }).collect())
+    }
+
+    /// The server's version, and everything that it serves in each of its versions.
+    pub(crate) async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        let version = answered(self.client.apiserver_version()).await?.git_version;
+        let discovery = self.discovery().await?;
+        let mut found = BTreeSet::new();
+        for group in discovery.groups() {
+            for version in group.versions() {
+                let group_version = match group.name() {
+                    "" => version.to_owned(),
+                    name => format!("{name}/{version}"),
+                };
+                let kinds = group.versioned_resources(version);
+                found.extend(kinds.into_iter().map(|(api, _)| format!("{group_version}/{}", api.kind)));
+                found.insert(group_version);
+            }
+        }
+        Ok(Capabilities { version, api_versions: found.into_iter().collect() })
     }
 
     /// Those of `resources` of which an object matches the selector. What may not be listed does not count.

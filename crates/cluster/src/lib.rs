@@ -22,11 +22,12 @@ pub use kubeconfig::{Credential, Unusable};
 use jiff::Timestamp;
 use kinds::Kinds;
 use kube::Client;
-use model::ports::Result;
+use model::ports::{Capabilities, Result};
 use records::RecordWatches;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use watch::Watches;
 
 /// A data plane and control API. Cloning is cheap; watches end with the last clone.
@@ -42,6 +43,8 @@ struct Inner {
     records: RecordWatches,
     /// Who we are to the API if it keeps others from writing, once that was asked.
     writer: tokio::sync::Mutex<Option<Option<String>>>,
+    /// What the API can do, and when that was asked.
+    capabilities: tokio::sync::Mutex<Option<(Instant, Capabilities)>>,
     /// When the credential ends, if that is known.
     expires: Option<Timestamp>,
 }
@@ -56,9 +59,8 @@ impl Cluster {
         let kinds = Kinds::new(client.clone());
         let watches = Watches::new(client.clone());
         let records = RecordWatches::default();
-        Self {
-            inner: Arc::new(Inner { client, kinds, watches, records, writer: tokio::sync::Mutex::default(), expires }),
-        }
+        let (writer, capabilities) = Default::default();
+        Self { inner: Arc::new(Inner { client, kinds, watches, records, writer, capabilities, expires }) }
     }
 
     /// Applies CustomResourceDefinitions and returns when all of them are served.

@@ -76,14 +76,14 @@ impl View {
     }
 
     /// All objects of a scope, and its namespace even if it is somebody else's.
-    pub(crate) fn observe(&self, scope: &Scope) -> BTreeMap<ObjectId, Value> {
+    pub(crate) fn observe(&self, scope: &Scope) -> BTreeMap<ObjectId, Arc<Value>> {
         let state = self.lock();
         let objects = state.objects.get(scope).into_iter().flatten();
-        let mut observed: BTreeMap<ObjectId, Value> =
-            objects.map(|(id, object)| (id.clone(), (**object).clone())).collect();
+        let mut observed: BTreeMap<ObjectId, Arc<Value>> =
+            objects.map(|(id, object)| (id.clone(), object.clone())).collect();
         let namespace = model::names::workload_namespace(&scope.project, &scope.environment);
         if let Some(object) = state.namespaces.get(&namespace) {
-            observed.insert(ObjectId::of(object), (**object).clone());
+            observed.insert(ObjectId::of(object), object.clone());
         }
         observed
     }

@@ -60,7 +60,7 @@ pub fn component(manifests: &[Value], observation: &Observation) -> Verdict {
 
 fn against(manifest: &Value, observation: &Observation) -> Verdict {
     let id = ObjectId::of(manifest);
-    let Some(live) = observation.objects.get(&id) else {
+    let Some(live) = observation.get(&id) else {
         return make(Health::Missing, "NotFound", format!("{id} does not exist"));
     };
     let annotations = "/spec/template/metadata/annotations";

@@ -40,7 +40,7 @@ fn pod(name: &str, owner: &str, status: Value) -> Value {
 }
 
 fn observed(objects: &[Value]) -> Observation {
-    Observation { objects: objects.iter().map(|o| (ObjectId::of(o), o.clone())).collect() }
+    objects.iter().cloned().collect()
 }
 
 fn check(case: &str, object: &Value, related: &[Value], expect: (Health, &str, &str)) {

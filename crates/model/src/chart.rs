@@ -2,6 +2,7 @@
 
 use crate::names::{Component, Digest, Group, NameError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// `chart` of a component: a directory with a chart in the component's own repository, or a chart of a chart repository.
@@ -22,6 +23,55 @@ pub struct ChartRule {
     pub credentials: Option<Group>,
     /// Take only what is signed with a key of `keyring`.
     pub verify: bool,
+    /// Paths of values (`auth.password`) that are given secrets of the environment.
+    pub secrets: BTreeMap<String, SecretKey>,
+    /// What the list of charts says of it, if it stands in one.
+    pub listed: Option<Listed>,
+}
+
+/// A key of a secret: `db/password`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretKey {
+    /// Its file in `secrets/`.
+    pub name: Group,
+    /// The key there.
+    pub key: String,
+}
+
+impl TryFrom<String> for SecretKey {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        let parts = text.split_once('/').filter(|(_, key)| !key.is_empty());
+        let (name, key) = parts.ok_or_else(|| NameError(format!("{text:?} is no SECRET/KEY, as db/password")))?;
+        Ok(Self { name: name.parse()?, key: key.to_owned() })
+    }
+}
+
+impl From<SecretKey> for String {
+    fn from(secret: SecretKey) -> Self {
+        secret.to_string()
+    }
+}
+
+impl fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.key)
+    }
+}
+
+/// What a list of charts (`requirements.yaml`) says of one of them, beside where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// Its name in the list, if that is not the chart's; the values of the list hold its own under it.
+    pub alias: Option<String>,
+    /// Values of the list that switch it on or off, with commas; the first that is there counts.
+    pub condition: String,
+    /// It is on if one of these is in `tags`.
+    pub tags: Vec<String>,
+    /// Values of the chart that the list takes over: helm's `import-values`.
+    pub import_values: Vec<serde_json::Value>,
 }
 
 /// Where a chart comes from.
@@ -125,6 +175,8 @@ struct Written {
     credentials: Option<Group>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     verify: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: BTreeMap<String, SecretKey>,
 }
 
 impl TryFrom<Written> for ChartRule {
@@ -145,11 +197,14 @@ impl TryFrom<Written> for ChartRule {
                 ));
             }
         };
-        let Written { release, values, image, credentials, verify, .. } = written;
+        let Written { release, values, image, credentials, verify, secrets, .. } = written;
         if image.as_ref().is_some_and(|image| *image == ImageValues::default()) {
             return Err(NameError("chart.image: names none of name, registry, repository, tag and digest".into()));
         }
-        Ok(Self { origin, release, values, image, credentials, verify })
+        if let Some(path) = secrets.keys().find(|path| path.split('.').any(str::is_empty)) {
+            return Err(NameError(format!("chart.secrets: {path:?} is no path of a value, as auth.password")));
+        }
+        Ok(Self { origin, release, values, image, credentials, verify, secrets, listed: None })
     }
 }
 
@@ -163,12 +218,18 @@ impl From<ChartRule> for Written {
             Some(ChartSource { repository, name, version }) => (Some(repository), Some(name), Some(version)),
             None => (None, None, None),
         };
-        let ChartRule { release, values, image, credentials, verify, .. } = rule;
-        Self { path, repository, name, version, release, values, image, credentials, verify }
+        let ChartRule { release, values, image, credentials, verify, secrets, .. } = rule;
+        Self { path, repository, name, version, release, values, image, credentials, verify, secrets }
     }
 }
 
 impl ChartRule {
+    /// A chart of which nothing else is said.
+    pub fn of(origin: ChartOrigin) -> Self {
+        let (release, values, image, credentials) = (None, None, None, None);
+        Self { origin, release, values, image, credentials, verify: false, secrets: BTreeMap::new(), listed: None }
+    }
+
     /// The chart of a repository that it names, if it does.
     pub fn source(&self) -> Option<&ChartSource> {
         match &self.origin {
@@ -241,6 +302,8 @@ mod tests {
             (serde_json::json!({}), "{path}"),
             (serde_json::json!({"path": "chart", "name": "web"}), "{path}"),
             (serde_json::json!({"path": "chart", "image": {}}), "chart.image"),
+            (serde_json::json!({"path": "chart", "secrets": {"a.b": "password"}}), "SECRET/KEY"),
+            (serde_json::json!({"path": "chart", "secrets": {"a..b": "db/password"}}), "chart.secrets"),
             (serde_json::json!({"repository": "ftp://x", "name": "web"}), "https://"),
             (serde_json::json!({"repository": "https://u:p@x", "name": "web"}), "credentials"),
             (serde_json::json!({"repository": "https://x", "name": "../web"}), "no name of a chart"),

@@ -260,6 +260,12 @@ pub struct Dependency {
     pub component: Component,
 }
 
+/// True if a path of the config repository belongs to what components are given: ConfigGroups, what describes components,
+/// lists of charts and values.
+pub fn configures(path: &str) -> bool {
+    ["config/", "components/", "charts/"].iter().any(|directory| path.starts_with(directory))
+}
+
 fn root() -> String {
     ".".to_owned()
 }

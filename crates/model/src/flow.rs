@@ -174,6 +174,10 @@ pub enum HookEvent {
     PreRollback,
     /// And is healthy.
     PostRollback,
+    /// It goes: before anything of it is deleted.
+    PreDelete,
+    /// Nothing of it stands any more.
+    PostDelete,
     /// It is tested.
     Test,
 }
@@ -188,13 +192,16 @@ impl HookEvent {
             Self::PostUpgrade => "post-upgrade",
             Self::PreRollback => "pre-rollback",
             Self::PostRollback => "post-rollback",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
             Self::Test => "test",
         }
     }
     /// Read from a chart.
     pub fn parse(text: &str) -> Option<Self> {
         use HookEvent::*;
-        let all = [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, Test];
+        let all =
+            [PreInstall, PostInstall, PreUpgrade, PostUpgrade, PreRollback, PostRollback, PreDelete, PostDelete, Test];
         all.into_iter().find(|event| event.as_str() == text)
     }
 }
@@ -218,8 +225,27 @@ impl Manifests {
 /// What stands in a cluster, of the objects that matter to one environment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
-    /// Live objects, and those that they own (ReplicaSets, Pods), by identity.
-    pub objects: BTreeMap<ObjectId, Value>,
+    /// Live objects, and those that they own (ReplicaSets, Pods), by identity. Shared with whoever saw them.
+    pub objects: BTreeMap<ObjectId, Arc<Value>>,
+}
+
+impl Observation {
+    /// One of them.
+    pub fn get(&self, id: &ObjectId) -> Option<&Value> {
+        self.objects.get(id).map(|object| &**object)
+    }
+
+    /// All of them, by identity.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
+        self.objects.values().map(|object| &**object)
+    }
+}
+
+impl FromIterator<Value> for Observation {
+    fn from_iter<T: IntoIterator<Item = Value>>(objects: T) -> Self {
+        let objects = objects.into_iter().map(|object| (ObjectId::of(&object), Arc::new(object)));
+        Self { objects: objects.collect() }
+    }
 }
 
 /// Everything that one apply will do. Immutable; leaves the executor no choice.

@@ -59,6 +59,8 @@ pub mod detail {
     pub const RESULT: &str = "Result";
     /// Until when what was rolled back is not taken by itself.
     pub const QUARANTINE: &str = "Quarantine-Until";
+    /// How many pins of each chart stood in the environment since it came: `api=1 web=3`.
+    pub const REVISIONS: &str = "Revisions";
     /// Event of a chart's hooks.
     pub const EVENT: &str = "Event";
     /// Number of a Change: `opened`, `approved`, `merged`, `abandoned`.

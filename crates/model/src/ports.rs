@@ -13,6 +13,7 @@ use crate::settings::{Ciphertext, Opened, Plain, Sealed};
 use crate::trust::{Signer, Signers, Unsigned};
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -281,6 +282,8 @@ pub struct ChartAccess {
     pub authority: Option<Vec<u8>>,
     /// Public keys of OpenPGP: only what one of them signed is taken.
     pub keyring: Option<Vec<u8>>,
+    /// The only hosts that are asked; all if absent.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for ChartAccess {
@@ -313,6 +316,16 @@ pub struct Scope {
     pub environment: Environment,
 }
 
+/// What a cluster can do, as templates of charts ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// `v1.34.4`, with what the vendor adds.
+    pub version: String,
+    /// `apps/v1`, and of each kind `apps/v1/Deployment`; sorted.
+    pub api_versions: Vec<String>,
+}
+
 /// One data plane.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
@@ -326,6 +339,10 @@ pub trait DataPlane: Send + Sync {
     /// Who we are there, if its API enforces rules over who writes what (`ValidatingAdmissionPolicy` of
     /// `admissionregistration.k8s.io/v1`).
     async fn writer(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+    /// What it can do now, by its discovery. `None`: nothing is known.
+    async fn capabilities(&self) -> Result<Option<Capabilities>> {
         Ok(None)
     }
     /// The end of a container's log, `previous` for the container before the last restart.

@@ -1,5 +1,6 @@
-//! What manifests name that lies elsewhere: git repositories, files, artifacts of registries.
+//! What manifests name that lies elsewhere: git repositories, files, artifacts of registries, charts.
 
+use crate::chart::ChartSource;
 use crate::flow::Snapshot;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +36,8 @@ pub enum Kind {
     Web(Option<Git>),
     /// A directory of an artifact: `oci://host/name:tag//path`.
     Oci(Artifact),
+    /// The archive of a chart, of a version or the newest of a range.
+    Chart(ChartSource),
 }
 
 /// A directory of a git repository at a reference.
@@ -87,12 +90,18 @@ impl Address {
         Some(Self { text: text.to_owned(), kind })
     }
 
+    /// Of a chart.
+    pub fn chart(source: ChartSource) -> Self {
+        Self { text: source.to_string(), kind: Kind::Chart(source) }
+    }
+
     /// What is fetched: equal for all directories of one repository at one reference.
     pub fn key(&self) -> String {
         match &self.kind {
             Kind::Git(git) => format!("git {}?ref={}", git.url, git.reference),
             Kind::Web(_) => format!("web {}", self.text),
             Kind::Oci(artifact) => format!("oci {}", artifact.name),
+            Kind::Chart(chart) => format!("chart {} {} {}", chart.repository, chart.name, chart.version),
         }
     }
 
@@ -102,6 +111,7 @@ impl Address {
             Kind::Git(git) | Kind::Web(Some(git)) => (&git.url, git.reference.as_str()),
             Kind::Web(None) => (&self.text, ""),
             Kind::Oci(artifact) => return format!("oci://{}", artifact.name),
+            Kind::Chart(_) => (&self.text, ""),
         };
         let at = if reference.is_empty() { String::new() } else { format!("@{reference}") };
         format!("{}{at}", without_passwords(what))
@@ -118,6 +128,7 @@ impl Address {
             Kind::Git(git) => &git.url,
             Kind::Web(_) => &self.text,
             Kind::Oci(artifact) => return Some(host_of(&artifact.name).to_owned()),
+            Kind::Chart(chart) => &chart.repository,
         };
         match url.split_once("://") {
             Some(("file", _)) => None,
@@ -130,7 +141,7 @@ impl Address {
     pub fn path(&self) -> &str {
         match &self.kind {
             Kind::Git(git) | Kind::Web(Some(git)) => &git.path,
-            Kind::Web(None) => "",
+            Kind::Web(None) | Kind::Chart(_) => "",
             Kind::Oci(artifact) => &artifact.path,
         }
     }
@@ -148,6 +159,7 @@ impl Address {
         match &self.kind {
             Kind::Git(git) => git.url.starts_with("https://") || git.url.starts_with("http://"),
             Kind::Web(_) | Kind::Oci(_) => true,
+            Kind::Chart(chart) => ["https://", "http://", "oci://"].iter().any(|s| chart.repository.starts_with(s)),
         }
     }
 

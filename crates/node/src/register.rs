@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 
 /// Set on a node whose Pods are simulated, to the reason.
 pub const SIMULATED_ANNOTATION: &str = "node.trimtab.dev/simulated";
+/// As the kubelet has it; a simulated Pod costs no more than its object.
 const PODS: &str = "110";
+const PODS_SIMULATED: &str = "10000";
 const KUBELET_VERSION: &str = concat!("v1.34.0+trimtab.", env!("CARGO_PKG_VERSION"));
 
 /// Creates the Node or brings it up to date.
@@ -77,7 +79,7 @@ fn status(name: &str, address: &str, machine: &Machine, simulated: Option<&str>)
         ("cpu", machine.cpus.to_string()),
         ("memory", format!("{}Ki", machine.memory_bytes / 1024)),
         ("ephemeral-storage", format!("{}Ki", machine.disk_bytes / 1024)),
-        ("pods", PODS.to_owned()),
+        ("pods", if simulated.is_some() { PODS_SIMULATED } else { PODS }.to_owned()),
     ]
     .into_iter()
     .map(|(name, amount)| (name.to_owned(), Quantity(amount)))

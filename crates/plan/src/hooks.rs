@@ -47,7 +47,7 @@ pub enum HookProgress {
 pub fn hooks(input: &HookInput<'_>) -> HookProgress {
     for hook in of_event(input) {
         let id = ObjectId::of(&hook.object);
-        let Some(live) = input.observation.objects.get(&id) else {
+        let Some(live) = input.observation.get(&id) else {
             return HookProgress::Next(Box::new(step(input, Action::Create, hook, None, "hook of the chart")));
         };
         if !is_of(live, input.run) {
@@ -71,7 +71,7 @@ pub fn hooks(input: &HookInput<'_>) -> HookProgress {
 /// What goes once a run has ended, with or without success.
 pub fn hooks_over(input: &HookInput<'_>, succeeded: bool) -> Vec<Step> {
     let gone = |hook: &&Hook| {
-        let live = input.observation.objects.get(&ObjectId::of(&hook.object));
+        let live = input.observation.get(&ObjectId::of(&hook.object));
         let live = live.filter(|live| is_of(live, input.run) && meta(live).deletion_timestamp().is_none())?;
         let goes = match succeeded {
             true => hook.deleted.contains(&HookDeletion::Succeeded),
@@ -201,7 +201,7 @@ mod tests {
                 done.push(format!("{:?} {}", step.action, step.object.name));
                 match step.action {
                     Action::Delete => drop(self.observation.objects.remove(&step.object)),
-                    _ => drop(self.observation.objects.insert(step.object.clone(), step.manifest.unwrap())),
+                    _ => drop(self.observation.objects.insert(step.object.clone(), step.manifest.unwrap().into())),
                 }
             }
             panic!("it goes in circles: {done:?}");
@@ -209,7 +209,7 @@ mod tests {
 
         fn ends(&mut self, name: &str, condition: &str) {
             for (_, live) in self.observation.objects.iter_mut().filter(|(id, _)| id.name == name) {
-                live["status"] = json!({"conditions": [{"type": condition, "status": "True", "reason": "Because", "message": "of that"}]});
+                std::sync::Arc::make_mut(live)["status"] = json!({"conditions": [{"type": condition, "status": "True", "reason": "Because", "message": "of that"}]});
             }
         }
     }

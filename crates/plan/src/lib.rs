@@ -21,6 +21,7 @@ use model::{
 use object::{Gvk, Schema, diff, meta};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +83,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
             component: component.clone(),
             message: message.clone(),
         })?;
-        let live = input.observation.objects.get(&object);
+        let live = input.observation.get(&object);
         if object.kind == "Namespace" {
             claimed(input.project, manifest, live, predicted)?;
         }
@@ -195,7 +196,7 @@ fn prune(input: &Input<'_>) -> Vec<Step> {
         let meta = meta(live);
         meta.label(LABEL_HOOK).is_some() && meta.label(LABEL_COMPONENT).is_some_and(|name| components.contains(name))
     };
-    let superfluous = |(id, live): &(&ObjectId, &Value)| {
+    let superfluous = |(id, live): &(&ObjectId, &Arc<Value>)| {
         !described.contains(*id) && !used.contains(*id) && ours(input, id, live) && !hook(live)
     };
     let mut steps: Vec<Step> =

@@ -57,7 +57,7 @@ impl Case {
             commit: &"0123456789012345678901234567890123456789".parse().unwrap(),
             desired: &desired,
             predicted: &self.predicted,
-            observation: &Observation { objects: self.live.into_iter().map(|o| (ObjectId::of(&o), o)).collect() },
+            observation: &self.live.into_iter().collect::<Observation>(),
             applied: self.applied,
             prune: self.prune,
         })

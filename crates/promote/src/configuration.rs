@@ -46,7 +46,7 @@ pub fn newest_configuration(facts: &Facts) -> Option<CommitId> {
 }
 
 fn configures(commit: &Commit) -> bool {
-    let touches = |path: &String| path.starts_with("config/") || path.starts_with("components/");
+    let touches = |path: &String| model::config::configures(path);
     commit.paths.is_empty() || commit.paths.iter().any(touches)
 }
 

@@ -18,6 +18,7 @@ mod history;
 mod movement;
 mod phase;
 mod proposal;
+mod revisions;
 mod state;
 mod text;
 pub mod windows;
@@ -26,8 +27,9 @@ pub use configuration::{Input, Inputs, newest_configuration, retracted, standing
 pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
 pub use evidence::{Evidence, Finding};
 pub use facts::{Facts, needs};
-pub use gates::{Approver, approve, prospect};
+pub use gates::{Approver, approve, prospect, prospects};
 pub use proposal::{change_between, proposal};
+pub use revisions::{Revisions, revisions};
 pub use state::{Reading, State};
 pub use text::{change_text, pin_path, pin_text};
 

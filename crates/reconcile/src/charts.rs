@@ -1,6 +1,6 @@
 //! Charts of components: what a build takes or packs, the archive behind a pin, and newer versions in repositories.
 
-use crate::config::{Config, Described};
+use crate::config::{Config, Described, listed};
 use crate::project::{self, View, highest};
 use crate::requests::Refusal;
 use crate::{Inner, Reconciler, projections};
@@ -9,7 +9,7 @@ use model::config::ComponentFile;
 use model::flow::{Repository, Revision, Snapshot};
 use model::ports::{BuildFailure, ChartAccess, Lines, PortError};
 use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
-use model::settings::DEFAULT;
+use model::settings::{DEFAULT, Plain};
 use model::{Build, BuildId, Component, Digest, Pin, Project};
 use promote::Facts;
 use render::helm::{self, Chart, Files};
@@ -30,6 +30,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) const AGAIN: Duration = Duration::from_secs(30);
 /// Repositories are asked for newer versions so often.
 const LOOK: Duration = Duration::from_secs(600);
+/// And no more often than this.
+const LOOK_MIN: Duration = Duration::from_secs(5);
+/// The secret with the key of calls that say that there is something new, and the key.
+const CALLS: (&str, &str) = ("webhooks", "charts");
 /// Names that others may take at the same time.
 const NAMES_MAX: u64 = 100;
 /// Versions that a message lists.
@@ -369,15 +373,14 @@ fn is_failed(build: &Build) -> bool {
 /// True if somebody changed a component's description, or what its repository asks for, since a build of it.
 fn is_touched(facts: &Facts, file: &ComponentFile, build: &Build) -> bool {
     let credentials = file.chart.as_ref().and_then(|rule| rule.credentials.as_ref());
-    let paths =
-        [Some(format!("components/{}.yaml", file.component)), credentials.map(|name| format!("secrets/{name}.yaml"))];
+    let paths = [Some(listed::place(file)), credentials.map(|name| format!("secrets/{name}.yaml"))];
     let newer = facts.log.iter().take_while(|commit| commit.id != build.spec.commit);
     newer.flat_map(|commit| &commit.paths).any(|path| paths.iter().flatten().any(|one| one == path))
 }
 
 /// The record of a build of a chart that is described in the config repository.
 pub fn build_of(facts: &Facts, file: &ComponentFile, wish: ChartWish, now: jiff::Timestamp) -> Build {
-    let path = format!("components/{}.yaml", file.component);
+    let path = listed::place(file);
     let touched = facts.log.iter().find(|commit| commit.paths.contains(&path)).or(facts.log.first());
     let message = match &wish.version {
         Some(version) => format!("{} {version} from {}", wish.source.name, wish.source.repository),
@@ -483,9 +486,18 @@ impl Inner {
     }
 }
 
-/// Looks for newer versions of charts from time to time, until `shutdown`.
+/// Looks for newer versions of charts from time to time, and when somebody says that there may be some, until `shutdown`.
 pub async fn watch(inner: Arc<Inner>, handle: Arc<project::Handle>, shutdown: CancellationToken) {
-    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+    let mut looked = None::<Instant>;
+    let mut next = async || {
+        drop(tokio::time::timeout(LOOK, handle.charts.notified()).await);
+        // Who is told often looks no more often than this.
+        if let Some(looked) = looked {
+            tokio::time::sleep_until(looked + LOOK_MIN).await;
+        }
+        looked = Some(Instant::now());
+    };
+    while shutdown.run_until_cancelled(next()).await.is_some() {
         let Some(view) = handle.view() else { continue };
         let followed = match inner.followed(&handle, &view).await {
             Ok(followed) => followed,
@@ -528,6 +540,23 @@ impl Reconciler {
             found.extend(pinned.chain(built).map(|chart| chart.digest.clone()));
         }
         Ok(found)
+    }
+
+    /// What calls that say that there are newer charts are signed with: key `charts` of secret `webhooks`, its default.
+    pub async fn charts_key(&self, project: &Project) -> Result<Option<Plain>, Refusal> {
+        let (_, view) = self.look(project).await?;
+        let (name, key) = CALLS;
+        let secret = view.config.secrets.iter().find(|(other, _)| other.as_str() == name);
+        let Some((_, Ok(secret))) = secret else { return Ok(None) };
+        let Some(value) = secret.keys.get(key).and_then(|places| places.get(DEFAULT)) else { return Ok(None) };
+        Ok(Some(self.0.ports.secrets.open(&value.sealed)?))
+    }
+
+    /// Newer versions of the charts of a project are looked for now, and not only when it is time to.
+    pub fn look_for_charts(&self, project: &Project) {
+        if let Some(handle) = self.project(project) {
+            handle.charts.notify_one();
+        }
     }
 
     /// A build of the newest version of a component's chart that its range allows, or of this one. `None`: that is the

@@ -1,6 +1,7 @@
 //! What stands in repositories, parsed. A commit never changes, so what was read of it is kept.
 
 mod graph;
+pub mod listed;
 pub mod policies;
 mod settings;
 
@@ -26,7 +27,7 @@ pub struct Config {
     pub project: Result<ProjectFile, Vec<String>>,
     /// Per environment that has a file or a pin; releases are not resolved.
     pub environments: BTreeMap<Environment, Reading>,
-    /// `components/<name>.yaml`.
+    /// `components/<name>.yaml`, and the charts of `charts/requirements.yaml`.
     pub components: BTreeMap<Component, Result<ComponentFile, String>>,
     /// `config/<name>.yaml`.
     pub groups: BTreeMap<Group, Result<ConfigGroup, Vec<String>>>,
@@ -44,8 +45,10 @@ pub struct Config {
     pub windows: Result<Vec<Window>, Vec<String>>,
     /// `policies/<name>.yaml`.
     pub policies: policies::Policies,
-    /// Values of charts: `components/<name>/values.yaml` and `values-<env>.yaml`.
+    /// Values of charts: `components/<name>/values.yaml` and `values-<env>.yaml`, and the same of the list of charts.
     pub values: Snapshot,
+    /// What is wrong with the list of charts.
+    listed: Vec<String>,
     /// What is wrong with the files in `releases/`.
     pub releases: Vec<String>,
     /// Versions that have a file there.
@@ -73,7 +76,7 @@ impl Config {
         problems.extend(self.components.values().filter_map(|file| file.as_ref().err()).cloned());
         problems.extend(self.groups.values().filter_map(|group| group.as_ref().err()).flatten().cloned());
         problems.extend(self.secrets.values().filter_map(|secret| secret.as_ref().err()).flatten().cloned());
-        problems.extend(self.stray.iter().cloned());
+        problems.extend(self.stray.iter().chain(&self.listed).cloned());
         let mut told = BTreeSet::new();
         problems.retain(|problem| told.insert(problem.clone()));
         problems.extend(self.data_planes.values().filter_map(|read| read.as_ref().err().cloned()));
@@ -170,8 +173,11 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
             Err(error) => releases.push(format!("{path}: {error}")),
         }
     }
+    let mut components = settings::components(snapshot, project.as_ref().ok());
+    let listed = listed::add(snapshot, project.as_ref().ok(), &mut components);
     let mut config = Config {
-        components: settings::components(snapshot, project.as_ref().ok()),
+        components,
+        listed,
         project: project.and_then(|file| settings::wrong_groups(&file).map_or(Ok(file), Err)),
         environments,
         groups: BTreeMap::new(),
@@ -203,8 +209,9 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
 /// The files of values of charts.
 fn values(snapshot: &Snapshot) -> Snapshot {
     let is_one = |path: &str| {
-        let rest = path.strip_prefix("components/").and_then(|rest| rest.split_once('/'));
-        rest.is_some_and(|(_, file)| file.starts_with("values") && file.ends_with(".yaml"))
+        let rest = path.strip_prefix("components/").and_then(|rest| Some(rest.split_once('/')?.1));
+        let rest = rest.or_else(|| path.strip_prefix(render::CHARTS)?.strip_prefix('/'));
+        rest.is_some_and(|file| file.starts_with("values") && file.ends_with(".yaml"))
     };
     let files = snapshot.files.iter().filter(|(path, _)| is_one(path));
     Snapshot {
@@ -420,7 +427,7 @@ impl Reader {
             Some(Ok(file)) => Some(file.component.clone()),
             _ => name.cloned(),
         };
-        let path = name.as_ref().map(|name| format!("components/{name}.yaml"));
+        let path = name.as_ref().map(|name| ours.place(name));
         let theirs = name.as_ref().and_then(|name| ours.components.get(name)).zip(path);
         Ok(match (own.as_ref(), theirs) {
             (Some(Ok(file)), None) => Some(Ok(Described {

@@ -5,7 +5,7 @@ use model::flow::{Manifests, Revision};
 use model::ports::{PortError, Repositories};
 use model::remote::{Address, Fetched, Remotes};
 use model::{Environment, Pin};
-use render::kustomize::Cache;
+use render::kustomize::{Cache, Charts};
 
 /// What is fetched may name more, so often.
 const ROUNDS_MAX: usize = 16;
@@ -22,6 +22,8 @@ pub struct Overlay<'a> {
     /// The environment, then those that it is like.
     pub layers: &'a [Environment],
     pub file: &'a EnvironmentFile,
+    /// What the charts that it names are rendered with.
+    pub charts: Charts,
     pub cache: &'a Cache,
 }
 
@@ -35,7 +37,7 @@ pub async fn described(
     revision: &Revision,
     hosts: &[String],
 ) -> Result<Result<Manifests, render::Error>, PortError> {
-    let Overlay { component, pin, environment, layers, file, cache } = *overlay;
+    let Overlay { component, pin, environment, layers, file, ref charts, cache } = *overlay;
     let repository = repositories.snapshot(revision, ".").await?;
     let mut remotes = Remotes::new();
     let mut bytes = 0;
@@ -52,6 +54,7 @@ pub async fn described(
             file,
             repository: &repository,
             remotes: &remotes,
+            charts,
             cache,
         };
         let addresses = match render::described(&input) {
@@ -83,7 +86,7 @@ fn size(fetched: &Fetched) -> usize {
 
 fn too_much(address: &Address) -> String {
     format!(
-        "with {address} it names more than {ADDRESSES_MAX} repositories and files elsewhere, or more than {} MiB",
+        "with {address} it names more than {ADDRESSES_MAX} repositories, files and charts elsewhere, or more than {} MiB",
         BYTES_MAX >> 20
     )
 }

@@ -3,6 +3,7 @@
 mod charting;
 mod hooking;
 mod judging;
+mod parting;
 mod policies;
 mod rendering;
 mod showing;
@@ -11,13 +12,14 @@ mod testing;
 
 pub use charting::Drawn;
 pub use rendering::Rendered;
-pub use target::{Handle, Outcome, Target};
+pub use target::{Handle, Outcome, Recorded, Target};
 pub(crate) use testing::tested;
 
 use crate::planes::{self, Stop};
 use crate::{Inner, lacks, order, project, sealing, wake_of};
 use charting::Known;
-use hooking::Act;
+use hooking::{Act, Ran};
+use judging::Judged;
 use model::flow::{Action, Health, Manifests, ObjectId, Observation, Plan, Receipt};
 use model::journal::{Entry, EntryKind};
 use model::ports::{Placement, PortError};
@@ -44,7 +46,7 @@ pub(crate) const IN_FLIGHT: Duration = Duration::from_secs(3);
 
 /// Runs until `shutdown`.
 pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<Handle>, shutdown: CancellationToken) {
-    let (applied, on, left) = last_applied(&inner, &handle).await.unwrap_or_default();
+    let Last { applied, on, left, capabilities } = last_applied(&inner, &handle).await.unwrap_or_default();
     let mut work = Work {
         inner,
         project,
@@ -63,7 +65,9 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         broken: Vec::new(),
         described: BTreeMap::new(),
         charted: BTreeMap::new(),
+        capabilities,
         hooked: BTreeMap::new(),
+        parted: BTreeSet::new(),
         hooks_until: None,
         overlays: Cache::default(),
     };
@@ -92,10 +96,15 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
 }
 
 /// What an earlier process applied, where, and what it left elsewhere: a difference from that is drift.
-async fn last_applied(
-    inner: &Inner,
-    handle: &Handle,
-) -> Option<(Option<Digest>, Option<DataPlaneName>, BTreeSet<DataPlaneName>)> {
+#[derive(Default)]
+struct Last {
+    applied: Option<Digest>,
+    on: Option<DataPlaneName>,
+    left: BTreeSet<DataPlaneName>,
+    capabilities: Option<Arc<Recorded>>,
+}
+
+async fn last_applied(inner: &Inner, handle: &Handle) -> Option<Last> {
     let environments = inner.ports.records.list(Kind::Environment, &handle.scope.project).await.ok()?;
     let own = environments.iter().find(|e| e["metadata"]["name"] == handle.name.as_str())?;
     let status = &own["status"];
@@ -105,7 +114,8 @@ async fn last_applied(
     let on = on.or_else(|| applied.is_some().then(planes::embedded));
     let left = status["dataPlanesLeft"].as_array().into_iter().flatten();
     let left = left.filter_map(|name| name.as_str()?.parse().ok()).collect();
-    Some((applied, on, left))
+    let capabilities = serde_json::from_value(status["capabilities"].clone()).ok().map(Arc::new);
+    Some(Last { applied, on, left, capabilities })
 }
 
 /// The loop's own state: nothing but caches, and steps whose effect has not been observed.
@@ -137,10 +147,14 @@ pub struct Work {
     described: BTreeMap<Component, (Ingredients, Manifests)>,
     /// Charts that were rendered.
     charted: BTreeMap<Component, Known>,
+    /// What the cluster could do when the target came.
+    capabilities: Option<Arc<Recorded>>,
     /// Hooks that ran, and that the target does not know of yet.
-    hooked: BTreeMap<String, Result<(), String>>,
+    hooked: BTreeMap<String, Ran>,
+    /// Charts that left and have nothing more to do.
+    parted: BTreeSet<String>,
     /// When a hook has worked for too long.
-    hooks_until: Option<Duration>,
+    pub(crate) hooks_until: Option<Duration>,
     /// Overlays that were built for earlier pins: most commits leave them as they were.
     overlays: Cache,
 }
@@ -158,10 +172,12 @@ impl Work {
         let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
         let mut observation = observed.map_err(Stop::DataPlane)?;
         // Only templates of charts see what stands, in the open.
-        let seen = match target.state.pins.values().any(|pin| pin.chart.is_some()) {
-            true => Arc::new(observation.clone()),
-            false => Arc::default(),
-        };
+        let charts = target.state.pins.values().any(|pin| pin.chart.is_some());
+        let parts = self.parts(&target, &observation);
+        let seen = if charts || parts { Arc::new(observation.clone()) } else { Arc::default() };
+        if charts {
+            self.ask(&target, &placement).await.map_err(Stop::DataPlane)?;
+        }
         let mut rendering = match self.render(&target, &seen).await? {
             Ok(rendering) => rendering,
             Err(problem) => {
@@ -169,7 +185,6 @@ impl Work {
                 return Ok(None);
             }
         };
-        drop(seen);
         let held = rendering.held();
         let writer = planes::writer(&target, &placement).await.map_err(Stop::DataPlane)?;
         self.unguarded = planes::guarded(&target) && writer.is_none();
@@ -211,7 +226,10 @@ impl Work {
         };
         let act = Act { target: &target, placement: &placement, observation: &observation, open: &open };
         let mut hooks = self.hooks_before(act, rendered, &waiting).await?;
+        let parted = self.part(&target, &placement, &observation, &seen).await?;
+        drop(seen);
         let mut due = self.due(&plan, &observation);
+        due.steps.retain(|step| parted.lets(step));
         due.steps.retain(|step| {
             let Some(component) = &step.component else { return true };
             // Kinds come first of all: hooks may be of them.
@@ -224,7 +242,7 @@ impl Work {
         if !target.report.suspended && repair && !due.is_empty() {
             match self.execute(&placement, &target, rendered, &open, due, drift, &observation).await? {
                 // What waits for its turn was not applied yet: that it differs is no drift.
-                None if waiting.is_empty() => self.applied = Some(digest.clone()),
+                None if waiting.is_empty() && !parted.is_pending() => self.applied = Some(digest.clone()),
                 None => {}
                 Some(error) => {
                     self.fail(error, None).await;
@@ -232,7 +250,7 @@ impl Work {
                 }
             }
             wait = Some(IN_FLIGHT);
-        } else if plan.is_empty() {
+        } else if plan.is_empty() && !parted.is_pending() {
             self.in_flight.clear();
             self.applied = Some(digest.clone());
         } else if !self.in_flight.is_empty() || !self.behind.is_empty() {
@@ -241,7 +259,9 @@ impl Work {
         let done = settled(rendered, &plan, &observation, &waiting);
         hooks.extend(self.hooks_after(act, rendered, &done).await?);
         let leftovers = self.leftovers(&target).await;
-        let healthy = self.judge(&target, &rendering, &observation, &placement, plan, &leftovers, &hooks).await?;
+        let judged =
+            Judged { observation: &observation, placement: &placement, leftovers: &leftovers, parted: &parted };
+        let healthy = self.judge(&target, &rendering, judged, plan, &hooks).await?;
         self.arriving &= !healthy;
         if healthy && !target.report.suspended && self.clear(&target, leftovers).await? {
             wait = wait.or(Some(LEFT));
@@ -249,6 +269,19 @@ impl Work {
         let lacks_chart = rendering.sourceless.iter().any(|(_, lack)| lack.reason == lacks::CHART);
         let again = [wait, self.hooks_until, lacks_chart.then_some(crate::charts::AGAIN)];
         Ok(again.into_iter().flatten().min())
+    }
+
+    /// What the cluster can do, asked once for each target: what is rendered follows from what was admitted, and not from
+    /// what others install meanwhile.
+    async fn ask(&mut self, target: &Target, placement: &Placement) -> Result<(), PortError> {
+        let plane = target.plane_name();
+        let known = |known: &Arc<Recorded>| known.commit == target.commit && known.data_plane == plane;
+        if !self.capabilities.as_ref().is_some_and(known) {
+            let answer = placement.plane.capabilities().await?;
+            let recorded = |capabilities| Recorded { commit: target.commit.clone(), data_plane: plane, capabilities };
+            self.capabilities = answer.map(recorded).map(Arc::new);
+        }
+        Ok(())
     }
 
     /// Notices that the environment has moved to another data plane.
@@ -431,7 +464,7 @@ fn is_left_over(step: &model::flow::Step) -> bool {
 
 /// What tells one state of an object from another.
 fn look(observation: &Observation, id: &ObjectId) -> Option<String> {
-    let object = observation.objects.get(id)?;
+    let object = observation.get(id)?;
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
     Some(format!("{} {}", text("uid"), text("resourceVersion")))
 }
@@ -440,7 +473,7 @@ fn look(observation: &Observation, id: &ObjectId) -> Option<String> {
 fn behind(predicted: &Value, observation: &Observation) -> Option<ObjectId> {
     let revision = predicted["metadata"]["resourceVersion"].as_str().filter(|revision| !revision.is_empty())?;
     let id = ObjectId::of(predicted);
-    let seen = observation.objects.get(&id).and_then(|live| live["metadata"]["resourceVersion"].as_str());
+    let seen = observation.get(&id).and_then(|live| live["metadata"]["resourceVersion"].as_str());
     (seen != Some(revision)).then_some(id)
 }
 

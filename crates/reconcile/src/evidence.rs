@@ -337,9 +337,8 @@ impl Work<'_> {
             return Ok(lacks);
         }
         // Commits of the config repository that say something of configuration, each by itself.
-        let configures = |commit: &&model::ports::Commit| {
-            commit.paths.iter().any(|path| path.starts_with("config/") || path.starts_with("components/"))
-        };
+        let configures =
+            |commit: &&model::ports::Commit| commit.paths.iter().any(|path| model::config::configures(path));
         let log = self.facts.log.iter().skip_while(|c| c.id != pin.config);
         let new = log.take_while(|c| Some(&c.id) != before).take(if before.is_some() { usize::MAX } else { 1 });
         for commit in new.filter(configures) {

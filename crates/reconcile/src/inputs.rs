@@ -2,6 +2,7 @@
 //! promote can decide without reading anything.
 
 use crate::config::{Config, Described, Reader};
+use crate::given;
 use model::chart::ChartOrigin;
 use model::config::ComponentFile;
 use model::flow::{Repository, Revision};
@@ -46,14 +47,16 @@ pub fn groups(file: &ComponentFile, config: &Config, chain: &Chain) -> Result<Ve
 
 /// What a component lacks of its secrets in one environment, with the command that sets it.
 pub fn lacks(file: &ComponentFile, head: &Config, chain: &Chain) -> Option<String> {
-    file.workload.secrets.iter().find_map(|used| match head.secrets.get(&used.name) {
+    let lacking = given::sealed(file, head, chain).err();
+    let workload = file.workload.secrets.iter().find_map(|used| match head.secrets.get(&used.name) {
         None => Some(format!(
             "{} needs secret {}, which does not exist: trimtab secret set {1} KEY --env {}",
             file.component, used.name, chain.environment
         )),
         Some(Err(problems)) => Some(problems.join("; ")),
         Some(Ok(secret)) => secret.resolve(chain).err().map(|error| format!("{}: {error}", file.component)),
-    })
+    });
+    workload.or(lacking)
 }
 
 /// What a description says of how a build runs: which version of its chart there shall be is what makes builds.
@@ -81,15 +84,22 @@ fn input(described: &Described, config: &Config, head: &Config, environments: &[
             None => Vec::new(),
         };
         let shown: Vec<_> = resolved.iter().map(|g| json!([g.name, g.data, g.files, g.mount_path])).collect();
-        let digest = match values.is_empty() {
-            true => json!([own, shown]),
-            false => json!([own, shown, values]),
+        let listed = file.chart.as_ref().and_then(|rule| Some((rule.source()?, rule.listed.as_ref()?)));
+        let digest = match (values.is_empty(), listed) {
+            (true, None) => json!([own, shown]),
+            (false, None) => json!([own, shown, values]),
+            // Values of the list that are for others are none of its configuration.
+            (_, Some((source, listed))) => {
+                let values: Vec<_> =
+                    values.iter().map(|(_, text)| render::helm::relevant(text, &source.name, listed)).collect();
+                json!([own, shown, values, listed])
+            }
         };
         Ok(Digest::of(digest.to_string().as_bytes()))
     };
     Input {
         environments: environments.iter().map(|name| (name.clone(), one(name))).collect(),
-        secrets: file.workload.secrets.iter().map(|used| used.name.clone()).collect(),
+        secrets: given::named(file),
     }
 }
 

@@ -16,6 +16,7 @@ mod elsewhere;
 mod environment;
 mod environments;
 mod evidence;
+mod given;
 mod inputs;
 mod kinds;
 mod lacks;

@@ -120,7 +120,7 @@ impl Work {
 fn is_ours(observation: &Observation, namespace: &str, project: &str, claim: Option<&str>) -> bool {
     let id =
         ObjectId { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: namespace.into() };
-    let labels = observation.objects.get(&id).and_then(|object| object.pointer("/metadata/labels"));
+    let labels = observation.get(&id).and_then(|object| object.pointer("/metadata/labels"));
     let label = |key: &str| labels.and_then(|labels| labels.get(key)?.as_str());
     label(LABEL_PROJECT) == Some(project) && label(LABEL_CLAIM) == claim
 }

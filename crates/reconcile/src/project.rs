@@ -1,6 +1,6 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
-use crate::config::{Config, Described, Reader};
+use crate::config::{Config, Described, Reader, listed};
 use crate::environment::Target;
 use crate::evidence::{Law, evidence, law};
 use crate::inputs::inputs;
@@ -64,6 +64,8 @@ pub struct Handle {
     notify: Arc<Notify>,
     /// Wakes the loop that builds.
     pub builds: Arc<Notify>,
+    /// Wakes the loop that looks for newer charts.
+    pub charts: Notify,
     view: watch::Sender<Option<View>>,
     /// Counts changes of anything that people look at.
     tick: watch::Sender<u64>,
@@ -84,6 +86,7 @@ impl Handle {
             name,
             notify: Arc::new(Notify::new()),
             builds: Arc::new(Notify::new()),
+            charts: Notify::new(),
             view: watch::Sender::new(None),
             tick: watch::Sender::new(0),
             ticks,
@@ -149,6 +152,10 @@ impl Handle {
     }
     pub fn environments(&self) -> Vec<Arc<environment::Handle>> {
         self.environments.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+    /// What the cluster of an environment could do when something was rendered for it last.
+    pub fn capabilities(&self, name: &Environment) -> Option<Arc<environment::Recorded>> {
+        self.environment(name).and_then(|environment| environment.outcome().capabilities)
     }
     /// Data planes that do not answer, and why.
     fn unreachable(&self) -> BTreeMap<DataPlaneName, String> {
@@ -290,7 +297,9 @@ impl Work {
         let reader = self.handle.reader(&self.inner);
         let (releases, untagged) = reader.releases(repository, &config.versions).await?;
         let mut states = BTreeMap::new();
-        for commit in promote::needs(&head, &log, &journal, &environments) {
+        let gone = removal::gone(&journal, &environments);
+        let all: Vec<Environment> = environments.iter().chain(&gone).cloned().collect();
+        for commit in promote::needs(&head, &log, &journal, &all) {
             let config = reader.config(repository, &commit).await?;
             let resolved = config.environments.iter().map(|(name, reading)| {
                 let state = reading.as_ref().map_err(Clone::clone).and_then(|state| state.resolve(name, &releases));
@@ -382,7 +391,7 @@ impl Work {
             self.heads.insert(repository, (head, seen));
         }
         for (file, wish) in charts::unbuilt(facts, config, &hosted) {
-            let place = (format!("components/{}.yaml", file.component), self.handle.config.clone());
+            let place = (listed::place(file), self.handle.config.clone());
             self.put(Kind::Component, projections::component(&Described { file: file.clone(), place })).await?;
             let record = charts::build_of(facts, file, wish, self.inner.now());
             let (spec, ports) = (&record.spec, &self.inner.ports);
@@ -490,7 +499,8 @@ impl Work {
     fn aim(&self, view: &View) {
         self.inner.routes.expect(&self.handle.name, view.decision.environments.keys().cloned());
         let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = removal::removed(view).into_iter().map(|name| (name, Some(Target::removed(&view.facts))));
+        let removed = |name: &Environment| Some(Target::removed(&view.facts, &view.config, name));
+        let gone = removal::removed(view).into_iter().map(|name| (name.clone(), removed(&name)));
         let present = view.decision.environments.iter();
         let present = present
             .map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, &view.law, name, report)));

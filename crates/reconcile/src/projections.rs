@@ -118,7 +118,7 @@ pub fn environment(
         condition("Degraded", worst == Health::Degraded || !applied, word(worst), &error),
         condition("Suspended", report.suspended, if report.suspended { "Suspended" } else { "Running" }, ""),
     ]);
-    let status = json!({
+    let mut status = json!({
         "admitted": report.admitted,
         "held": report.held,
         "applied": outcome.applied,
@@ -126,6 +126,9 @@ pub fn environment(
         "dataPlanesLeft": outcome.left,
         "conditions": conditions,
     });
+    if let Some(capabilities) = &outcome.capabilities {
+        status["capabilities"] = json!(**capabilities);
+    }
     let mut spec = json!(state.file);
     // A file that says nothing has rules nevertheless, and an object without a spec is none.
     spec["promotion"] = json!(state.file.promotion);

@@ -196,10 +196,8 @@ impl Reconciler {
                     .config_groups
                     .iter()
                     .map(|used| ("config", &used.name, config.groups.contains_key(&used.name)));
-                let secrets = workload
-                    .secrets
-                    .iter()
-                    .map(|used| ("secrets", &used.name, config.secrets.contains_key(&used.name)));
+                let named = crate::given::named(&described.file);
+                let secrets = named.iter().map(|name| ("secrets", name, config.secrets.contains_key(name)));
                 for (directory, name, there) in groups.chain(secrets) {
                     let was = match directory {
                         "config" => view.config.groups.contains_key(name),
@@ -218,11 +216,8 @@ impl Reconciler {
 
     fn described_twice(&self, repository: &Repository, file: &ComponentFile) -> Vec<String> {
         let view = self.project(&repository.project).and_then(|handle| handle.view());
-        let other = view.is_some_and(|view| view.config.components.contains_key(&file.component));
-        other
-            .then(|| twice(&file.component, repository, &format!("components/{}.yaml", file.component)))
-            .into_iter()
-            .collect()
+        let config = view.map(|view| view.config).filter(|config| config.components.contains_key(&file.component));
+        config.map(|config| twice(&file.component, repository, &config.place(&file.component))).into_iter().collect()
     }
 
     /// What a push would change of releases: they never change.

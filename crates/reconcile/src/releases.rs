@@ -85,7 +85,7 @@ impl Reconciler {
             };
             let configuration = match (old, new) {
                 (Some(old), Some(new)) => {
-                    let own = format!("components/{name}.yaml");
+                    let own = view.config.place(name);
                     let given = |path: &String| path.starts_with("config/") || *path == own;
                     self.between(&handle.config, &old.config, &new.config, given).await?
                 }

@@ -3,12 +3,14 @@
 use crate::environment::{IN_FLIGHT, LEFT, Outcome, Target, Work};
 use crate::planes::{self, Stop};
 use crate::project::View;
-use model::journal::EntryKind;
+use crate::{sealing, wake_of};
+use model::journal::{Entry, EntryKind};
 use model::ports::PortError;
 use model::records::Kind;
 use model::{CommitId, Environment, EnvironmentFile};
 use promote::Facts;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What differs per component: its own, else that of the environment that it is like, and so on.
@@ -31,15 +33,20 @@ pub fn inherit(facts: &Facts, commit: &CommitId, file: &mut EnvironmentFile) {
 /// Environments that were admitted once, that the project has no more, and of which something may still stand.
 pub fn removed(view: &View) -> Vec<Environment> {
     let Ok(project) = &view.config.project else { return Vec::new() };
+    gone(&view.facts.journal, &project.environments)
+}
+
+/// Environments that were admitted once and are none of these, and of which something may still stand.
+pub fn gone(journal: &[Entry], environments: &[Environment]) -> Vec<Environment> {
     let mut known: BTreeMap<&Environment, bool> = BTreeMap::new();
-    for entry in &view.facts.journal {
+    for entry in journal {
         match (entry.kind, &entry.environment) {
             (EntryKind::Admitted, Some(environment)) => drop(known.insert(environment, true)),
             (EntryKind::Removed, Some(environment)) => drop(known.insert(environment, false)),
             _ => {}
         }
     }
-    let gone = known.into_iter().filter(|(name, there)| *there && !project.environments.contains(name));
+    let gone = known.into_iter().filter(|(name, there)| *there && !environments.contains(name));
     gone.map(|(name, _)| name.clone()).collect()
 }
 
@@ -49,6 +56,9 @@ impl Work {
     pub async fn remove(&mut self, target: &Target) -> Result<Option<Duration>, Stop> {
         // First nobody is sent there any more.
         self.inner.routes.set(&self.handle.scope, Vec::new()).await;
+        if let Some(wait) = self.part_all(target).await? {
+            return Ok(Some(wait));
+        }
         self.left.insert(self.on.take().unwrap_or_else(planes::embedded));
         let leftovers = self.leftovers(target).await;
         let commit = Some(target.commit.clone());
@@ -59,8 +69,45 @@ impl Work {
             self.publish(Outcome { commit, plan, notes, left: self.left.clone(), ..Outcome::default() });
             return Ok(Some(wait));
         }
+        if !target.partings.is_empty() && self.still_parts(target).await? {
+            return Ok(Some(wait));
+        }
         self.bury(target).await?;
         Ok(None)
+    }
+
+    /// Runs the hooks for deletions of its charts, where it ran last. Answers when to look again as long as nothing may be
+    /// deleted.
+    async fn part_all(&mut self, target: &Target) -> Result<Option<Duration>, Stop> {
+        if target.partings.is_empty() {
+            return Ok(None);
+        }
+        let name = target.plane_name();
+        let placement = planes::find(&self.inner, &self.project, &name).await.map_err(Stop::DataPlane)?;
+        let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
+        let mut observation = observed.map_err(Stop::DataPlane)?;
+        if !self.parts(target, &observation) {
+            return Ok(None);
+        }
+        let seen = Arc::new(observation.clone());
+        sealing::mask_observation(&*self.inner.ports.secrets, &mut observation)?;
+        self.hooks_until = None;
+        let parted = self.part(target, &placement, &observation, &seen).await?;
+        if !parted.holds() {
+            return Ok(None);
+        }
+        let (commit, left) = (Some(target.commit.clone()), self.left.clone());
+        let (components, notes) = (parted.statuses().collect(), parted.notes);
+        self.publish(Outcome { commit, components, notes, left, data_plane: Some(name), ..Outcome::default() });
+        Ok(Some([Some(LEFT), self.hooks_until].into_iter().flatten().min().unwrap_or(LEFT)))
+    }
+
+    /// True if a chart of it has not gone to its end: its Pods are ending, or hooks run when they have.
+    async fn still_parts(&self, target: &Target) -> Result<bool, Stop> {
+        let name = target.plane_name();
+        let placement = planes::find(&self.inner, &self.project, &name).await.map_err(Stop::DataPlane)?;
+        let observed = placement.plane.observe(&self.handle.scope, wake_of(&self.handle.notify)).await;
+        Ok(self.parts(target, &observed.map_err(Stop::DataPlane)?))
     }
 
     /// Nothing of it stands any more (its namespace does, with what others put there): its records go, and the journal

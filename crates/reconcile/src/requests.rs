@@ -315,7 +315,7 @@ impl Reconciler {
         Ok(ProjectStatus {
             project: project.clone(),
             config: Some(view.facts.head.clone()),
-            problems: handle.trouble().into_iter().chain(view.config.problems()).collect(),
+            problems: handle.trouble().into_iter().chain(leaving(&handle)).chain(view.config.problems()).collect(),
             environments,
         })
     }
@@ -331,27 +331,30 @@ impl Reconciler {
         known_environment(&view, environment)?;
         known_component(&view, component)?;
         let status = environment_status(&handle, &view, environment);
-        let running = status.components.iter().find(|c| c.component == *component).cloned();
         let prospect = promote::prospect(&view.facts, environment, component);
-        let (candidate, gates) = prospect.map_or((None, Vec::new()), |(build, gates)| (Some(build), gates));
-        let held = status.held.clone().filter(|held| held.components.contains(component) || held.components.is_empty());
-        let mut sentences = sentences(&status, running.as_ref(), component, candidate.as_ref(), &gates);
-        let open =
-            view.facts.promotions.iter().filter(|p| p.spec.environment == *environment && !p.status.phase.is_final());
-        for promotion in
-            open.filter(|p| p.spec.component.as_ref().is_none_or(|c| c == component) && !p.status.message.is_empty())
-        {
-            sentences.push(format!("{} waits: {}", promotion.name, promotion.status.message));
+        Ok(explanation(&view, &status, component, prospect))
+    }
+
+    /// The same of every component that has builds, in one environment or in all of them.
+    pub async fn explanations(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+    ) -> Result<Vec<Explanation>, Refusal> {
+        let (handle, view) = self.look(project).await?;
+        if let Some(environment) = environment {
+            known_environment(&view, environment)?;
         }
-        Ok(Explanation {
-            component: component.clone(),
-            environment: environment.clone(),
-            running,
-            sentences,
-            candidate,
-            gates,
-            held,
-        })
+        let components: BTreeSet<&Component> = view.facts.builds.iter().map(|b| &b.spec.build.component).collect();
+        let mut found = Vec::new();
+        for name in view.facts.environments.iter().filter(|name| environment.is_none_or(|wanted| wanted == *name)) {
+            let status = environment_status(&handle, &view, name);
+            let mut prospects = promote::prospects(&view.facts, name, |_| true);
+            let explained =
+                components.iter().map(|component| explanation(&view, &status, component, prospects.remove(*component)));
+            found.extend(explained);
+        }
+        Ok(found)
     }
 
     /// The journal, newest first.
@@ -474,8 +477,11 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         view.config.environments.get(name).and_then(|reading| reading.as_ref().ok()).map(|state| state.file.clone());
     let file: EnvironmentFile = target.as_ref().map(|t| t.state.file.clone()).or(head).unwrap_or_default();
     let pins = target.iter().flat_map(|t| t.state.pins.values());
+    let known: BTreeMap<&BuildId, &ComponentStatus> = outcome.components.iter().map(|c| (&c.build, c)).collect();
+    let left = |c: &&ComponentStatus| target.iter().flat_map(|t| &t.partings).any(|one| one.pin.build == c.build);
+    let leaving = outcome.components.iter().filter(left).cloned();
     let components = pins.map(|pin| {
-        let seen = outcome.components.iter().find(|c| c.build == pin.build).cloned();
+        let seen = known.get(&pin.build).map(|status| (*status).clone());
         seen.unwrap_or_else(|| ComponentStatus {
             component: pin.build.component.clone(),
             build: pin.build.clone(),
@@ -502,8 +508,44 @@ fn environment_status(handle: &Handle, view: &View, name: &Environment) -> Envir
         policies: outcome.policies.clone(),
         repository: view.config.repository(&view.facts.project, name).filter(|own| own.environment().is_some()),
         error: outcome.error.clone().or_else(|| (!report.problems.is_empty()).then(|| report.problems.join("; "))),
-        components: components.collect(),
+        components: components.chain(leaving).collect(),
     }
+}
+
+fn explanation(
+    view: &View,
+    status: &EnvironmentStatus,
+    component: &Component,
+    prospect: Option<(BuildId, Vec<Gate>)>,
+) -> Explanation {
+    let running = status.components.iter().find(|c| c.component == *component).cloned();
+    let (candidate, gates) = prospect.map_or((None, Vec::new()), |(build, gates)| (Some(build), gates));
+    let held = status.held.clone().filter(|held| held.components.contains(component) || held.components.is_empty());
+    let mut sentences = sentences(status, running.as_ref(), component, candidate.as_ref(), &gates);
+    let open = view.facts.promotions.iter().filter(|p| p.spec.environment == status.name && !p.status.phase.is_final());
+    for promotion in
+        open.filter(|p| p.spec.component.as_ref().is_none_or(|c| c == component) && !p.status.message.is_empty())
+    {
+        sentences.push(format!("{} waits: {}", promotion.name, promotion.status.message));
+    }
+    let (component, environment) = (component.clone(), status.name.clone());
+    Explanation { component, environment, running, sentences, candidate, gates, held }
+}
+
+/// What keeps environments that were deleted from going, for people.
+fn leaving(handle: &Handle) -> Vec<String> {
+    let mut told = Vec::new();
+    for environment in handle.environments() {
+        if environment.target().is_some_and(|target| target.removed) {
+            let components = environment.outcome().components.into_iter();
+            told.extend(
+                components
+                    .filter(|c| c.health == Health::Degraded)
+                    .map(|c| format!("{} is deleted, and {} does not go: {}", environment.name, c.build, c.message)),
+            );
+        }
+    }
+    told
 }
 
 fn sentences(

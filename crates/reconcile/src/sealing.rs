@@ -11,6 +11,7 @@ use model::settings::{Chain, Ciphertext, Opened, Plain, Sealed};
 use render::settings::{SealedSecret, secret_name};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// So many digests of sealed values are remembered.
 const REMEMBERED_MAX: usize = 4096;
@@ -138,7 +139,7 @@ pub fn mask_observation(port: &dyn Secrets, observation: &mut Observation) -> Re
         .objects
         .values_mut()
         .filter(|object| is_secret(object))
-        .try_for_each(|object| mask(port, object, |_| false))
+        .try_for_each(|object| mask(port, Arc::make_mut(object), |_| false))
 }
 
 /// What would stand, given what was sent: the masks that were sent stay, all other values are masked.
@@ -248,12 +249,11 @@ mod tests {
         live["stringData"] = json!({"MORE": "hunter2"});
         let map =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "db"}, "data": {"LEVEL": "info"}});
-        let mut observation =
-            Observation { objects: [live, map.clone()].into_iter().map(|o| (ObjectId::of(&o), o)).collect() };
+        let mut observation = Observation::from_iter([live, map.clone()]);
         mask_observation(&Keys, &mut observation).unwrap();
         let text = format!("{observation:?}");
         assert!(!text.contains("hunter2") && !text.contains(&STANDARD.encode("hunter2")), "{text}");
-        assert_eq!(observation.objects[&ObjectId::of(&map)], map);
+        assert_eq!(observation.get(&ObjectId::of(&map)), Some(&map));
         let masked = &observation.objects[&ObjectId::of(&secret(json!({})))];
         assert_eq!(masked["data"]["PASSWORD"], json!(Keys.digest(b"hunter2").unwrap().mask()));
         assert_eq!(masked["metadata"]["annotations"]["note"], "kept");

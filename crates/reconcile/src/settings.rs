@@ -191,7 +191,7 @@ impl Reconciler {
                     described => described?,
                 };
                 if let Some(Ok(described)) = described
-                    && described.file.workload.secrets.iter().any(|used| used.name == *secret)
+                    && crate::given::named(&described.file).contains(secret)
                 {
                     found.push((version.clone(), pin.build.component.clone()));
                 }

@@ -101,16 +101,19 @@ impl Sketch<'_> {
         let layers = &self.config.layers(environment);
         if file.chart.is_some() {
             let (rules, head) = (&state.file, self.head);
-            let drawn = Drawn { pin, file, revision, environment, rules, layers, config, head, made };
+            let capabilities = self.handle.capabilities(environment);
+            let drawn = Drawn { pin, file, revision, environment, rules, layers, config, head, made, capabilities };
             return self.inner.draw(&drawn).await;
         }
         if file.manifests.is_some() {
+            let charts = self.inner.overlay_charts(&file.project, environment, &file.component, made)?;
             let input = elsewhere::Overlay {
                 component: file,
                 pin,
                 environment,
                 layers,
                 file: &state.file,
+                charts,
                 cache: self.overlays,
             };
             let repositories = &*self.inner.ports.repositories;

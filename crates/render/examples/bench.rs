@@ -2,6 +2,10 @@
 //! (with and without reading from disk), `peak_kib` of memory.
 //!
 //! `bench overlay ROOT DIRECTORY TIMES`, `bench environments ROOT`, `bench chart DIRECTORY TIMES [different]`.
+//!
+//! `bench charts LIST OUTPUT [TIMES]` renders many charts, for comparing by hand. A line of the list is a name, a directory and files
+//! of values, with tabs between; what is printed goes to `OUTPUT/name.out`, or what is wrong to `name.err`. Printed are milliseconds:
+//! of reading and the first render, and the least of more renders of what was read.
 
 use model::Snapshot;
 use model::flow::{File, FileMode, Repository, Revision};
@@ -26,6 +30,9 @@ fn main() -> Result<()> {
     let times = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["overlay", root, directory, times] => overlay(Path::new(root), directory, times.parse()?)?,
         ["environments", root] => environments(Path::new(root))?,
+        ["charts", list, output, rest @ ..] => {
+            return charts(list, Path::new(output), rest.first().map_or(Ok(0), |times| times.parse())?);
+        }
         ["chart", directory, times, rest @ ..] => chart(Path::new(directory), times.parse()?, !rest.is_empty())?,
         _ => return Err("usage: see the source".into()),
     };
@@ -106,15 +113,24 @@ fn environments(root: &Path) -> Result<Times> {
     Ok(times)
 }
 
+fn loaded(directory: &Path) -> Result<Chart> {
+    let mut files = Files::new();
+    read(directory, "", &mut files)?;
+    Ok(Chart::load(&files)?)
+}
+
+fn rendered(chart: &Chart, layers: &Layers) -> Result<String> {
+    let made = helm::render(chart, layers, helm::Options::default())?;
+    Ok(helm::printed(&made, &Shown { crds: true, ..Shown::default() })?)
+}
+
 fn chart(directory: &Path, count: usize, different: bool) -> Result<Times> {
     let mut times = Times::default();
     let mut kept = None;
     for number in 0..count {
         let start = Instant::now();
         if kept.is_none() {
-            let mut files = Files::new();
-            read(directory, "", &mut files)?;
-            kept = Some(Chart::load(&files)?);
+            kept = Some(loaded(directory)?);
         }
         let Some(chart) = &kept else { continue };
         let read = Instant::now();
@@ -122,10 +138,42 @@ fn chart(directory: &Path, count: usize, different: bool) -> Result<Times> {
         if different {
             layers.set.push(format!("nameOverride=name-{number}"));
         }
-        let made = helm::render(chart, &layers, helm::Options::default())?;
-        std::hint::black_box(helm::printed(&made, &Shown { crds: true, ..Shown::default() })?.len());
+        std::hint::black_box(rendered(chart, &layers)?.len());
         times.runs.push(since(start));
         times.renders.push(since(read));
     }
     Ok(times)
+}
+
+fn charts(list: &str, output: &Path, times: u32) -> Result<()> {
+    for line in std::fs::read_to_string(list)?.lines() {
+        let mut parts = line.split('\t');
+        let (name, directory) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let start = Instant::now();
+        let read = loaded(Path::new(directory)).and_then(|chart| Ok((chart, layers(parts)?)));
+        let result = read.as_ref().map_err(ToString::to_string);
+        let result = result.and_then(|(chart, layers)| rendered(chart, layers).map_err(|error| error.to_string()));
+        let first = since(start);
+        let again = |(chart, layers): &(Chart, Layers)| {
+            let start = Instant::now();
+            _ = rendered(chart, layers);
+            since(start)
+        };
+        let warm = (0..times).filter_map(|_| read.as_ref().ok().map(again)).min_by(f64::total_cmp).unwrap_or_default();
+        match result {
+            Ok(text) => std::fs::write(output.join(format!("{name}.out")), text)?,
+            Err(error) => std::fs::write(output.join(format!("{name}.err")), error)?,
+        }
+        println!("{name}\t{first:.3}\t{warm:.3}");
+    }
+    Ok(())
+}
+
+/// Files of values.
+fn layers<'a>(files: impl Iterator<Item = &'a str>) -> Result<Layers> {
+    let mut layers = Layers::default();
+    for file in files.filter(|file| !file.is_empty()) {
+        layers.files.push((file.to_owned(), std::fs::read_to_string(file)?));
+    }
+    Ok(layers)
 }

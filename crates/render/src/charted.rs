@@ -3,12 +3,15 @@
 use crate::described::{field, join, prefix};
 use crate::error::Error;
 use crate::helm::{self, Capabilities, Chart, Files, KubeVersion, Layers, Lookup, Options};
+use crate::open;
 use crate::own::{Owner, own};
 use crate::plain::{Places, read};
 use jiff::Timestamp;
-use model::chart::{ChartRule, ImageValues};
+use model::chart::{ChartOrigin, ChartRule, ImageValues, SecretKey};
 use model::flow::{FileMode, Hook, HookDeletion, HookEvent, Manifests, Snapshot};
 use model::names::workload_namespace;
+use model::ports::Capabilities as Can;
+use model::settings::Plain;
 use model::{ComponentFile, Environment, EnvironmentFile, ImageRef, Pin};
 
 /// Everything that the objects of a chart depend on, beside what `lookup` finds.
@@ -31,14 +34,32 @@ pub struct Charted<'a> {
     pub now: Timestamp,
     /// Something of it was there before.
     pub is_upgrade: bool,
+    /// How many pins of it stood in the environment since it came, with this one.
+    pub revision: u32,
+    /// What the environment's cluster can do; without it, what the embedded one can.
+    pub capabilities: Option<&'a Can>,
+    /// Secrets that values are given.
+    pub secrets: &'a [Given],
     /// The cluster that `lookup` asks.
     pub lookup: Option<Lookup>,
+}
+
+/// A secret of the environment for a value of a chart.
+#[derive(Debug)]
+pub struct Given {
+    /// Path of the value: `auth.password`.
+    pub path: String,
+    /// Which.
+    pub secret: SecretKey,
+    /// In the open.
+    pub value: Plain,
 }
 
 /// The objects and hooks of a component with a chart in one environment.
 ///
 /// # Errors
-/// What the chart, its values or templates have wrong, in helm's words; what the environment does not allow.
+/// What the chart, its values or templates have wrong, in helm's words; what the environment does not allow; a secret that
+/// would stand outside of a Secret. No message holds a secret.
 pub fn charted(input: Charted<'_>) -> Result<Manifests, Error> {
     let component = input.component;
     let name = &component.component;
@@ -48,21 +69,20 @@ pub fn charted(input: Charted<'_>) -> Result<Manifests, Error> {
         seed: input.seed,
         now: input.now,
         lookup: input.lookup,
-        capabilities: Capabilities {
-            kube_version: KubeVersion::parse(object::schema::KUBERNETES_VERSION).unwrap_or_default(),
-            ..Capabilities::default()
-        },
+        capabilities: capabilities(input.capabilities),
         ..Options::default()
     };
     options.release.name = rule.release(name).to_owned();
     options.release.namespace = workload_namespace(&component.project, input.environment);
-    options.release.is_upgrade = input.is_upgrade;
+    (options.release.is_upgrade, options.release.revision) = (input.is_upgrade, input.revision);
     let mut layers = Layers { files: input.values, ..Layers::default() };
     if let (Some(image), Some(values)) = (&input.pin.image, &rule.image) {
         layers.set_string = image_values(values, image, input.pin.build.number);
     }
-    let failed = |error: helm::Error| field(name, "chart", &error.to_string());
-    let rendered = helm::render(input.chart, &layers, options).map_err(failed)?;
+    layers.set_literal = open::settings(input.secrets).map_err(|problem| field(name, "chart.secrets", &problem))?;
+    let failed = |error: helm::Error| field(name, "chart", &open::without(&error.to_string(), input.secrets));
+    let around = rule.listed.as_ref().map(|listed| input.chart.alone(listed));
+    let rendered = helm::render(around.as_ref().unwrap_or(input.chart), &layers, options).map_err(failed)?;
 
     let mut places = Places::new();
     let mut objects = Vec::new();
@@ -79,13 +99,26 @@ pub fn charted(input: Charted<'_>) -> Result<Manifests, Error> {
             objects.push(object);
         }
     }
+    open::check(&objects, input.secrets).map_err(|problem| field(name, "chart.secrets", &problem))?;
     let owner = Owner { component, pin: input.pin, environment: input.environment, file: input.file };
     let mut objects = own(&owner, objects)?;
     let owned = objects.split_off(count);
     let mut hooks: Vec<Hook> = owned.into_iter().zip(hooks).map(|(object, hook)| of(object, hook)).collect();
     // What is rendered stands by kind already; of equal weight that order stays.
     hooks.sort_by_key(|hook| hook.weight);
-    Ok(Manifests { objects, hooks, notes: notes(&rendered) })
+    Ok(Manifests { objects, hooks, notes: Vec::new() })
+}
+
+fn capabilities(of: Option<&Can>) -> Capabilities {
+    let parse = |version: &str| KubeVersion::parse(version).ok();
+    let own = || parse(object::schema::KUBERNETES_VERSION).unwrap_or_default();
+    match of {
+        None => Capabilities { kube_version: own(), ..Capabilities::default() },
+        Some(can) => Capabilities {
+            kube_version: parse(&can.version).unwrap_or_else(own),
+            api_versions: can.api_versions.clone(),
+        },
+    }
 }
 
 fn of(object: serde_json::Value, hook: &helm::Hook) -> Hook {
@@ -96,18 +129,6 @@ fn of(object: serde_json::Value, hook: &helm::Hook) -> Hook {
     });
     let events = hook.events.iter().filter_map(|event| HookEvent::parse(event));
     Hook { object, events: events.collect(), weight: hook.weight, deleted: deleted.collect() }
-}
-
-/// What a person should know of what does not run.
-fn notes(rendered: &helm::Rendered) -> Vec<String> {
-    let unknown =
-        rendered.hooks.iter().filter(|hook| hook.events.iter().all(|event| HookEvent::parse(event).is_none()));
-    unknown
-        .map(|hook| {
-            let document = &hook.document;
-            format!("{} {} is a hook for {} and never runs here", document.kind, document.name, hook.events.join(", "))
-        })
-        .collect()
 }
 
 /// Fields that only a generated workload has.
@@ -173,11 +194,14 @@ pub fn chart_files(snapshot: &Snapshot, base: &str, path: &str) -> Result<Files,
     }
 }
 
+/// Directory of the config repository with a list of charts: `requirements.yaml`, and the values of all of them.
+pub const CHARTS: &str = "charts";
+
 /// The word in the name of a file of values that the environment stands for.
 const ENVIRONMENT: &str = "{environment}";
 
 /// The files of values of a component: those of its own repository, and over them `components/<component>/values.yaml`
-/// and `values-<environment>.yaml` of the config repository. A file for an environment is that of the first of
+/// and `values-<environment>.yaml` of the config repository; of a chart of the list, those of the list. A file for an environment is that of the first of
 /// `layers` that has one. `source` is absent if the component stands in the config repository alone.
 ///
 /// # Errors
@@ -194,12 +218,12 @@ pub fn values_of(
         let declared = rule.values.is_some();
         let directory = match &rule.origin {
             // The chart's own values are in it already.
-            model::chart::ChartOrigin::Path(path) => join(&component.path, path).unwrap_or_default(),
-            model::chart::ChartOrigin::Repository(_) => component.path.clone(),
+            ChartOrigin::Path(path) => join(&component.path, path).unwrap_or_default(),
+            ChartOrigin::Repository(_) => component.path.clone(),
         };
         let standard = match &rule.origin {
-            model::chart::ChartOrigin::Path(_) => vec!["values-{environment}.yaml".to_owned()],
-            model::chart::ChartOrigin::Repository(_) => {
+            ChartOrigin::Path(_) => vec!["values-{environment}.yaml".to_owned()],
+            ChartOrigin::Repository(_) => {
                 vec!["values.yaml".to_owned(), "values-{environment}.yaml".to_owned()]
             }
         };
@@ -216,8 +240,10 @@ pub fn values_of(
             }
         }
     }
+    let own = format!("components/{}", component.component);
+    let directory = if rule.listed.is_some() { CHARTS } else { own.as_str() };
     for name in ["values.yaml", "values-{environment}.yaml"] {
-        found.extend(first(config, &format!("components/{}/{name}", component.component), layers)?);
+        found.extend(first(config, &format!("{directory}/{name}"), layers)?);
     }
     Ok(found)
 }

@@ -25,6 +25,8 @@ pub struct Described<'a> {
     pub repository: &'a Snapshot,
     /// What was fetched of that which the manifests name elsewhere.
     pub remotes: &'a Remotes,
+    /// What charts that overlays name are rendered with.
+    pub charts: &'a kustomize::Charts,
     /// Overlays that were built before.
     pub cache: &'a kustomize::Cache,
 }
@@ -44,7 +46,8 @@ pub fn described(input: &Described<'_>) -> Result<Manifests, Error> {
     let directory = join(&input.component.path, &manifests.path)
         .ok_or_else(|| field(name, "manifests.path", "must lie inside the component's path"))?;
     let built = |directory: &str| {
-        let options = Options { remotes: input.remotes.clone(), ..Options::default() };
+        let charts = Some(input.charts.clone());
+        let options = Options { remotes: input.remotes.clone(), charts, ..Options::default() };
         let objects = input.cache.build(input.repository, directory, &options)?;
         Ok(Manifests { objects: objects.to_vec(), ..Manifests::default() })
     };

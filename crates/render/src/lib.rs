@@ -11,6 +11,7 @@ mod error;
 mod guard;
 pub mod helm;
 pub mod kustomize;
+mod open;
 mod own;
 mod place;
 mod plain;
@@ -18,7 +19,7 @@ pub mod settings;
 mod test_run;
 mod workload;
 
-pub use charted::{Charted, chart_files, charted, values_of};
+pub use charted::{CHARTS, Charted, Given, chart_files, charted, values_of};
 pub use described::{Described, described};
 pub use error::Error;
 pub use guard::guard;

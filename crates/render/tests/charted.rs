@@ -65,6 +65,9 @@ impl Case {
             seed: [self.seed; 32],
             now: "2026-11-21T10:00:00Z".parse().unwrap(),
             is_upgrade: false,
+            revision: 1,
+            capabilities: None,
+            secrets: &[],
             lookup: None,
         });
         rendered.map_err(|error| error.to_string())
@@ -117,7 +120,7 @@ fn the_image_is_given_to_declared_values_and_must_be_used() {
 }
 
 #[test]
-fn hooks_are_apart_sorted_by_weight_and_what_never_runs_is_said() {
+fn hooks_are_apart_and_sorted_by_weight() {
     let hook = |name: &str, events: &str, weight: i64| {
         format!(
             "---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, annotations: {{helm.sh/hook: '{events}', helm.sh/hook-weight: '{weight}', helm.sh/hook-delete-policy: hook-failed}}}}\nspec: {{}}\n"
@@ -132,7 +135,7 @@ fn hooks_are_apart_sorted_by_weight_and_what_never_runs_is_said() {
     assert_eq!(made.hooks[2].events, [HookEvent::PreInstall, HookEvent::PostUpgrade]);
     assert_eq!(made.hooks[2].deleted, [HookDeletion::Failed]);
     assert_eq!(made.hooks[2].object["metadata"]["namespace"], "shop-dev");
-    assert_eq!(made.notes, ["Job gone is a hook for pre-delete and never runs here"]);
+    assert_eq!(made.hooks[1].events, [HookEvent::PreDelete]);
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn build(files: &[(&str, &str)], component: Value, environment: Value, layers: &
         layers: &layers,
         file: &file,
         remotes: &model::remote::Remotes::new(),
+        charts: &render::kustomize::Charts::in_cluster([7; 32], jiff::Timestamp::UNIX_EPOCH),
         cache: &render::kustomize::Cache::default(),
         repository: &repository(files),
     };
@@ -136,7 +137,7 @@ fn wrong_descriptions_say_where() {
         (&files, json!({"workload": {"replicas": 2}}), json!({}), "workload: stands beside `manifests`"),
         (&files, json!({}), json!({"overrides": {"web": {"replicas": 3}}}), "environments/qa.yaml: overrides"),
         (&overlays, json!({}), json!({}), "has no overlay for qa (there is: dev, prod)"),
-        (&[("deploy/web.yaml", "a: [")], json!({}), json!({}), "deploy/web.yaml:2:1"),
+        (&[("deploy/web.yaml", "a: [")], json!({}), json!({}), "deploy/web.yaml:1:5"),
     ];
     for (files, component, environment, expected) in cases {
         let error = build(files, component.clone(), environment.clone(), &["qa"]).unwrap_err();

@@ -214,7 +214,7 @@ fn overlays_render_the_charts_that_they_name() {
     let revision = Revision { repository, commit: "0".repeat(40).parse().expect("40 digits") };
     let snapshot = model::Snapshot { revision, files };
     let built = |enable_helm: bool| {
-        let options = render::kustomize::Options { charts: enable_helm.then_some([7; 32]), ..Default::default() };
+        let options = render::kustomize::Options { charts: enable_helm.then(charts), ..Default::default() };
         render::kustomize::build(&snapshot, "o", &options).map_err(|error| error.to_string())
     };
     let objects = built(true).expect("objects");
@@ -255,4 +255,9 @@ proptest! {
         let packed = [&b"\x1f\x8b\x08\0\0\0\0\0\0\0"[..], &bytes].concat();
         prop_assert!(Chart::unpack(&packed).is_err());
     }
+}
+
+fn charts() -> render::kustomize::Charts {
+    let kube_version = render::helm::KubeVersion::default();
+    render::kustomize::Charts { seed: [7; 32], now: jiff::Timestamp::UNIX_EPOCH, kube_version }
 }

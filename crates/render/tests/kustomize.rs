@@ -80,7 +80,7 @@ fn flags(case: &Path) -> Options {
     let mut options = Options::default();
     for flag in std::fs::read_to_string(case.join("flags")).unwrap_or_default().lines() {
         match flag {
-            "--enable-helm" => options.charts = Some([7; 32]),
+            "--enable-helm" => options.charts = Some(charts()),
             "--enable-managedby-label" => options.managed_by_label = true,
             "--load-restrictor=LoadRestrictionsNone" => options.load_outside = true,
             other => panic!("{}: {other}", case.display()),
@@ -384,4 +384,9 @@ fn origins_elsewhere_are_told_as_kustomize_tells_them() {
         let built = built_with(&snapshot(files), Options { remotes, ..Options::default() });
         assert_eq!(built.as_deref(), Ok(expected), "{named}");
     }
+}
+
+fn charts() -> render::kustomize::Charts {
+    let kube_version = render::helm::KubeVersion::default();
+    render::kustomize::Charts { seed: [7; 32], now: jiff::Timestamp::UNIX_EPOCH, kube_version }
 }

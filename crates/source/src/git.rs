@@ -20,6 +20,9 @@ pub struct Git {
     root: PathBuf,
     home: PathBuf,
     path: OsString,
+    /// With its directory: a name that is looked for in a PATH of its own makes the standard library copy the whole
+    /// process for each git, where it would spawn one.
+    program: PathBuf,
 }
 
 /// Where the objects of a push lie before it is accepted.
@@ -37,8 +40,7 @@ impl Git {
         std::fs::create_dir_all(home).map_err(Error::file("create", home))?;
         let file = home.join("gitconfig");
         std::fs::write(&file, configuration(hooks, push_bytes_max)).map_err(Error::file("write", &file))?;
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        let git = Self { root: root.to_owned(), home: home.to_owned(), path };
+        let git = Self::new(root, home);
         let version = git.run(root, ["version"], &[]).await?;
         check_version(&String::from_utf8_lossy(&version))?;
         Ok(git)
@@ -46,13 +48,19 @@ impl Git {
 
     /// With nobody's configuration, not even ours: for a directory that goes again.
     pub fn alone(directory: &Path) -> Self {
+        Self::new(directory, directory)
+    }
+
+    fn new(root: &Path, home: &Path) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        Self { root: directory.to_owned(), home: directory.to_owned(), path }
+        let found = std::env::split_paths(&path).map(|directory| directory.join("git")).find(|file| file.is_file());
+        let program = found.unwrap_or_else(|| "git".into());
+        Self { root: root.to_owned(), home: home.to_owned(), path, program }
     }
 
     /// A command in a repository, with pipes; it is killed when its handle is dropped.
     pub fn command(&self, directory: &Path) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         command
             .env_clear()
             .env("PATH", &self.path)

@@ -37,7 +37,7 @@ pub use audit::{Audit, audit, signer};
 pub use charts::{Charts, Fetched, chart_versions, fetch_chart};
 pub use error::Error;
 pub use hook::hook_main;
-pub use remote::{Fetcher, Found, Rights};
+pub use remote::{Fetcher, Found, Newest, Rights};
 pub use ssh::{PublicKey, SshLimits, SshServer};
 pub use transfer::{LayingDown, Pack, Pause, Reference, parse as parse_references};
 
@@ -105,6 +105,8 @@ pub struct Options {
     pub instance: String,
     /// SSH key (ed25519, OpenSSH format, no passphrase) that signs commits; made if it is absent.
     pub signing_key: PathBuf,
+    /// Which version of a chart a range means.
+    pub newest: Newest,
     /// Bounds.
     pub limits: Limits,
 }
@@ -163,6 +165,7 @@ struct Inner {
     git: Git,
     pool: Arc<Pool>,
     cache: Arc<Cache>,
+    newest: Newest,
     limits: Limits,
     committer: Committer,
     hosts: Mutex<HashMap<Repository, Arc<Host>>>,
@@ -227,6 +230,7 @@ impl Source {
             leaving: CancellationToken::new(),
             committer: Committer { signer, instance: options.instance },
             limits: options.limits,
+            newest: options.newest,
             root,
             git,
             hosts: Mutex::default(),

@@ -22,11 +22,11 @@ pub struct Parsed {
 ///
 /// # Errors
 /// `template: name:line: what is wrong`, as Go words it.
-pub fn parse(name: &str, text: &str, find: &dyn Fn(&str) -> Option<usize>) -> Result<Parsed> {
+pub fn parse(name: &str, text: &Text, find: &dyn Fn(&str) -> Option<usize>) -> Result<Parsed> {
     if u32::try_from(text.len()).is_err() {
         return Err(format!("template: {name}: the text is larger than 4 GiB"));
     }
-    let source = Arc::new(Source { name: name.into(), text: text.into() });
+    let source = Arc::new(Source { name: name.into(), text: Text::clone(text) });
     let (tokens, problem) = lex(text);
     let mut parser = Parser {
         source: Arc::clone(&source),

@@ -247,6 +247,9 @@ const SMUGGLED: u32 = 0x10_FE00;
 
 /// A text of bytes; those that are no UTF-8 become characters that [`to_bytes`] turns back.
 pub fn from_bytes(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());

@@ -123,6 +123,7 @@ impl Layout {
             home: self.home(),
             instance: instance.short().to_owned(),
             signing_key: self.signing_key(),
+            newest: newest_chart,
             limits: source::Limits::default(),
         })
     }
@@ -130,6 +131,12 @@ impl Layout {
     pub fn home(&self) -> PathBuf {
         self.0.join("home")
     }
+}
+
+/// The version of a chart that a range means.
+pub fn newest_chart(range: &str, versions: &[String]) -> std::result::Result<Option<String>, String> {
+    let found = render::helm::newest(range, versions.iter().map(String::as_str));
+    found.map(|version| version.map(str::to_owned)).map_err(|error| error.to_string())
 }
 
 /// What is recorded once and never changes.

@@ -1,6 +1,7 @@
 //! The wiring: the only place where places meet.
 
 mod admission;
+mod calls;
 mod clock;
 mod delivery;
 mod handover;
@@ -239,7 +240,8 @@ impl Control {
         let sign_in = format!("http://{}{}", instance.control, sessions.link(people::ADMIN));
         let router = web::router(Arc::new(app), people.clone(), sessions)
             .merge(web::settings_router(configuration.clone(), people.clone()))
-            .merge(web::policies_router(configuration, people.clone()))
+            .merge(web::policies_router(configuration.clone(), people.clone()))
+            .merge(web::calls_router(configuration))
             .merge(source.router(people.clone()))
             .fallback_service(registry);
         let end = ending.clone();

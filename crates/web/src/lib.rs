@@ -6,6 +6,7 @@
 //! People in a browser come by a one-time link and stay by a session ([`Sessions`]).
 
 mod api;
+mod calls;
 mod consent;
 mod course;
 mod people;
@@ -16,6 +17,7 @@ mod sessions;
 mod settings;
 mod ui;
 
+pub use calls::{Calls, calls_router};
 pub use policies::{AddPolicies, Policies, TestPolicies, policies_router};
 pub use reviews::Reviews;
 pub use service::{

@@ -239,6 +239,8 @@ pub trait Delivery: Reviews {
     /// Why a component is or is not where it should be.
     async fn explain(&self, project: &Project, component: &Component, environment: &Environment)
     -> Result<Explanation>;
+    /// The same of every component that has builds, in one environment or in all of them.
+    async fn explanations(&self, project: &Project, environment: Option<&Environment>) -> Result<Vec<Explanation>>;
     /// The journal, newest first.
     async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>>;
     /// What applying would do now.

@@ -1,9 +1,16 @@
 //! Values → text, byte for byte as go-yaml v2 writes them.
 
+mod order;
+mod style;
+
 use crate::number::float_text;
 use crate::resolve::{Dialect, Scalar, resolve};
-use serde_json::{Map, Value};
-use std::cmp::Ordering;
+use crate::scan::characters;
+use order::sort;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use style::{Analysis, escape, has_break, is_base_60, is_break, needs_escape};
 
 /// Text beyond this column is folded at the next single space.
 const WIDTH: usize = 80;
@@ -11,19 +18,75 @@ const WIDTH: usize = 80;
 const STEP: usize = 2;
 /// Longer keys are written with `?`.
 const MAX_SIMPLE_KEY: usize = 128;
+/// Blanks to cut from.
+const BLANKS: &str = "                                                                ";
+
+/// What can be written.
+pub trait Tree: Sized {
+    /// What it is.
+    fn shape(&self) -> Shape<'_, Self>;
+    /// Adds the pairs of a map.
+    fn pairs<'v>(&'v self, pairs: &mut Vec<(&'v str, &'v Self)>);
+}
+
+/// Kinds of values.
+pub enum Shape<'v, T> {
+    /// `null`
+    Null,
+    /// `true`, `false`
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A whole number beyond that.
+    Unsigned(u64),
+    /// Any number; a whole one is written as an integer.
+    Float(f64),
+    /// A text.
+    Text(&'v str),
+    /// A list.
+    List(&'v [T]),
+    /// A map: without pairs or not, and [`Tree::pairs`] has them.
+    Map {
+        /// It has none.
+        is_empty: bool,
+    },
+}
+
+impl Tree for Value {
+    fn shape(&self) -> Shape<'_, Self> {
+        match self {
+            Self::Null => Shape::Null,
+            Self::Bool(flag) => Shape::Bool(*flag),
+            Self::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+                (Some(number), _, _) => Shape::Integer(number),
+                (_, Some(number), _) => Shape::Unsigned(number),
+                (_, _, number) => Shape::Float(number.unwrap_or_default()),
+            },
+            Self::String(text) => Shape::Text(text),
+            Self::Array(items) => Shape::List(items),
+            Self::Object(map) => Shape::Map { is_empty: map.is_empty() },
+        }
+    }
+
+    fn pairs<'v>(&'v self, pairs: &mut Vec<(&'v str, &'v Self)>) {
+        if let Self::Object(map) = self {
+            pairs.extend(map.iter().map(|(key, value)| (key.as_str(), value)));
+        }
+    }
+}
 
 /// A document with keys in natural order (`a2` before `a10`), as sigs.k8s.io/yaml writes it.
-pub fn to_string(value: &Value) -> String {
+pub fn to_string<T: Tree>(value: &T) -> String {
     written(value, true)
 }
 
 /// A document with keys as they stand in the value: for files that people read and we write.
-pub fn to_string_in_order(value: &Value) -> String {
+pub fn to_string_in_order<T: Tree>(value: &T) -> String {
     written(value, false)
 }
 
-fn written(value: &Value, sorted: bool) -> String {
-    let mut writer = Writer { out: String::new(), column: 0, fresh: false, sorted };
+fn written<T: Tree>(value: &T, sorted: bool) -> String {
+    let mut writer = Writer { out: String::new(), counted: (0, 0), fresh: false, sorted, open: Vec::new() };
     writer.node(value, 0, Place::Root);
     if !writer.fresh {
         writer.out.push('\n');
@@ -41,22 +104,28 @@ enum Place {
     Item,
 }
 
-struct Writer {
+struct Writer<'v, T> {
     out: String,
-    /// In characters.
-    column: usize,
+    /// A place in the last line, and the characters before it.
+    counted: (usize, usize),
     /// A block of text has ended its last line already.
     fresh: bool,
     sorted: bool,
+    /// The pairs of the maps that are being written.
+    open: Vec<(&'v str, &'v T)>,
 }
 
-impl Writer {
+impl<'v, T: Tree> Writer<'v, T> {
     fn push(&mut self, text: &str) {
         self.out.push_str(text);
-        match text.rsplit_once('\n') {
-            Some((_, last)) => self.column = last.chars().count(),
-            None => self.column += text.chars().count(),
-        }
+    }
+
+    /// In characters, of this line.
+    fn column(&mut self) -> usize {
+        let (from, column) = self.counted;
+        let column = column + characters(&self.out.as_bytes()[from..]);
+        self.counted = (self.out.len(), column);
+        column
     }
 
     fn line(&mut self, indent: usize) {
@@ -66,45 +135,56 @@ impl Writer {
         self.pad(indent);
     }
 
+    /// At the beginning of a line.
     fn pad(&mut self, indent: usize) {
-        self.out.extend(std::iter::repeat_n(' ', indent));
-        self.column = indent;
+        self.counted = (self.out.len(), 0);
+        let mut left = indent;
+        while left > 0 {
+            let blanks = left.min(BLANKS.len());
+            self.out.push_str(&BLANKS[..blanks]);
+            left -= blanks;
+        }
     }
 
     /// Writes a value; `indent` is that of the map or list around it.
-    fn node(&mut self, value: &Value, indent: usize, place: Place) {
-        match value {
-            Value::Object(map) if !map.is_empty() => self.map(map, indent, place),
-            Value::Array(items) if !items.is_empty() => self.list(items, indent, place),
-            other => {
-                if place == Place::Value {
-                    self.push(" ");
-                }
-                let continuation = if place == Place::Root { STEP } else { indent + STEP };
-                match other {
-                    Value::Null => self.push("null"),
-                    Value::Bool(flag) => self.push(if *flag { "true" } else { "false" }),
-                    Value::Number(number) => self.push(&number_text(number)),
-                    Value::String(text) => self.text(text, continuation, false),
-                    Value::Array(_) => self.push("[]"),
-                    Value::Object(_) => self.push("{}"),
-                }
-            }
+    fn node(&mut self, value: &'v T, indent: usize, place: Place) {
+        let shape = value.shape();
+        match shape {
+            Shape::Map { is_empty: false } => return self.map(value, indent, place),
+            Shape::List(items) if !items.is_empty() => return self.list(items, indent, place),
+            _ => {}
+        }
+        if place == Place::Value {
+            self.push(" ");
+        }
+        let continuation = if place == Place::Root { STEP } else { indent + STEP };
+        match shape {
+            Shape::Null => self.push("null"),
+            Shape::Bool(flag) => self.push(if flag { "true" } else { "false" }),
+            // Writing into a text cannot fail.
+            Shape::Integer(number) => _ = write!(self.out, "{number}"),
+            Shape::Unsigned(number) => _ = write!(self.out, "{number}"),
+            Shape::Float(number) => self.push(&float_text(number)),
+            Shape::Text(text) => self.text(text, continuation, false),
+            Shape::List(_) => self.push("[]"),
+            Shape::Map { .. } => self.push("{}"),
         }
     }
 
-    fn map(&mut self, map: &Map<String, Value>, indent: usize, place: Place) {
+    fn map(&mut self, map: &'v T, indent: usize, place: Place) {
         let indent = if place == Place::Root { 0 } else { indent + STEP };
-        let mut pairs: Vec<(&String, &Value)> = map.iter().collect();
+        let start = self.open.len();
+        map.pairs(&mut self.open);
         if self.sorted {
-            pairs = merge_sorted(pairs);
+            sort(&mut self.open[start..]);
         }
-        for (index, (key, value)) in pairs.into_iter().enumerate() {
+        for index in start..self.open.len() {
+            let (key, value) = self.open[index];
             // The first pair of a map in a list stands behind the dash.
-            if index > 0 || place == Place::Value {
+            if index > start || place == Place::Value {
                 self.line(indent);
             }
-            if key.len() > MAX_SIMPLE_KEY || key.contains(is_break) {
+            if key.len() > MAX_SIMPLE_KEY || has_break(key) {
                 self.push("? ");
                 self.text(key, indent + STEP, false);
                 self.line(indent);
@@ -116,9 +196,10 @@ impl Writer {
                 self.node(value, indent, Place::Value);
             }
         }
+        self.open.truncate(start);
     }
 
-    fn list(&mut self, items: &[Value], indent: usize, place: Place) {
+    fn list(&mut self, items: &'v [T], indent: usize, place: Place) {
         // A list that is the value of a key stands at the key's own column.
         let indent = match place {
             Place::Root => 0,
@@ -136,55 +217,64 @@ impl Writer {
 
     fn text(&mut self, text: &str, indent: usize, is_key: bool) {
         let analysis = Analysis::of(text);
-        let plain = matches!(resolve(text, Dialect::V2), Scalar::Text | Scalar::Merge) && !is_base_60(text);
-        if text.contains('\n') && analysis.block && !is_key {
-            self.literal(text, indent);
-        } else if text.contains('\n') || !plain {
+        let has_lines = memchr::memchr(b'\n', text.as_bytes()).is_some();
+        if has_lines && analysis.block && !is_key {
+            return self.literal(text, indent);
+        }
+        let is_text = matches!(resolve(text, Dialect::V2), Scalar::Text | Scalar::Merge) && !is_base_60(text);
+        if has_lines || !is_text {
             self.double_quoted(text, indent, is_key);
         } else if analysis.plain && !(text.is_empty() && is_key) {
-            self.plain(text, indent, is_key);
+            self.folded(text, indent, is_key);
         } else if analysis.single_quoted {
-            self.single_quoted(text, indent, is_key);
+            self.push("'");
+            let text = if text.contains('\'') { Cow::from(text.replace('\'', "''")) } else { text.into() };
+            self.folded(&text, indent, is_key);
+            self.push("'");
         } else {
             self.double_quoted(text, indent, is_key);
         }
     }
 
-    fn plain(&mut self, text: &str, indent: usize, is_key: bool) {
-        self.folded(text, indent, is_key, |writer, character| writer.character(character));
-    }
-
-    fn single_quoted(&mut self, text: &str, indent: usize, is_key: bool) {
-        self.push("'");
-        self.folded(text, indent, is_key, |writer, character| {
-            if character == '\'' {
-                writer.push("'");
+    /// A text, but beyond the width a line break in place of a single space inside of it.
+    fn folded(&mut self, text: &str, indent: usize, is_key: bool) {
+        if has_break(text) {
+            return self.folded_by_character(text, indent, is_key);
+        }
+        let bytes = text.as_bytes();
+        if !is_key && memchr::memchr(b' ', bytes).is_some() && self.column() + text.len() > WIDTH {
+            let mut from = 0;
+            for at in memchr::memchr_iter(b' ', bytes) {
+                let is_single = at > 0 && bytes[at - 1] != b' ' && bytes.get(at + 1).is_some_and(|next| *next != b' ');
+                if !is_single {
+                    continue;
+                }
+                self.push(&text[from..at]);
+                from = at;
+                if self.column() > WIDTH {
+                    self.line(indent);
+                    from += 1;
+                }
             }
-            writer.character(character);
-        });
-        self.push("'");
+            return self.push(&text[from..]);
+        }
+        self.push(text);
     }
 
-    fn character(&mut self, character: char) {
-        self.out.push(character);
-        self.column += 1;
-    }
-
-    /// Characters one by one, but beyond the width a line break in place of a single space inside the text.
-    fn folded(&mut self, text: &str, indent: usize, is_key: bool, write: impl Fn(&mut Self, char)) {
+    /// With line breaks of its own, which only quotes hold.
+    fn folded_by_character(&mut self, text: &str, indent: usize, is_key: bool) {
         let (mut after_space, mut after_break) = (false, false);
         let mut characters = text.char_indices().peekable();
         while let Some((at, character)) = characters.next() {
             let next = characters.peek().map(|(_, next)| *next);
-            let inside = at > 0 && next.is_some();
+            let inside = at > 0 && next.is_some_and(|next| next != ' ');
             if std::mem::take(&mut after_break) && !is_break(character) {
-                self.column = 0;
                 self.pad(indent);
             }
-            if character == ' ' && !is_key && !after_space && self.column > WIDTH && inside && next != Some(' ') {
+            if character == ' ' && !is_key && !after_space && inside && self.column() > WIDTH {
                 self.line(indent);
             } else {
-                write(self, character);
+                self.out.push(character);
             }
             after_space = character == ' ';
             after_break = is_break(character);
@@ -199,13 +289,13 @@ impl Writer {
             let next = characters.peek().map(|(_, next)| *next);
             if needs_escape(character) {
                 self.push(&escape(character));
-            } else if character == ' ' && !is_key && !after_space && self.column > WIDTH && at > 0 && next.is_some() {
+            } else if character == ' ' && !is_key && !after_space && at > 0 && next.is_some() && self.column() > WIDTH {
                 self.line(indent);
                 if next == Some(' ') {
                     self.push("\\");
                 }
             } else {
-                self.character(character);
+                self.out.push(character);
             }
             after_space = character == ' ';
         }
@@ -214,6 +304,8 @@ impl Writer {
 
     fn literal(&mut self, text: &str, indent: usize) {
         self.push("|");
+        // A text in a block has no other breaks among ASCII.
+        let is_ascii = text.is_ascii();
         if text.starts_with([' ', '\n', '\u{85}', '\u{2028}', '\u{2029}']) {
             self.push("2");
         }
@@ -224,175 +316,21 @@ impl Writer {
             _ => self.push("-"),
         }
         self.out.push('\n');
-        let mut at_start = true;
-        for character in text.chars() {
-            if is_break(character) {
-                self.out.push(character);
-                at_start = true;
-                continue;
-            }
-            if std::mem::take(&mut at_start) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = match memchr::memchr(b'\n', rest.as_bytes()) {
+                _ if !is_ascii => {
+                    rest.find(is_break).map(|at| at + rest[at..].chars().next().map_or(0, char::len_utf8))
+                }
+                end => end.map(|at| at + 1),
+            };
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+            if !line.starts_with(is_break) {
                 self.pad(indent);
             }
-            self.character(character);
+            self.push(line);
+            rest = after;
         }
-        self.fresh = at_start;
+        self.fresh = text.ends_with(is_break);
     }
-}
-
-fn number_text(number: &serde_json::Number) -> String {
-    match (number.as_i64(), number.as_u64(), number.as_f64()) {
-        (Some(number), _, _) => number.to_string(),
-        (_, Some(number), _) => number.to_string(),
-        (_, _, Some(number)) => float_text(number),
-        _ => number.to_string(),
-    }
-}
-
-/// Which styles a text can take.
-struct Analysis {
-    plain: bool,
-    single_quoted: bool,
-    block: bool,
-}
-
-impl Analysis {
-    fn of(text: &str) -> Self {
-        let mut result = Self { plain: true, single_quoted: true, block: !text.is_empty() };
-        if text.starts_with("---") || text.starts_with("...") {
-            result.plain = false;
-        }
-        let (mut after_space, mut after_break, mut after_blank) = (false, false, true);
-        let mut characters = text.char_indices().peekable();
-        while let Some((at, character)) = characters.next() {
-            let next = characters.peek().map(|(_, next)| *next);
-            let before_blank = next.is_none_or(|next| next == ' ' || next == '\t');
-            let indicator = match character {
-                '#' => after_blank,
-                ':' => before_blank,
-                '-' | '?' => at == 0 && before_blank,
-                _ => at == 0 && "#,[]{}&*!|>'\"%@`".contains(character),
-            };
-            let edge = at == 0 || next.is_none();
-            if indicator || ((character == ' ' || is_break(character)) && edge) || is_break(character) {
-                result.plain = false;
-            }
-            if character == ' ' && next.is_none() {
-                result.block = false;
-            }
-            if character == ' ' && after_break {
-                result.plain = false;
-                result.single_quoted = false;
-            }
-            if (is_break(character) && after_space) || !is_printable(character) {
-                result = Self { plain: false, single_quoted: false, block: false };
-            }
-            after_space = character == ' ';
-            after_break = is_break(character);
-            after_blank = after_space || after_break || character == '\t';
-        }
-        result
-    }
-}
-
-fn is_break(character: char) -> bool {
-    matches!(character, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
-}
-
-fn is_printable(character: char) -> bool {
-    matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && character != '\u{feff}'
-}
-
-fn needs_escape(character: char) -> bool {
-    !is_printable(character) || is_break(character) || character == '"' || character == '\\'
-}
-
-fn escape(character: char) -> String {
-    let short = match character {
-        '\0' => '0',
-        '\u{7}' => 'a',
-        '\u{8}' => 'b',
-        '\t' => 't',
-        '\n' => 'n',
-        '\u{b}' => 'v',
-        '\u{c}' => 'f',
-        '\r' => 'r',
-        '\u{1b}' => 'e',
-        '"' => '"',
-        '\\' => '\\',
-        '\u{85}' => 'N',
-        '\u{a0}' => '_',
-        '\u{2028}' => 'L',
-        '\u{2029}' => 'P',
-        other => {
-            let code = u32::from(other);
-            return match code {
-                0..=0xff => format!("\\x{code:02X}"),
-                0x100..=0xffff => format!("\\u{code:04X}"),
-                _ => format!("\\U{code:08X}"),
-            };
-        }
-    };
-    format!("\\{short}")
-}
-
-/// `1:20`, `-190:20:30.15`: YAML 1.1 took these for numbers.
-fn is_base_60(text: &str) -> bool {
-    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (text, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut parts = text.split(':');
-    let first = parts.next().unwrap_or_default();
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-    let rest: Vec<&str> = parts.collect();
-    first.starts_with(|c: char| c.is_ascii_digit())
-        && digits(first)
-        && digits(fraction)
-        && !rest.is_empty()
-        && rest.iter().all(|part| match part.as_bytes() {
-            [b'0'..=b'9'] => true,
-            [tens, ones] => (b'0'..=b'5').contains(tens) && ones.is_ascii_digit(),
-            _ => false,
-        })
-}
-
-/// The order is none where digits meet letters (`a2` < `a10` < `a1b` < `a2`), so that no library may sort by it.
-fn merge_sorted<'v>(mut pairs: Vec<(&'v String, &'v Value)>) -> Vec<(&'v String, &'v Value)> {
-    if pairs.len() < 2 {
-        return pairs;
-    }
-    let right = merge_sorted(pairs.split_off(pairs.len() / 2));
-    let mut left = merge_sorted(pairs).into_iter().peekable();
-    let mut merged = Vec::with_capacity(left.len() + right.len());
-    for pair in right {
-        while let Some(before) = left.next_if(|before| natural(before.0, pair.0).is_le()) {
-            merged.push(before);
-        }
-        merged.push(pair);
-    }
-    merged.extend(left);
-    merged
-}
-
-/// Numbers inside keys by value; symbols, then digits, then letters.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let Some(at) = a.iter().zip(&b).position(|(a, b)| a != b) else { return a.len().cmp(&b.len()) };
-    match (a[at].is_alphabetic(), b[at].is_alphabetic()) {
-        (true, true) => return a[at].cmp(&b[at]),
-        (true, false) => return Ordering::Greater,
-        (false, true) => return Ordering::Less,
-        (false, false) => {}
-    }
-    // Zeros behind other digits are part of a number, in front they are not.
-    let inside = (a[at] == '0' || b[at] == '0')
-        && a[..at].iter().rev().take_while(|character| character.is_numeric()).any(|character| *character != '0');
-    let number = |text: &[char]| {
-        let digits = text[at..].iter().take_while(|character| character.is_numeric());
-        let start = (i64::from(inside), at);
-        digits.fold(start, |(number, end), digit| {
-            let digit = i64::from(u32::from(*digit)) - i64::from(u32::from('0'));
-            (number.wrapping_mul(10).wrapping_add(digit), end + 1)
-        })
-    };
-    number(&a).cmp(&number(&b)).then(a[at].cmp(&b[at]))
 }

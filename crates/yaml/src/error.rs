@@ -19,6 +19,11 @@ pub struct Error {
 }
 
 impl Error {
+    /// What was wrong in the words of Go's library: what they mean for a writer stands behind a colon.
+    pub fn reason(&self) -> &str {
+        self.message.split_once(": ").map_or(&self.message, |(reason, _)| reason)
+    }
+
     pub(crate) fn new(file: &str, position: Position, message: String) -> Self {
         Self { file: file.to_owned(), line: position.line, column: position.column, field: String::new(), message }
     }

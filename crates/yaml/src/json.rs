@@ -7,6 +7,7 @@ use crate::resolve::{Dialect, Scalar, resolve};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
+use std::borrow::Cow;
 
 /// The documents of a manifest file, each with the line where it begins. Empty ones are left out.
 pub fn documents(text: &str, file: &str, dialect: Dialect) -> Result<Vec<(Value, usize)>, Error> {
@@ -16,40 +17,119 @@ pub fn documents(text: &str, file: &str, dialect: Dialect) -> Result<Vec<(Value,
     nodes.iter().map(document).collect::<Result<_, _>>().map_err(placed)
 }
 
+/// What values are made of nodes.
+pub trait Make {
+    /// A value.
+    type Value;
+    /// A map while it is filled.
+    type Map: Default;
+    /// `null`
+    fn null() -> Self::Value;
+    /// `true`, `false`
+    fn bool(flag: bool) -> Self::Value;
+    /// A number.
+    fn number(number: Number) -> Self::Value;
+    /// A text.
+    fn text(text: &str) -> Self::Value;
+    /// A list.
+    fn list(items: Vec<Self::Value>) -> Self::Value;
+    /// A map that is full.
+    fn map(map: Self::Map) -> Self::Value;
+    /// Puts a value into a map, over one that is there.
+    fn insert(map: &mut Self::Map, key: &str, value: Self::Value);
+    /// Puts all of another map into a map.
+    fn extend(map: &mut Self::Map, other: Self::Map);
+}
+
+/// JSON.
+struct Json;
+
+impl Make for Json {
+    type Value = Value;
+    type Map = Map<String, Value>;
+
+    fn null() -> Value {
+        Value::Null
+    }
+
+    fn bool(flag: bool) -> Value {
+        Value::Bool(flag)
+    }
+
+    fn number(number: Number) -> Value {
+        Value::Number(number)
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    fn list(items: Vec<Value>) -> Value {
+        Value::Array(items)
+    }
+
+    fn map(map: Self::Map) -> Value {
+        Value::Object(map)
+    }
+
+    fn insert(map: &mut Self::Map, key: &str, value: Value) {
+        map.insert(key.to_owned(), value);
+    }
+
+    fn extend(map: &mut Self::Map, other: Self::Map) {
+        map.extend(other);
+    }
+}
+
 /// The JSON that a node stands for. Of keys that stand there twice the last one counts; `<<` merges; keys that
 /// are numbers or booleans become texts. What JSON has no word for (`.inf`, a list as key) is an error, whose
 /// `file` is left empty.
 pub fn to_json(node: &Node, dialect: Dialect) -> Result<Value, Error> {
+    made::<Json>(node, dialect)
+}
+
+/// As [`to_json`], for those who have values of their own.
+///
+/// # Errors
+/// As there.
+pub fn made<M: Make>(node: &Node, dialect: Dialect) -> Result<M::Value, Error> {
     match &node.kind {
-        Kind::Sequence(items) => items.iter().map(|item| to_json(item, dialect)).collect(),
-        Kind::Mapping(pairs) => {
-            let mut map = Map::new();
-            let (merges, fields): (Vec<_>, Vec<_>) = pairs.iter().partition(|(key, _)| is_merge(key, dialect));
-            // To v2 a merge is one of the pairs, in their order; to v3 it stands behind all of them.
-            let ordered: Vec<_> =
-                if dialect == Dialect::V2 { pairs.iter().collect() } else { [merges, fields].concat() };
-            for (key, value) in ordered {
-                if is_merge(key, dialect) {
-                    merge(&mut map, value, dialect)?;
-                } else {
-                    map.insert(key_text(key, dialect)?, to_json(value, dialect)?);
-                }
-            }
-            Ok(Value::Object(map))
+        Kind::Sequence(items) => {
+            items.iter().map(|item| made::<M>(item, dialect)).collect::<Result<_, _>>().map(M::list)
         }
+        Kind::Mapping(pairs) => map_of::<M>(pairs, dialect).map(M::map),
         Kind::Scalar(text, style) => match meaning(node, text, *style, dialect)? {
-            Scalar::Null => Ok(Value::Null),
-            Scalar::Bool(flag) => Ok(Value::Bool(flag)),
-            Scalar::Integer(number) => Ok(Value::Number(integer(number))),
+            Scalar::Null => Ok(M::null()),
+            Scalar::Bool(flag) => Ok(M::bool(flag)),
+            Scalar::Integer(number) => Ok(M::number(integer(number))),
             Scalar::Float(number) => json_float(number)
-                .map(Value::Number)
+                .map(M::number)
                 .ok_or_else(|| Error::new("", node.position, format!("{text} is a number that JSON cannot hold"))),
             Scalar::Timestamp | Scalar::Merge | Scalar::Text if is_binary(node) => {
-                decoded(node, text).map(Value::String)
+                decoded(node, text).map(|text| M::text(&text))
             }
-            Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(Value::String(text.clone())),
+            Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(M::text(text)),
         },
     }
+}
+
+fn map_of<M: Make>(pairs: &[(Node, Node)], dialect: Dialect) -> Result<M::Map, Error> {
+    let mut map = M::Map::default();
+    // To v2 a merge is one of the pairs, in their order; to v3 what stands beside it counts for more.
+    let merges_first = dialect == Dialect::V3;
+    if merges_first {
+        for (_, value) in pairs.iter().filter(|(key, _)| is_merge(key, dialect)) {
+            merge::<M>(&mut map, value, dialect)?;
+        }
+    }
+    for (key, value) in pairs {
+        if !is_merge(key, dialect) {
+            M::insert(&mut map, &key_text(key, dialect)?, made::<M>(value, dialect)?);
+        } else if !merges_first {
+            merge::<M>(&mut map, value, dialect)?;
+        }
+    }
+    Ok(map)
 }
 
 fn integer(number: i128) -> Number {
@@ -94,7 +174,7 @@ fn is_merge(key: &Node, dialect: Dialect) -> bool {
 }
 
 /// All fields of a map or of a list of maps, of which the first one wins.
-fn merge(map: &mut Map<String, Value>, value: &Node, dialect: Dialect) -> Result<(), Error> {
+fn merge<M: Make>(map: &mut M::Map, value: &Node, dialect: Dialect) -> Result<(), Error> {
     let refuse =
         |node: &Node| Error::new("", node.position, "map merge requires map or sequence of maps as the value".into());
     let sources = match &value.kind {
@@ -103,8 +183,8 @@ fn merge(map: &mut Map<String, Value>, value: &Node, dialect: Dialect) -> Result
         Kind::Scalar(..) => return Err(refuse(value)),
     };
     for source in sources.iter().rev() {
-        let Value::Object(fields) = to_json(source, dialect)? else { return Err(refuse(source)) };
-        map.extend(fields);
+        let Kind::Mapping(pairs) = &source.kind else { return Err(refuse(source)) };
+        M::extend(map, map_of::<M>(pairs, dialect)?);
     }
     Ok(())
 }
@@ -119,15 +199,15 @@ fn decoded(node: &Node, text: &str) -> Result<String, Error> {
     bytes.ok_or_else(|| Error::new("", node.position, "!!binary is no base 64 of a text".into()))
 }
 
-fn key_text(key: &Node, dialect: Dialect) -> Result<String, Error> {
+fn key_text(key: &Node, dialect: Dialect) -> Result<Cow<'_, str>, Error> {
     let refuse =
         |what: &str| Err(Error::new("", key.position, format!("{what} cannot be a key; quote it to make it a text")));
     let Kind::Scalar(text, style) = &key.kind else { return refuse("a list or a map") };
     match meaning(key, text, *style, dialect)? {
         Scalar::Null => refuse("null"),
-        Scalar::Bool(flag) => Ok(flag.to_string()),
-        Scalar::Integer(number) => Ok(number.to_string()),
-        Scalar::Float(number) => Ok(shortest(number)),
-        Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(text.clone()),
+        Scalar::Bool(flag) => Ok(flag.to_string().into()),
+        Scalar::Integer(number) => Ok(number.to_string().into()),
+        Scalar::Float(number) => Ok(shortest(number).into()),
+        Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(text.into()),
     }
 }

@@ -12,10 +12,11 @@ mod node;
 mod number;
 mod parse;
 mod resolve;
+mod scan;
 
-pub use emit::{to_string, to_string_in_order};
+pub use emit::{Shape, Tree, to_string, to_string_in_order};
 pub use error::Error;
-pub use json::{documents, to_json};
+pub use json::{Make, documents, made, to_json};
 pub use node::{Kind, Node, Position, Style};
 pub use parse::{parse, parse_fields};
 pub use resolve::{Dialect, Scalar, resolve};

@@ -1,8 +1,8 @@
-//! Text → nodes.
+//! Tokens → nodes.
 
 use crate::error::Error;
 use crate::node::{Kind, Node, Position, Style};
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use crate::scan::{Scanner, Token, TokenKind};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -15,128 +15,87 @@ const MAX_DEPTH: usize = 100;
 
 /// Reads all documents of a text. Documents without any content are left out.
 pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
-    if text.len() > MAX_BYTES {
-        let message = format!("the text has {} bytes, at most {MAX_BYTES} are read", text.len());
-        return Err(Error::new(file, Position::default(), message));
-    }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut padded: Option<String> = None;
-    for _ in 0..(PADDED_MAX / (text.len() + 1)).min(LINES_PADDED_MAX) {
-        match parse_strictly(padded.as_deref().unwrap_or(text), file) {
-            Err(error) if INDENTATION.contains(&error.message.as_str()) => {
-                let seen = padded.as_deref().unwrap_or(text);
-                let is_quoted = error.message == INDENTATION[1];
-                padded = Some(if is_quoted { pad_quoted(seen, &error) } else { pad(seen, error.line) });
-            }
-            result => return result,
-        }
-    }
-    parse_strictly(padded.as_deref().unwrap_or(text), file)
+    read(text, None).map_err(|error| Error { file: file.to_owned(), ..error })
 }
 
 /// As [`parse`], but of maps at the top only these fields are read: the others are there, and null. What cannot be read
 /// is found wherever it stands.
 pub fn parse_fields(text: &str, file: &str, fields: &[&str]) -> Result<Vec<Node>, Error> {
-    let short = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() <= MAX_BYTES
-        && let Ok(Some(documents)) = read(short, file, Some(fields))
-    {
-        return Ok(documents);
+    // Aliases may lead from one field to another, and errors are to be those of the whole.
+    read(text, Some(fields)).or_else(|_| parse(text, file))
+}
+
+fn read(text: &str, fields: Option<&[&str]>) -> Result<Vec<Node>, Error> {
+    if text.len() > MAX_BYTES {
+        let message = format!("the text has {} bytes, at most {MAX_BYTES} are read", text.len());
+        return Err(Error::new("", Position::default(), message));
     }
-    parse(text, file)
-}
-
-/// What the library says of lines inside of brackets or quotes that stand further left than what is around. To Go's they are
-/// fine: spaces before them mean nothing there, so that more of them help.
-const INDENTATION: [&str; 3] =
-    ["invalid indentation", "invalid indentation in quoted scalar", "invalid indentation in flow construct"];
-/// Lines that are moved.
-const LINES_PADDED_MAX: usize = 200;
-/// Bytes that are read again for that.
-const PADDED_MAX: usize = 128 << 20;
-
-/// The text with a line moved to the right of all that may be around it.
-fn pad(text: &str, line: usize) -> String {
-    let start = text.match_indices('\n').nth(line.saturating_sub(2)).map_or(text.len(), |(at, _)| at + 1);
-    let start = if line < 2 { 0 } else { start };
-    format!("{}{}{}", &text[..start], " ".repeat(MAX_DEPTH), &text[start..])
-}
-
-/// The text with the lines of a quoted scalar moved to the right; the error says where it begins.
-fn pad_quoted(text: &str, error: &Error) -> String {
-    let line = text.match_indices('\n').nth(error.line.saturating_sub(2)).map_or(0, |(at, _)| at + 1);
-    let line = if error.line < 2 { 0 } else { line };
-    let start = text[line..].char_indices().nth(error.column.saturating_sub(1)).map_or(text.len(), |(at, _)| line + at);
-    let mut out = String::with_capacity(text.len() + 1024);
-    out.push_str(&text[..start]);
-    let mut characters = text[start..].chars();
-    let Some(quote) = characters.next() else { return text.to_owned() };
-    out.push(quote);
-    while let Some(character) = characters.next() {
-        out.push(character);
-        match character {
-            '\n' => out.extend(std::iter::repeat_n(' ', MAX_DEPTH)),
-            '\\' if quote == '"' => {
-                let next = characters.next();
-                out.extend(next);
-                if next == Some('\n') {
-                    out.extend(std::iter::repeat_n(' ', MAX_DEPTH));
-                }
-            }
-            _ if character == quote => break,
-            _ => {}
-        }
-    }
-    out.push_str(characters.as_str());
-    out
-}
-
-fn parse_strictly(text: &str, file: &str) -> Result<Vec<Node>, Error> {
-    Ok(read(text, file, None)?.unwrap_or_default())
-}
-
-/// `None` if only some fields were asked for, and aliases may lead from one to another.
-fn read(text: &str, file: &str, fields: Option<&[&str]>) -> Result<Option<Vec<Node>>, Error> {
-    let mut builder = Builder {
-        file,
-        text,
-        length: None,
+    let text = plain_lines(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+    let mut reader = Reader {
+        scanner: Scanner::new(&text),
+        handles: Vec::new(),
         nodes: 0,
         aliased: 0,
-        open: Vec::new(),
+        depth: 0,
         anchors: HashMap::new(),
         fields,
-        skipped: 0,
+        skips: false,
     };
-    let mut documents = Vec::new();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|problem| {
-            let marker = problem.marker();
-            let position = Position { line: marker.line(), column: marker.col() + 1 };
-            Error::new(file, position, problem.info().to_owned())
-        })?;
-        if fields.is_some() && has_anchor(&event) {
-            return Ok(None);
-        }
-        if builder.skips(&event, span)? {
-            continue;
-        }
-        if let Some(document) = builder.take(event, span)? {
-            documents.push(document);
-        }
-    }
-    documents.retain(|document| !is_nothing(document));
-    Ok(Some(documents))
+    reader.documents()
 }
 
-fn has_anchor(event: &Event<'_>) -> bool {
-    match event {
-        Event::Alias(_) => true,
-        Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
-            *anchor > 0
-        }
-        _ => false,
+/// The text with `\n` alone at the ends of its lines; characters that no YAML may have are refused.
+fn plain_lines(text: &str) -> Result<Cow<'_, str>, Error> {
+    let is_odd = |byte: &u8| (*byte < b' ' && !matches!(byte, b'\t' | b'\n')) || *byte == 0x7f;
+    let bytes = text.as_bytes();
+    // Most texts have none; nothing but this needs to look at each byte.
+    let is_plain = !bytes.iter().fold(false, |found, byte| found | is_odd(byte));
+    let has_control = |text: &str| text.contains(|c| matches!(c, '\u{80}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}'));
+    if is_plain && (text.is_ascii() || !has_control(text)) {
+        return Ok(text.into());
     }
+    for (index, line) in text.split('\n').enumerate() {
+        let is_control = |c: char| match c {
+            '\t' | '\r' | '\u{85}' => false,
+            '\u{fffe}' | '\u{ffff}' => true,
+            c => c.is_control(),
+        };
+        if let Some(at) = line.find(is_control) {
+            let position = Position { line: index + 1, column: line[..at].chars().count() + 1 };
+            let message = "control characters are not allowed: write them as \"\\x1b\" in double quotes";
+            return Err(Error::new("", position, message.into()));
+        }
+    }
+    Ok(text.replace("\r\n", "\n").replace(['\r', '\u{85}'], "\n").into())
+}
+
+struct Reader<'t> {
+    scanner: Scanner<'t>,
+    /// What `%TAG` says of this document.
+    handles: Vec<(&'t str, String)>,
+    nodes: usize,
+    aliased: usize,
+    depth: usize,
+    anchors: HashMap<&'t str, (Node, usize)>,
+    /// Of maps at the top, the only ones that are kept.
+    fields: Option<&'t [&'t str]>,
+    /// What is read now is not kept.
+    skips: bool,
+}
+
+/// Lists and maps that are read alike.
+#[derive(Clone, Copy, PartialEq)]
+enum Brackets {
+    Square,
+    Curly,
+}
+
+fn fail<T>(position: Position, message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::new("", position, message.into()))
+}
+
+fn empty(position: Position) -> Node {
+    Node { position, ..Node::null() }
 }
 
 /// What stands between two `---`, or behind the last one.
@@ -144,174 +103,325 @@ fn is_nothing(node: &Node) -> bool {
     node.tag.is_none() && matches!(&node.kind, Kind::Scalar(text, Style::Plain) if text.is_empty())
 }
 
-struct Builder<'t> {
-    file: &'t str,
-    text: &'t str,
-    /// Of the text in characters, once somebody asked.
-    length: Option<usize>,
-    nodes: usize,
-    aliased: usize,
-    open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
-    /// Of maps at the top, the only ones that are kept.
-    fields: Option<&'t [&'t str]>,
-    /// Levels that are open below a field that is not.
-    skipped: usize,
-}
-
-/// A list or map that is being read.
-struct Open {
-    position: Position,
-    tag: Option<String>,
-    anchor: usize,
-    nodes_before: usize,
-    children: Vec<Node>,
-    is_mapping: bool,
-}
-
-impl Builder<'_> {
-    fn fail(&self, span: Span, message: String) -> Error {
-        Error::new(self.file, position(span), message)
+impl<'t> Reader<'t> {
+    /// Takes what comes if it is this.
+    fn skip(&mut self, kind: &TokenKind<'_>) -> Result<Option<Position>, Error> {
+        if self.scanner.peek()?.kind == *kind { Ok(Some(self.scanner.take()?.position)) } else { Ok(None) }
     }
 
-    /// True if the event belongs to a field that nobody asked for.
-    fn skips(&mut self, event: &Event<'_>, span: Span) -> Result<bool, Error> {
-        if self.skipped == 0 && !self.is_unwanted() {
-            return Ok(false);
-        }
-        match event {
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
-                self.skipped += 1;
-                if self.open.len() + self.skipped > MAX_DEPTH {
-                    return Err(self.fail(span, format!("nested deeper than {MAX_DEPTH} levels")));
+    fn comes(&mut self, is_it: impl Fn(&TokenKind<'_>) -> bool) -> Result<bool, Error> {
+        Ok(is_it(&self.scanner.peek()?.kind))
+    }
+
+    fn documents(&mut self) -> Result<Vec<Node>, Error> {
+        let mut documents = Vec::new();
+        let mut is_implicit = true;
+        loop {
+            while self.skip(&TokenKind::DocumentEnd)?.is_some() {}
+            self.anchors.clear();
+            self.handles.clear();
+            match self.scanner.peek()?.kind {
+                TokenKind::StreamEnd => return Ok(documents),
+                TokenKind::Version(_) | TokenKind::Handle(..) | TokenKind::DocumentStart => {}
+                _ if is_implicit => {
+                    documents.extend(Some(self.node(true, false)?).filter(|node| !is_nothing(node)));
+                    is_implicit = false;
+                    continue;
                 }
+                _ => return self.no_document(),
             }
-            Event::SequenceEnd | Event::MappingEnd => self.skipped -= 1,
-            Event::Scalar(..) => {}
-            _ => return Ok(false),
+            is_implicit = false;
+            self.directives()?;
+            let Some(start) = self.skip(&TokenKind::DocumentStart)? else { return self.no_document() };
+            let is_empty = self.comes(|kind| {
+                matches!(
+                    kind,
+                    TokenKind::Version(_)
+                        | TokenKind::Handle(..)
+                        | TokenKind::DocumentStart
+                        | TokenKind::DocumentEnd
+                        | TokenKind::StreamEnd
+                )
+            })?;
+            let node = if is_empty { empty(start) } else { self.node(true, false)? };
+            documents.extend(Some(node).filter(|node| !is_nothing(node)));
         }
-        if self.skipped == 0 {
-            let null = Node { position: position(span), ..Node::null() };
-            self.add(null, 0, 1);
-        }
-        Ok(true)
     }
 
-    /// True if the value of a field at the top comes next that nobody asked for.
-    fn is_unwanted(&self) -> bool {
-        let (Some(fields), [top]) = (self.fields, self.open.as_slice()) else { return false };
-        let key = top.children.last().filter(|_| top.is_mapping && top.children.len() % 2 == 1);
-        key.is_some_and(|key| !matches!(&key.kind, Kind::Scalar(key, _) if fields.contains(&key.as_str())))
+    fn no_document<T>(&mut self) -> Result<T, Error> {
+        let position = self.scanner.peek()?.position;
+        fail(position, "did not find expected <document start>: the document before has ended; `---` begins another")
     }
 
-    /// The document, when the event ends one.
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<Option<Node>, Error> {
-        match event {
-            Event::DocumentStart(_) => self.anchors.clear(),
-            Event::Scalar(value, style, anchor, tag) => {
-                self.nodes += 1;
-                let value = self.chomped(value, style, span);
-                let node =
-                    Node { position: position(span), tag: tag_text(tag), kind: Kind::Scalar(value, style_of(style)) };
-                return Ok(self.add(node, anchor, 1));
+    fn directives(&mut self) -> Result<(), Error> {
+        loop {
+            match self.scanner.peek()?.kind {
+                TokenKind::Version(_) | TokenKind::Handle(..) => {}
+                _ => return Ok(()),
             }
-            Event::SequenceStart(anchor, tag) => self.begin(span, anchor, tag, false)?,
-            Event::MappingStart(anchor, tag) => self.begin(span, anchor, tag, true)?,
-            Event::SequenceEnd | Event::MappingEnd => {
-                let Some(open) = self.open.pop() else { return Ok(None) };
-                let nodes = self.nodes - open.nodes_before;
-                let kind =
-                    if open.is_mapping { Kind::Mapping(pairs(open.children)) } else { Kind::Sequence(open.children) };
-                return Ok(self.add(Node { position: open.position, tag: open.tag, kind }, open.anchor, nodes));
+            let Token { position, kind } = self.scanner.take()?;
+            match kind {
+                TokenKind::Version("1.1") => {}
+                TokenKind::Version(_) => return fail(position, "found incompatible YAML document: 1.1 is read"),
+                TokenKind::Handle(handle, prefix) => self.handles.push((handle, prefix)),
+                _ => {}
             }
-            Event::Alias(anchor) => {
-                let Some(&(ref node, nodes)) = self.anchors.get(&anchor) else {
-                    return Err(self.fail(span, "an alias to itself, or to something unknown".into()));
-                };
-                self.nodes += nodes;
-                self.aliased += nodes;
-                if self.aliased > MAX_ALIASED {
-                    return Err(self.fail(span, format!("aliases expand to more than {MAX_ALIASED} values")));
-                }
-                // Where the alias stands is where a reader looks for what is wrong.
-                let node = Node { position: position(span), ..node.clone() };
-                return Ok(self.add(node, 0, nodes));
-            }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
-        Ok(None)
     }
 
-    fn begin(&mut self, span: Span, anchor: usize, tag: Option<Cow<'_, Tag>>, is_mapping: bool) -> Result<(), Error> {
-        if self.open.len() >= MAX_DEPTH {
-            return Err(self.fail(span, format!("nested deeper than {MAX_DEPTH} levels")));
+    /// A value. In a block it may be a list or map without brackets; `indentless`: a list at the column of its key.
+    fn node(&mut self, block: bool, indentless: bool) -> Result<Node, Error> {
+        let mut start = None;
+        let (mut anchor, mut tag) = (None, None);
+        loop {
+            let token = self.scanner.peek()?;
+            match &token.kind {
+                TokenKind::Anchor(name) if anchor.is_none() => anchor = Some(*name),
+                TokenKind::Tag(handle, suffix) if tag.is_none() => tag = Some((*handle, suffix.clone())),
+                _ => break,
+            }
+            start.get_or_insert(token.position);
+            self.scanner.take()?;
         }
-        let nodes_before = self.nodes;
+        let before = self.nodes;
         self.nodes += 1;
-        let open = Open {
-            position: position(span),
-            tag: tag_text(tag),
-            anchor,
-            nodes_before,
-            children: Vec::new(),
-            is_mapping,
+        let has_properties = start.is_some();
+        let token = self.scanner.peek()?;
+        let position = start.unwrap_or(token.position);
+        let kind = match &token.kind {
+            TokenKind::Alias(_) if !has_properties => return self.alias(),
+            TokenKind::Scalar(..) => {
+                let TokenKind::Scalar(text, style) = self.scanner.take()?.kind else { return Ok(empty(position)) };
+                Kind::Scalar(if self.skips { String::new() } else { text.into_owned() }, style)
+            }
+            TokenKind::BlockEntry if indentless => self.nested(|reader| reader.block_list(true))?,
+            TokenKind::FlowSequence => self.nested(|reader| reader.flow_list())?,
+            TokenKind::FlowMapping => self.nested(|reader| reader.flow_map())?,
+            TokenKind::BlockSequence if block => self.nested(|reader| reader.block_list(false))?,
+            TokenKind::BlockMapping if block => self.nested(|reader| reader.block_map())?,
+            _ if has_properties => Kind::Scalar(String::new(), Style::Plain),
+            other => {
+                let message = format!("did not find expected node content: {}", shown(other));
+                return fail(position, message);
+            }
         };
-        self.open.push(open);
-        Ok(())
-    }
-
-    fn add(&mut self, node: Node, anchor: usize, nodes: usize) -> Option<Node> {
-        if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), nodes));
-        }
-        match self.open.last_mut() {
-            Some(open) => {
-                open.children.push(node);
-                None
+        let tag = match tag {
+            None => None,
+            Some((handle, suffix)) => Some(self.tag(position, handle, &suffix)?),
+        };
+        let node = Node { position, tag, kind };
+        if let Some(anchor) = anchor {
+            if self.fields.is_some() {
+                return fail(position, "an anchor");
             }
-            None => Some(node),
+            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
         }
+        Ok(node)
     }
 
-    /// A block scalar at the end of a text that has no last line break gets none.
-    fn chomped(&mut self, value: Cow<'_, str>, style: ScalarStyle, span: Span) -> String {
-        let mut value = value.into_owned();
-        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-        if block && value.ends_with('\n') && !self.text.ends_with('\n') {
-            let text = self.text;
-            let length = *self.length.get_or_insert_with(|| text.chars().count());
-            if span.end.index() >= length {
-                value.pop();
+    fn tag(&mut self, position: Position, handle: &str, suffix: &str) -> Result<String, Error> {
+        let known = self.handles.iter().find(|(known, _)| *known == handle).map(|(_, prefix)| prefix.as_str());
+        let prefix = match (known, handle) {
+            (Some(prefix), _) => prefix,
+            (None, "" | "!") => handle,
+            (None, "!!") => "tag:yaml.org,2002:",
+            (None, _) => return fail(position, format!("found undefined tag handle {handle}")),
+        };
+        Ok(format!("{prefix}{suffix}"))
+    }
+
+    fn alias(&mut self) -> Result<Node, Error> {
+        let Token { position, kind } = self.scanner.take()?;
+        let TokenKind::Alias(name) = kind else { return Ok(empty(position)) };
+        let Some((node, nodes)) = self.anchors.get(name) else {
+            return fail(
+                position,
+                format!("unknown anchor {name:?} referenced: an alias to itself, or to something unknown"),
+            );
+        };
+        self.nodes += nodes;
+        self.aliased += nodes;
+        if self.aliased > MAX_ALIASED {
+            return fail(position, format!("aliases expand to more than {MAX_ALIASED} values"));
+        }
+        // Where the alias stands is where a reader looks for what is wrong.
+        Ok(Node { position, ..node.clone() })
+    }
+
+    /// A list or map: what is inside of it is one level deeper.
+    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<Kind, Error>) -> Result<Kind, Error> {
+        if self.depth >= MAX_DEPTH {
+            let position = self.scanner.peek()?.position;
+            return fail(position, format!("nested deeper than {MAX_DEPTH} levels"));
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn block_list(&mut self, indentless: bool) -> Result<Kind, Error> {
+        let mut items = Vec::new();
+        let start = if indentless { self.scanner.peek()?.position } else { self.scanner.take()?.position };
+        while let Some(position) = self.skip(&TokenKind::BlockEntry)? {
+            let is_empty = self.comes(|kind| match kind {
+                TokenKind::BlockEntry | TokenKind::BlockEnd => true,
+                TokenKind::Key | TokenKind::Value => indentless,
+                _ => false,
+            })?;
+            let item = if is_empty { empty(position) } else { self.node(true, false)? };
+            if !self.skips {
+                items.push(item);
             }
         }
-        value
+        if !indentless && self.skip(&TokenKind::BlockEnd)?.is_none() {
+            return self.unexpected("did not find expected '-' indicator", "list", start);
+        }
+        Ok(Kind::Sequence(items))
+    }
+
+    fn unexpected<T>(&mut self, what: &str, of: &str, start: Position) -> Result<T, Error> {
+        let token = self.scanner.peek()?;
+        let position = token.position;
+        let message = format!("{what}: {} in the {of} that begins in line {}", shown(&token.kind), start.line);
+        fail(position, message)
+    }
+
+    fn block_map(&mut self) -> Result<Kind, Error> {
+        let start = self.scanner.take()?.position;
+        let mut pairs = Vec::new();
+        let ends = |kind: &TokenKind<'_>| matches!(kind, TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd);
+        while let Some(position) = self.skip(&TokenKind::Key)? {
+            let key = if self.comes(ends)? { empty(position) } else { self.node(true, true)? };
+            let is_kept = self.is_kept(&key);
+            let value = match self.skip(&TokenKind::Value)? {
+                Some(position) if self.comes(ends)? => empty(position),
+                Some(_) if is_kept => self.node(true, true)?,
+                Some(_) => self.skipped()?,
+                None => empty(self.scanner.peek()?.position),
+            };
+            if !self.skips {
+                pairs.push((key, value));
+            }
+        }
+        if self.skip(&TokenKind::BlockEnd)?.is_none() {
+            return self.unexpected("did not find expected key", "map", start);
+        }
+        Ok(Kind::Mapping(pairs))
+    }
+
+    /// False for fields at the top that nobody asked for.
+    fn is_kept(&self, key: &Node) -> bool {
+        match self.fields {
+            Some(fields) if self.depth == 1 => {
+                matches!(&key.kind, Kind::Scalar(key, _) if fields.contains(&key.as_str()))
+            }
+            _ => true,
+        }
+    }
+
+    /// Reads a value and forgets it.
+    fn skipped(&mut self) -> Result<Node, Error> {
+        self.skips = true;
+        let node = self.node(true, true);
+        self.skips = false;
+        Ok(empty(node?.position))
+    }
+
+    /// What separates the parts of brackets; true if they end.
+    fn flow_ends(&mut self, brackets: Brackets, is_first: bool, start: Position) -> Result<bool, Error> {
+        let end = match brackets {
+            Brackets::Square => TokenKind::FlowSequenceEnd,
+            Brackets::Curly => TokenKind::FlowMappingEnd,
+        };
+        if self.skip(&end)?.is_some() {
+            return Ok(true);
+        }
+        if !is_first && self.skip(&TokenKind::FlowEntry)?.is_none() {
+            return match brackets {
+                Brackets::Square => self.unexpected("did not find expected ',' or ']'", "list", start),
+                Brackets::Curly => self.unexpected("did not find expected ',' or '}'", "map", start),
+            };
+        }
+        Ok(!is_first && self.skip(&end)?.is_some())
+    }
+
+    fn flow_list(&mut self) -> Result<Kind, Error> {
+        let start = self.scanner.take()?.position;
+        let mut items = Vec::new();
+        while !self.flow_ends(Brackets::Square, items.is_empty(), start)? {
+            let item = match self.skip(&TokenKind::Key)? {
+                // `[a: b]` is a list of a map.
+                Some(position) => {
+                    self.nodes += 1;
+                    let pair = self.flow_pair(position, Brackets::Square)?;
+                    Node { position, tag: None, kind: Kind::Mapping(vec![pair]) }
+                }
+                None => self.node(false, false)?,
+            };
+            items.push(item);
+        }
+        Ok(Kind::Sequence(items))
+    }
+
+    fn flow_map(&mut self) -> Result<Kind, Error> {
+        let start = self.scanner.take()?.position;
+        let mut pairs = Vec::new();
+        while !self.flow_ends(Brackets::Curly, pairs.is_empty(), start)? {
+            let pair = match self.skip(&TokenKind::Key)? {
+                Some(position) => self.flow_pair(position, Brackets::Curly)?,
+                None => {
+                    let key = self.node(false, false)?;
+                    let value = empty(key.position);
+                    (key, value)
+                }
+            };
+            pairs.push(pair);
+        }
+        Ok(Kind::Mapping(pairs))
+    }
+
+    /// Behind the place where a key begins.
+    fn flow_pair(&mut self, position: Position, brackets: Brackets) -> Result<(Node, Node), Error> {
+        let ends = move |kind: &TokenKind<'_>| match kind {
+            TokenKind::FlowEntry => true,
+            TokenKind::FlowSequenceEnd => brackets == Brackets::Square,
+            TokenKind::FlowMappingEnd => brackets == Brackets::Curly,
+            _ => false,
+        };
+        let no_key = self.comes(|kind| *kind == TokenKind::Value || ends(kind))?;
+        let key = if no_key { empty(position) } else { self.node(false, false)? };
+        let is_kept = self.is_kept(&key);
+        let value = match self.skip(&TokenKind::Value)? {
+            Some(position) if self.comes(ends)? => empty(position),
+            Some(_) if is_kept => self.node(false, false)?,
+            Some(_) => self.skipped()?,
+            None => empty(key.position),
+        };
+        Ok((key, value))
     }
 }
 
-fn pairs(children: Vec<Node>) -> Vec<(Node, Node)> {
-    let mut pairs = Vec::with_capacity(children.len() / 2);
-    let mut children = children.into_iter();
-    while let (Some(key), Some(value)) = (children.next(), children.next()) {
-        pairs.push((key, value));
-    }
-    pairs
-}
-
-fn position(span: Span) -> Position {
-    Position { line: span.start.line(), column: span.start.col() + 1 }
-}
-
-fn tag_text(tag: Option<Cow<'_, Tag>>) -> Option<String> {
-    tag.map(|tag| format!("{}{}", tag.handle, tag.suffix))
-}
-
-fn style_of(style: ScalarStyle) -> Style {
-    match style {
-        ScalarStyle::Plain => Style::Plain,
-        ScalarStyle::SingleQuoted => Style::SingleQuoted,
-        ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
-        ScalarStyle::Literal => Style::Literal,
-        ScalarStyle::Folded => Style::Folded,
+/// A token, for messages.
+fn shown(kind: &TokenKind<'_>) -> &'static str {
+    match kind {
+        TokenKind::StreamEnd => "the text ends here",
+        TokenKind::Version(_) | TokenKind::Handle(..) => "a directive stands here",
+        TokenKind::DocumentStart => "`---` stands here",
+        TokenKind::DocumentEnd => "`...` stands here",
+        TokenKind::BlockSequence | TokenKind::BlockEntry => "`-` stands here",
+        TokenKind::BlockMapping => "a map begins here",
+        TokenKind::BlockEnd => "what is indented ends here",
+        TokenKind::FlowSequence => "`[` stands here",
+        TokenKind::FlowSequenceEnd => "`]` stands here",
+        TokenKind::FlowMapping => "`{` stands here",
+        TokenKind::FlowMappingEnd => "`}` stands here",
+        TokenKind::FlowEntry => "`,` stands here",
+        TokenKind::Key => "a key stands here",
+        TokenKind::Value => "`:` stands here",
+        TokenKind::Alias(_) => "an alias stands here",
+        TokenKind::Anchor(_) | TokenKind::Tag(..) => "a second anchor or tag stands here",
+        TokenKind::Scalar(..) => "a text stands here",
     }
 }
 

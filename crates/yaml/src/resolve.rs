@@ -31,6 +31,14 @@ pub enum Scalar {
 
 /// The meaning of a plain scalar.
 pub fn resolve(text: &str, dialect: Dialect) -> Scalar {
+    // Most texts begin as nothing else does, or are longer than any word.
+    match text.as_bytes() {
+        [b'+' | b'-' | b'0'..=b'9', ..] => {}
+        [first, rest @ ..] if rest.len() > 4 || !b"~nNtTfF.<yYoO".contains(first) => {
+            return if *first == b'.' { float(text).map_or(Scalar::Text, Scalar::Float) } else { Scalar::Text };
+        }
+        _ => {}
+    }
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Scalar::Null,
         "true" | "True" | "TRUE" => return Scalar::Bool(true),

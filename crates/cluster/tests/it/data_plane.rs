@@ -19,7 +19,7 @@ fn deployment(scope: &Scope, more: Value) -> Value {
 
 async fn observed(cluster: &Cluster, scope: &Scope, manifest: &Value) -> Option<Value> {
     let observation = cluster.observe(scope, alarm().0).await.unwrap();
-    observation.objects.get(&ObjectId::of(manifest)).cloned()
+    observation.get(&ObjectId::of(manifest)).cloned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

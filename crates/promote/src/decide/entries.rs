@@ -1,6 +1,7 @@
 //! What a decision tells the journal.
 
 use super::{Action, Round};
+use crate::revisions;
 use crate::state::Delta;
 use model::Promotion;
 use model::journal::{Entry, EntryKind, detail};
@@ -21,6 +22,11 @@ impl Round<'_> {
         entry.summary = format!("{}: {what}", self.judge.environment);
         if let Some((_, Some(version))) = delta.release {
             entry.details.insert(detail::RELEASE.to_owned(), version.to_string());
+        }
+        let before = revisions::revisions(self.judge.facts, self.judge.environment, None);
+        let revisions = revisions::next(before, delta);
+        if !revisions.is_empty() {
+            entry.details.insert(detail::REVISIONS.to_owned(), revisions::text(&revisions));
         }
         let Some(promotion) = promotion else { return entry };
         let spec = &promotion.spec;

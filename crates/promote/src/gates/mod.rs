@@ -16,7 +16,7 @@ use model::config::{PromotionRule, Strategy};
 use model::ports::Commit;
 use model::records::{BuildPhase, Class, Gate, GateName, GateState};
 use model::{BuildId, CommitId, Component, Environment, EnvironmentFile, Promotion};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Open gates of one name that are shown each by itself.
 const SHOWN_MAX: usize = 3;
@@ -297,16 +297,24 @@ fn gathered(gates: Vec<Gate>) -> Vec<Gate> {
 /// What stands between the newest build of a component and an environment: as the strategy Auto finds it, elsewhere as a
 /// person's command would. `None` if there is no newer build than the one that is admitted.
 pub fn prospect(facts: &Facts, environment: &Environment, component: &Component) -> Option<(BuildId, Vec<Gate>)> {
+    prospects(facts, environment, |of| of == component).pop_first().map(|(_, prospect)| prospect)
+}
+
+/// [`prospect`] of several components.
+pub fn prospects(
+    facts: &Facts,
+    environment: &Environment,
+    wanted: impl Fn(&Component) -> bool,
+) -> BTreeMap<Component, (BuildId, Vec<Gate>)> {
     let case = Case::of(facts);
-    let environment = facts.environments.iter().find(|e| *e == environment)?;
-    let judge = case.judge(environment)?;
-    let present = judge.history.pin(component).map_or(0, |pin| pin.build.number);
-    let of_it = |b: &&model::Build| b.spec.build.component == *component && b.status.phase != BuildPhase::Superseded;
-    let newest = facts.builds.iter().filter(of_it).map(|b| &b.spec.build).max()?;
+    let judge = facts.environments.iter().find(|e| *e == environment).and_then(|environment| case.judge(environment));
+    let Some(judge) = judge else { return BTreeMap::new() };
     let by_itself = judge.rule().is_some_and(|rule| rule.strategy == Strategy::Auto);
     let class = if by_itself { Class::Auto } else { Class::Promote };
-    let gates = || match (crate::movement::pin(&judge, newest, class, None), facts.at_head(environment)) {
+    let gates = |newest: &BuildId| match (crate::movement::pin(&judge, newest, class, None), facts.at_head(environment))
+    {
         (Some(pin), Some(head)) => {
+            let component = &newest.component;
             let target = head.pinned(component, Some(&pin));
             let delta = Delta::between(judge.history.state(), &target).part(|c| c == component, false);
             let ask = Ask { class: Some(class), manual: !by_itself, ..Ask::default() };
@@ -318,7 +326,17 @@ pub fn prospect(facts: &Facts, environment: &Environment, component: &Component)
         }
         _ => judge.build(newest, class),
     };
-    (newest.number > present).then(|| (newest.clone(), gates()))
+    let mut newest: BTreeMap<&Component, &BuildId> = BTreeMap::new();
+    for build in facts.builds.iter().filter(|build| build.status.phase != BuildPhase::Superseded) {
+        let id = &build.spec.build;
+        if wanted(&id.component) {
+            let last = newest.entry(&id.component).or_insert(id);
+            *last = id.max(*last);
+        }
+    }
+    let present = |component: &Component| judge.history.pin(component).map_or(0, |pin| pin.build.number);
+    newest.retain(|component, newest| newest.number > present(component));
+    newest.into_iter().map(|(component, newest)| (component.clone(), (newest.clone(), gates(newest)))).collect()
 }
 
 pub(crate) fn gate(name: GateName, state: GateState, message: String) -> Gate {

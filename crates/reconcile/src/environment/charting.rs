@@ -1,16 +1,18 @@
 //! From the chart of a pin to manifests: values, the release's secret, and what `lookup` finds.
 
-use super::{Target, Work};
+use super::{Recorded, Target, Work};
 use crate::Inner;
 use crate::config::Config;
+use crate::given::{self, SealedValue};
 use crate::lacks::{self, Lack};
 use jiff::Timestamp;
 use model::chart::ChartRule;
 use model::config::{ComponentFile, EnvironmentFile};
 use model::flow::{Manifests, Observation, Revision};
-use model::ports::PortError;
+use model::ports::{Capabilities, PortError};
 use model::{Component, Environment, Pin, Project};
 use render::helm::Lookup;
+use render::kustomize::Charts;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +24,10 @@ pub(super) struct Known {
     pin: Pin,
     file: EnvironmentFile,
     values: Vec<(String, String)>,
+    secrets: Vec<SealedValue>,
     is_upgrade: bool,
+    revision: u32,
+    capabilities: Option<Arc<Recorded>>,
     asked: Asked,
     manifests: Manifests,
 }
@@ -33,6 +38,21 @@ fn seed_of(project: &Project, environment: &Environment, component: &Component) 
 }
 
 impl Inner {
+    /// What the charts that a component's overlay names are rendered with, for a build that was asked for then.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub(crate) fn overlay_charts(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        component: &Component,
+        made: Timestamp,
+    ) -> Result<Charts, PortError> {
+        let seed = self.ports.secrets.seed(&seed_of(project, environment, component))?;
+        Ok(Charts::in_cluster(seed, made))
+    }
+
     /// The files of values of a component's chart in an environment.
     ///
     /// # Errors
@@ -69,6 +89,8 @@ pub struct Drawn<'a> {
     pub head: &'a Config,
     /// When the build was asked for.
     pub made: Timestamp,
+    /// What the environment's cluster could do when something was rendered for it last.
+    pub capabilities: Option<Arc<Recorded>>,
 }
 
 impl Inner {
@@ -77,7 +99,7 @@ impl Inner {
     /// # Errors
     /// The outer one: something cannot be read now. The inner one, for people.
     pub(crate) async fn draw(&self, drawn: &Drawn<'_>) -> Result<Result<Manifests, String>, PortError> {
-        let Drawn { pin, file, revision, environment, rules, layers, config, head, made } = *drawn;
+        let Drawn { pin, file, revision, environment, rules, layers, config, head, made, .. } = *drawn;
         let Some(rule) = &file.chart else { return Ok(Err("it is no chart".to_owned())) };
         let values = match self.chart_values(file, rule, revision, layers, config).await? {
             Ok(values) => values,
@@ -85,6 +107,10 @@ impl Inner {
         };
         let chart = match self.chart_of(pin, file, revision, head).await? {
             Ok(chart) => chart,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let secrets = match given::opened(&*self.ports.secrets, &drawn_secrets(file, head, environment))? {
+            Ok(secrets) => secrets,
             Err(problem) => return Ok(Err(problem)),
         };
         let rendered = render::charted(render::Charted {
@@ -97,10 +123,18 @@ impl Inner {
             seed: self.ports.secrets.seed(&seed_of(&file.project, environment, &file.component))?,
             now: made,
             is_upgrade: true,
+            revision: 1,
+            capabilities: drawn.capabilities.as_ref().map(|recorded| &recorded.capabilities),
+            secrets: &secrets,
             lookup: None,
         });
         Ok(rendered.map_err(|error| error.to_string()))
     }
+}
+
+/// Those that are there: what lacks is said where it is to run.
+fn drawn_secrets(file: &ComponentFile, head: &Config, environment: &Environment) -> Vec<SealedValue> {
+    given::sealed(file, head, &head.chain(environment)).unwrap_or_default()
 }
 
 impl Work {
@@ -126,12 +160,21 @@ impl Work {
             Ok(values) => values,
             Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
         };
+        let chain = admitted.chain(&self.handle.name);
+        let secrets = match given::sealed(file, admitted, &chain) {
+            Ok(secrets) => secrets,
+            Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
+        };
         let is_upgrade = target.movement(component).is_upgrade();
+        let number = target.revisions.get(component).copied().unwrap_or(1);
+        let capabilities = self.capabilities.clone();
         if let Some(known) = self.charted.get(component)
             && known.pin == *pin
             && known.file == target.state.file
             && known.values == values
-            && known.is_upgrade == is_upgrade
+            && known.secrets == secrets
+            && (known.is_upgrade, known.revision) == (is_upgrade, number)
+            && can(&known.capabilities) == can(&capabilities)
             && known.asked.iter().all(|(query, answer)| look_up(observation, query) == *answer)
         {
             return Ok(Ok(Ok(known.manifests.clone())));
@@ -139,6 +182,10 @@ impl Work {
         let chart = match self.inner.chart_of(pin, file, revision, admitted).await? {
             Ok(chart) => chart,
             Err(message) => return Ok(Ok(Err(Lack { reason: lacks::CHART, message }))),
+        };
+        let given = match given::opened(&*self.inner.ports.secrets, &secrets)? {
+            Ok(given) => given,
+            Err(problem) => return Ok(Err(format!("{}: {problem}", pin.build))),
         };
         let asked: Arc<Mutex<Asked>> = Arc::default();
         let seed = seed_of(&self.handle.scope.project, &self.handle.name, component);
@@ -152,6 +199,9 @@ impl Work {
             seed: self.inner.ports.secrets.seed(&seed)?,
             now: target.made.get(&pin.build).copied().unwrap_or_default(),
             is_upgrade,
+            revision: number,
+            capabilities: can(&capabilities),
+            secrets: &given,
             lookup: Some(lookup(observation.clone(), asked.clone())),
         });
         let manifests = match made {
@@ -160,10 +210,16 @@ impl Work {
         };
         let asked = std::mem::take(&mut *asked.lock().unwrap_or_else(PoisonError::into_inner));
         let (pin, file) = (pin.clone(), target.state.file.clone());
-        let known = Known { pin, file, values, is_upgrade, asked, manifests: manifests.clone() };
+        let kept = manifests.clone();
+        let known =
+            Known { pin, file, values, secrets, is_upgrade, revision: number, capabilities, asked, manifests: kept };
         self.charted.insert(component.clone(), known);
         Ok(Ok(Ok(manifests)))
     }
+}
+
+fn can(recorded: &Option<Arc<Recorded>>) -> Option<&Capabilities> {
+    recorded.as_ref().map(|recorded| &recorded.capabilities)
 }
 
 fn lookup(observation: Arc<Observation>, asked: Arc<Mutex<Asked>>) -> Lookup {
@@ -187,7 +243,7 @@ fn look_up(observation: &Observation, [api_version, kind, namespace, name]: &[St
             && (namespace.is_empty() || object["metadata"]["namespace"] == **namespace)
             && (name.is_empty() || object["metadata"]["name"] == **name)
     };
-    let mut found = observation.objects.values().filter(of_it);
+    let mut found = observation.values().filter(of_it);
     match name.is_empty() {
         false => found.next().cloned().unwrap_or_else(|| json!({})),
         true => {
@@ -206,7 +262,7 @@ mod tests {
     fn lookup_finds_what_stands_in_the_environment() {
         let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop-dev"}});
         let objects = ["a", "b"].map(|name| (ObjectId::of(&secret(name)), secret(name)));
-        let observation = Observation { objects: objects.into_iter().collect() };
+        let observation: Observation = objects.into_iter().map(|(_, object)| object).collect();
         let ask = |query: [&str; 4]| look_up(&observation, &query.map(str::to_owned));
         assert_eq!(ask(["v1", "Secret", "shop-dev", "a"]), secret("a"));
         assert_eq!(ask(["v1", "Secret", "other", "a"]), json!({}));

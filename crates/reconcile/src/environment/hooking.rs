@@ -5,10 +5,11 @@
 use super::{Rendered, Target, Work};
 use crate::planes::Stop;
 use crate::sealing;
+use jiff::Timestamp;
 use model::flow::{HookEvent, ObjectId, Observation, Plan, Step};
 use model::journal::{Entry, EntryKind, detail};
 use model::ports::{Placement, PortError};
-use model::{BuildId, Component, Environment, Pin};
+use model::{BuildId, CommitId, Component, Environment, Pin};
 use plan::{HookInput, HookProgress};
 use promote::{Facts, Report, State};
 use serde_json::Value;
@@ -57,16 +58,27 @@ impl Movement {
     }
 }
 
-/// How each pinned component came to be what it is.
-pub fn movements(facts: &Facts, name: &Environment, report: &Report, state: &State) -> BTreeMap<Component, Movement> {
+/// How hooks of a run ended, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ran {
+    /// What failed, for people.
+    pub outcome: Result<(), String>,
+    /// When the journal heard of it.
+    pub at: Timestamp,
+}
+
+/// Commits that were admitted to an environment since it began, oldest first.
+pub fn admitted<'f>(facts: &'f Facts, name: &Environment) -> Vec<&'f CommitId> {
     let of_it = |entry: &&Entry| entry.environment.as_ref() == Some(name);
     // One that was removed begins anew.
     let begin = facts.journal.iter().rposition(|e| e.kind == EntryKind::Removed && of_it(&e)).map_or(0, |at| at + 1);
-    let admitted: Vec<_> = facts.journal[begin..]
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Admitted && of_it(entry))
-        .filter_map(|entry| entry.commit.as_ref())
-        .collect();
+    let admitted = facts.journal[begin..].iter().filter(|entry| entry.kind == EntryKind::Admitted && of_it(entry));
+    admitted.filter_map(|entry| entry.commit.as_ref()).collect()
+}
+
+/// How each pinned component came to be what it is.
+pub fn movements(facts: &Facts, name: &Environment, report: &Report, state: &State) -> BTreeMap<Component, Movement> {
+    let admitted = admitted(facts, name);
     let movement = |pin: &Pin| {
         let since = report.since.get(&pin.build.component)?;
         let at = admitted.iter().position(|commit| *commit == since)?;
@@ -82,7 +94,7 @@ pub fn movements(facts: &Facts, name: &Environment, report: &Report, state: &Sta
 }
 
 /// Hooks that ran in an environment: by their run, whether they failed and why.
-pub fn hooked(facts: &Facts, name: &Environment) -> BTreeMap<String, Result<(), String>> {
+pub fn hooked(facts: &Facts, name: &Environment) -> BTreeMap<String, Ran> {
     let of_it = |entry: &&Entry| {
         matches!(entry.kind, EntryKind::Hooked | EntryKind::Checked)
             && entry.environment.as_ref() == Some(name)
@@ -92,7 +104,8 @@ pub fn hooked(facts: &Facts, name: &Environment) -> BTreeMap<String, Result<(), 
         Some("failed") => Err(entry.reason.clone()),
         _ => Ok(()),
     };
-    facts.journal.iter().filter(of_it).map(|entry| (entry.id.clone(), outcome(entry))).collect()
+    let ran = |entry: &Entry| (entry.id.clone(), Ran { outcome: outcome(entry), at: entry.at });
+    facts.journal.iter().filter(of_it).map(ran).collect()
 }
 
 /// True if some environment takes only what was tested in this one, or tests in itself.
@@ -115,12 +128,22 @@ impl Target {
     }
 
     /// Name of the one run of an event's hooks that a movement of a component has here.
-    fn run(&self, environment: &Environment, build: &BuildId, event: HookEvent) -> String {
-        let since = self.report.since.get(&build.component).unwrap_or(&self.commit);
-        // Elsewhere it comes new.
-        let place = self.plane.as_ref().map(|plane| format!("-{}", plane.name)).unwrap_or_default();
-        format!("{RUN}{environment}-{build}-{}-{}{place}", &since.as_str()[..12], event.as_str())
+    pub(super) fn run(&self, environment: &Environment, build: &BuildId, event: HookEvent) -> String {
+        run_of(self, environment, build, self.report.since.get(&build.component).unwrap_or(&self.commit), event)
     }
+}
+
+/// As [`Target::run`], of a movement that began with this commit.
+pub(super) fn run_of(
+    target: &Target,
+    environment: &Environment,
+    build: &BuildId,
+    since: &CommitId,
+    event: HookEvent,
+) -> String {
+    // Elsewhere it comes new.
+    let place = target.plane.as_ref().map(|plane| format!("-{}", plane.name)).unwrap_or_default();
+    format!("{RUN}{environment}-{build}-{}-{}{place}", &since.as_str()[..12], event.as_str())
 }
 
 /// What hooks say of their component.
@@ -184,7 +207,7 @@ impl Work {
     }
 
     /// The hooks of one event, as far as they can go now.
-    async fn hooks(&mut self, act: Act<'_>, one: &Rendered, event: HookEvent) -> Result<Said, Stop> {
+    pub(super) async fn hooks(&mut self, act: Act<'_>, one: &Rendered, event: HookEvent) -> Result<Said, Stop> {
         if !one.manifests.hooks.iter().any(|hook| hook.events.contains(&event)) {
             return Ok(Said::Clear);
         }
@@ -201,7 +224,7 @@ impl Work {
         if act.target.report.suspended {
             return Ok(Said::Works(format!("{name}: the environment is suspended")));
         }
-        if let Some(outcome) = act.target.hooked.get(&run).or_else(|| self.hooked.get(&run)).cloned() {
+        if let Some(Ran { outcome, .. }) = self.ran(act.target, &run).cloned() {
             self.hook_steps(act, plan::hooks_over(&input, outcome.is_ok())).await?;
             return Ok(outcome.map_or_else(Said::Failed, |()| Said::Clear));
         }
@@ -236,6 +259,16 @@ impl Work {
         }
     }
 
+    /// How a run ended, if it has.
+    pub(super) fn ran<'a>(&'a self, target: &'a Target, run: &str) -> Option<&'a Ran> {
+        target.hooked.get(run).or_else(|| self.hooked.get(run))
+    }
+
+    /// The journal hears that something goes, though no hook has to run before.
+    pub(super) async fn begin(&mut self, run: &str, one: &Rendered, event: HookEvent) -> Result<(), PortError> {
+        self.hook_told(run, one, event, Ok(()), "goes: its hooks run when nothing of it stands any more").await
+    }
+
     /// Runs what is due of these steps. Answers with the first failure.
     async fn hook_steps(&mut self, act: Act<'_>, steps: Vec<Step>) -> Result<Option<String>, Stop> {
         let (project, environment) = (self.handle.scope.project.clone(), self.handle.name.clone());
@@ -259,13 +292,25 @@ impl Work {
         event: HookEvent,
         outcome: Result<(), String>,
     ) -> Result<(), PortError> {
+        let word = if outcome.is_ok() { "succeeded" } else { "failed" };
+        self.hook_told(run, one, event, outcome, &format!("hooks of {} {word}", event.as_str())).await
+    }
+
+    async fn hook_told(
+        &mut self,
+        run: &str,
+        one: &Rendered,
+        event: HookEvent,
+        outcome: Result<(), String>,
+        words: &str,
+    ) -> Result<(), PortError> {
         let kind = if event == HookEvent::Test { EntryKind::Checked } else { EntryKind::Hooked };
         let mut entry = self.entry(kind, run.to_owned());
         let (build, name) = (&one.pin.build, event.as_str());
         entry.component = Some(build.component.clone());
         entry.build = Some(build.clone());
-        let (result, word) = if outcome.is_ok() { ("passed", "succeeded") } else { ("failed", "failed") };
-        entry.summary = format!("{}: {build}: hooks of {name} {word}", self.handle.name);
+        let result = if outcome.is_ok() { "passed" } else { "failed" };
+        entry.summary = format!("{}: {build}: {words}", self.handle.name);
         entry.reason = outcome.as_ref().err().cloned().unwrap_or_default();
         entry.details.insert(detail::RESULT.to_owned(), result.to_owned());
         match event {
@@ -273,7 +318,7 @@ impl Work {
             _ => entry.details.insert(detail::EVENT.to_owned(), name.to_owned()),
         };
         self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
-        self.hooked.insert(run.to_owned(), outcome);
+        self.hooked.insert(run.to_owned(), Ran { outcome, at: entry.at });
         self.project.wake();
         Ok(())
     }
@@ -287,7 +332,7 @@ async fn hook_log(id: &ObjectId, act: Act<'_>) -> Option<String> {
         let itself = id.kind == "Pod" && ObjectId::of(pod) == *id;
         pod["kind"] == "Pod" && (itself || owners.is_some_and(|owners| owners.iter().any(by)))
     };
-    let pod = act.observation.objects.values().filter(owned).last()?;
+    let pod = act.observation.values().filter(owned).last()?;
     let (namespace, name) = (pod["metadata"]["namespace"].as_str()?, pod["metadata"]["name"].as_str()?);
     let log = act.placement.plane.logs(namespace, name, LOG_LINES, false).await.ok()?;
     let lines: Vec<String> = log.trim_end().lines().map(|line| format!("  | {line}")).collect();

@@ -1,6 +1,7 @@
 //! Health of what stands, and what follows from it: routes and the journal.
 
 use super::hooking::{self, Said};
+use super::parting::Parted;
 use super::rendering::Rendering;
 use super::{Outcome, Rendered, Target, Work};
 use crate::moving::Leftover;
@@ -17,16 +18,25 @@ use std::net::{IpAddr, SocketAddr};
 /// Lines of a container's log that explain a failure.
 const LOG_LINES: u32 = 20;
 
+/// What is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Judged<'a> {
+    pub observation: &'a Observation,
+    pub placement: &'a Placement,
+    /// What stands on data planes that were left.
+    pub leftovers: &'a [Leftover],
+    /// What left.
+    pub parted: &'a Parted,
+}
+
 impl Work {
     /// Health, routes, journal, records: in this order, so that what is said to be healthy can be reached.
     pub(super) async fn judge(
         &mut self,
         target: &Target,
         Rendering { rendered, sourceless }: &Rendering,
-        observation: &Observation,
-        placement: &Placement,
+        Judged { observation, placement, leftovers, parted }: Judged<'_>,
         mut plan: Plan,
-        leftovers: &[Leftover],
         hooks: &BTreeMap<Component, Said>,
     ) -> Result<bool, PortError> {
         let settled = plan.is_empty();
@@ -64,6 +74,9 @@ impl Work {
         plan.steps
             .extend(leftovers.iter().filter_map(|left| left.plan.as_ref().ok()).flat_map(|left| left.steps.clone()));
         components.extend(sourceless.iter().map(|(pin, lack)| lack.status(pin)));
+        components.extend(parted.statuses());
+        let mut notes = self.notes(target, leftovers);
+        notes.extend(parted.notes.iter().cloned());
         let outcome = Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),
@@ -71,7 +84,8 @@ impl Work {
             unreachable: None,
             data_plane: self.on.clone(),
             left: self.left.clone(),
-            notes: self.notes(target, leftovers),
+            capabilities: self.capabilities.clone(),
+            notes,
             policies: self.broken.clone(),
             components,
             plan: Some(plan),
@@ -133,7 +147,7 @@ impl Work {
     ) -> Option<String> {
         let component = &one.pin.build.component;
         let job = super::testing::job(one).map(|job| &job["metadata"]["name"]);
-        let failing = observation.objects.values().find(|object| {
+        let failing = observation.values().find(|object| {
             let restarts = object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64);
             let ended = || job.is_some() && object.pointer("/metadata/ownerReferences/0/name") == job;
             let label = object.pointer("/metadata/labels").and_then(|l| l.get(model::LABEL_COMPONENT));
@@ -225,7 +239,7 @@ fn ready(observation: &Observation, service_name: &str, name: &str, port: u16) -
         slice["kind"] == "EndpointSlice" && service.and_then(Value::as_str) == Some(service_name)
     };
     let mut addresses = Vec::new();
-    for slice in observation.objects.values().filter(of_it) {
+    for slice in observation.values().filter(of_it) {
         let ports = slice["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
         let named = ports.iter().find(|p| p["name"] == name).or(ports.first());
         let port = named.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok()).unwrap_or(port);
@@ -247,9 +261,7 @@ fn ready(observation: &Observation, service_name: &str, name: &str, port: u16) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::flow::ObjectId;
     use serde_json::json;
-    use std::collections::BTreeMap;
 
     #[test]
     fn only_ready_addresses_are_routed() {
@@ -263,7 +275,7 @@ mod tests {
                 { "addresses": ["10.0.0.4"], "conditions": { "ready": true, "terminating": true } },
             ],
         });
-        let observation = Observation { objects: BTreeMap::from([(ObjectId::of(&slice), slice)]) };
+        let observation = Observation::from_iter([slice]);
         assert_eq!(ready(&observation, "web", "http", 80), ["10.0.0.2:3000".parse().unwrap()]);
         assert_eq!(ready(&observation, "api", "http", 80), []);
     }

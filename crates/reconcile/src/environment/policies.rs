@@ -76,7 +76,7 @@ impl Work {
             items.entry(component.as_ref()).or_default().push(item);
         }
         for step in plan.steps.iter().filter(|step| step.action == Action::Delete) {
-            let before = live.get(&step.object).or_else(|| observation.objects.get(&step.object));
+            let before = live.get(&step.object).or_else(|| observation.get(&step.object));
             let item = Item { object: None, before, operation: Action::Delete };
             items.entry(step.component.as_ref()).or_default().push(item);
         }

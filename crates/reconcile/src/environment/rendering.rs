@@ -134,12 +134,15 @@ impl Work {
         {
             return Ok(Ok(manifests.clone()));
         }
+        let made = target.made.get(&pin.build).copied().unwrap_or_default();
+        let charts = self.inner.overlay_charts(&self.handle.scope.project, &self.handle.name, &component, made)?;
         let overlay = elsewhere::Overlay {
             component: file,
             pin,
             environment: &self.handle.name,
             layers: &layers,
             file: &target.state.file,
+            charts,
             cache: &self.overlays,
         };
         let repositories = &*self.inner.ports.repositories;

@@ -17,6 +17,7 @@ impl Work {
             unreachable,
             data_plane: self.on.clone(),
             left: self.left.clone(),
+            capabilities: self.capabilities.clone(),
             policies: self.broken.clone(),
             ..self.handle.outcome()
         };

@@ -1,16 +1,18 @@
 //! What an environment should be, how it stands, and the handle by which others know it.
 
-use super::hooking::{self, Movement};
+use super::hooking::{self, Movement, Ran};
+use super::parting::{self, Parting};
 use super::policies::Bench;
 use crate::config::Config;
 use crate::evidence::Law;
 use crate::planes::{self, Plane};
 use jiff::Timestamp;
 use model::flow::{Plan, Repository};
-use model::ports::Scope;
+use model::ports::{Capabilities, Scope};
 use model::views::{ComponentStatus, PolicyResult};
 use model::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Pin, Project};
-use promote::{Facts, Report, State};
+use promote::{Facts, Report, Revisions, State};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
@@ -40,7 +42,11 @@ pub struct Target {
     /// How each component with a chart came to be what it is.
     pub movements: BTreeMap<Component, Movement>,
     /// Hooks that ran here, and how that ended.
-    pub hooked: BTreeMap<String, Result<(), String>>,
+    pub hooked: BTreeMap<String, Ran>,
+    /// The number of each chart's pin among those that stood here.
+    pub revisions: Revisions,
+    /// Charts that left.
+    pub partings: Vec<Parting>,
     /// Tests of charts are asked for.
     pub tests: bool,
     /// The project has it no more: nothing of it shall stand.
@@ -55,20 +61,15 @@ impl Target {
         crate::removal::inherit(facts, &commit, &mut state.file);
         let source = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.repository.clone()));
         let sources = state.pins.values().filter_map(source).collect();
-        let plane = state.file.remote().map(|plane| Plane {
-            name: plane.clone(),
-            file: match config.data_planes.get(plane) {
-                Some(read) => read.clone(),
-                None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
-            },
-        });
+        let plane = plane_of(&state, config);
         let created = |pin: &Pin| Some((pin.build.clone(), facts.build(&pin.build)?.spec.created));
         let charts = || state.pins.values().filter(|pin| pin.chart.is_some());
-        let made = charts().filter_map(created).collect();
+        let made = state.pins.values().filter_map(created).collect();
         let movements = hooking::movements(facts, name, report, &state);
-        let (hooked, tests) = match charts().next() {
-            Some(_) => (hooking::hooked(facts, name), hooking::tests(facts, name)),
-            None => (BTreeMap::new(), false),
+        let (partings, revisions) = (parting::partings(facts, name, false), promote::revisions(facts, name, None));
+        let (hooked, tests) = match charts().next().is_some() || !partings.is_empty() {
+            true => (hooking::hooked(facts, name), hooking::tests(facts, name)),
+            false => (BTreeMap::new(), false),
         };
         let (report, claim, remotes) = (report.clone(), planes::claim(facts), config.remotes().to_vec());
         let repository = config.repository(&facts.project, name).unwrap_or_else(|| Repository::config(&facts.project));
@@ -86,30 +87,60 @@ impl Target {
             made,
             movements,
             hooked,
+            revisions,
+            partings,
             tests,
             removed: false,
         })
     }
 
     /// Of an environment that the project has no more at head.
-    pub fn removed(facts: &Facts) -> Self {
+    pub fn removed(facts: &Facts, config: &Config, name: &Environment) -> Self {
+        let partings = parting::partings(facts, name, true);
+        let last = hooking::admitted(facts, name).last().and_then(|commit| facts.state(commit, name)?.as_ref().ok());
         Self {
             commit: facts.head.clone(),
             state: State::default(),
             report: Report::default(),
             sources: BTreeMap::new(),
-            plane: None,
+            plane: last.and_then(|state| plane_of(state, config)),
             repository: Repository::config(&facts.project),
-            remotes: Vec::new(),
+            remotes: config.remotes().to_vec(),
             claim: planes::claim(facts),
             bench: Bench::default(),
             made: BTreeMap::new(),
             movements: BTreeMap::new(),
-            hooked: BTreeMap::new(),
+            hooked: if partings.is_empty() { BTreeMap::new() } else { hooking::hooked(facts, name) },
+            revisions: Revisions::new(),
+            partings,
             tests: false,
             removed: true,
         }
     }
+}
+
+/// Where a state runs; `None`: on the embedded data plane.
+fn plane_of(state: &State, config: &Config) -> Option<Plane> {
+    state.file.remote().map(|plane| Plane {
+        name: plane.clone(),
+        file: match config.data_planes.get(plane) {
+            Some(read) => read.clone(),
+            None => Err(format!("dataplanes/{plane}.yaml is missing on main")),
+        },
+    })
+}
+
+/// What a cluster could do when something was admitted: charts are rendered for that until something else is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// What was admitted.
+    pub commit: CommitId,
+    /// Which cluster.
+    pub data_plane: DataPlaneName,
+    /// What it answered.
+    #[serde(flatten)]
+    pub capabilities: Capabilities,
 }
 
 /// How an environment stands.
@@ -127,6 +158,8 @@ pub struct Outcome {
     pub data_plane: Option<DataPlaneName>,
     /// Where something of it may stand that belongs there no more.
     pub left: BTreeSet<DataPlaneName>,
+    /// What the cluster could do when the target came.
+    pub capabilities: Option<Arc<Recorded>>,
     /// What else people want to know.
     pub notes: Vec<String>,
     /// Policies that the target breaks.

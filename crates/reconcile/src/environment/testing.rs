@@ -51,7 +51,7 @@ impl Work {
         observation: &Observation,
         placement: &Placement,
     ) -> Result<(), PortError> {
-        let Some(live) = observation.objects.get(&ObjectId::of(job)) else { return Ok(()) };
+        let Some(live) = observation.get(&ObjectId::of(job)) else { return Ok(()) };
         let Some(result) = result(live) else { return Ok(()) };
         let uid: String = live["metadata"]["uid"].as_str().unwrap_or_default().chars().take(RUN_DIGITS).collect();
         let ended = self.about(target, &one.pin, EntryKind::Healthy, "has run", &format!("-{uid}"));

@@ -12,34 +12,39 @@ use std::sync::Arc;
 const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: '{{ .Release.Name }}', labels: {app.kubernetes.io/version: '{{ .Release.Name }}-1'}}\nspec:\n  replicas: {{ .Values.replicas }}\n  template: {metadata: {}, spec: {containers: [{name: web, image: '{{ .Values.image.repository }}:{{ .Values.image.tag }}'}]}}\n";
 const VALUES: &str = "replicas: 1\nimage: {repository: nginx, tag: '1'}\n";
 
-type Files<'a> = Vec<(&'a str, &'a str)>;
+pub type Files<'a> = Vec<(&'a str, &'a str)>;
 
-fn chart<'a>(more: &[(&'a str, &'a str)]) -> Files<'a> {
+pub fn chart<'a>(more: &[(&'a str, &'a str)]) -> Files<'a> {
     [("values.yaml", VALUES), ("templates/web.yaml", DEPLOYMENT)].into_iter().chain(more.iter().copied()).collect()
 }
 
 impl FakeCharts {
     /// Puts a version of chart `web` into the repository.
-    fn offer(&self, version: &str, files: &Files<'_>) {
-        let chart = format!("apiVersion: v2\nname: web\nversion: {version}\n");
+    pub fn offer(&self, version: &str, files: &Files<'_>) {
+        self.offer_named("web", version, files);
+    }
+
+    /// Puts a version of a chart into the repository.
+    pub fn offer_named(&self, name: &str, version: &str, files: &Files<'_>) {
+        let chart = format!("apiVersion: v2\nname: {name}\nversion: {version}\n");
         let mut all: render::helm::Files =
             files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().into())).collect();
         all.insert("Chart.yaml".into(), chart.into_bytes().into());
         let archive = pack(&all).unwrap().1;
-        self.offered.lock().unwrap().insert(("web".into(), version.into()), archive);
+        self.offered.lock().unwrap().insert((name.into(), version.into()), archive);
     }
 }
 
-const COMPONENT: &str =
+pub const COMPONENT: &str =
     "project: shop\ncomponent: web\nchart: {repository: 'https://charts.example.com', name: web, version: ^1.0.0}\n";
 
 impl Shop {
-    fn charts(&self) -> Arc<FakeCharts> {
+    pub fn charts(&self) -> Arc<FakeCharts> {
         self.world.charts.clone()
     }
 
     /// A chart in the component's own repository, in a version.
-    fn push_chart(&self, version: &str, component: &str, files: &Files<'_>) {
+    pub fn push_chart(&self, version: &str, component: &str, files: &Files<'_>) {
         let chart = format!("apiVersion: v2\nname: web\nversion: {version}\n");
         let description = format!("project: shop\ncomponent: web\n{component}");
         let mut all: Vec<(String, Option<&str>)> = vec![
@@ -53,7 +58,7 @@ impl Shop {
         self.reconciler.wake();
     }
 
-    async fn shows(&self, environment: &str, health: Health, reason: &str) {
+    pub async fn shows(&self, environment: &str, health: Health, reason: &str) {
         self.eventually(&format!("web is {health:?} ({reason}) in {environment}"), async || {
             let Ok(status) = self.reconciler.status(&self.project()).await else { return false };
             let environment = status.environments.into_iter().find(|e| e.name.as_str() == environment).unwrap();
@@ -191,9 +196,9 @@ async fn a_chart_in_the_repository_gets_its_image_and_its_subchart_and_is_packed
     assert!(!shop.charts().kept.lock().unwrap().is_empty());
 }
 
-const HOOK: &str = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: NAME, annotations: {helm.sh/hook: 'EVENTS', helm.sh/hook-weight: 'WEIGHT', helm.sh/hook-delete-policy: 'before-hook-creation,hook-succeeded'}}\nspec: {template: {spec: {containers: []}}}\n";
+pub const HOOK: &str = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: NAME, annotations: {helm.sh/hook: 'EVENTS', helm.sh/hook-weight: 'WEIGHT', helm.sh/hook-delete-policy: 'before-hook-creation,hook-succeeded'}}\nspec: {template: {spec: {containers: []}}}\n";
 
-fn hook(name: &str, events: &str, weight: &str) -> String {
+pub fn hook(name: &str, events: &str, weight: &str) -> String {
     HOOK.replace("NAME", name).replace("EVENTS", events).replace("WEIGHT", weight)
 }
 

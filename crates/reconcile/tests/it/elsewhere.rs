@@ -41,3 +41,34 @@ async fn hosts_are_reached_only_when_the_project_says_so() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_of_overlays_come_from_allowed_hosts_and_keep_their_passwords() {
+    let shop = Shop::open().await;
+    let project = "project: shop\nenvironments: [dev, staging, prod]\nremotes: [charts.example]\n";
+    shop.edit("allow it", &[("project.yaml", Some(project))]);
+    let kustomization = "resources: [deployment.yaml]\nhelmCharts:\n\
+                         - {name: db, repo: 'https://charts.example/stable', version: 1.2.3, releaseName: db}\n";
+    let push = |text: &str| {
+        shop.push_files(
+            text,
+            &[
+                ("trimtab.yaml", Some(COMPONENT)),
+                ("Dockerfile", Some(text)),
+                ("deploy/deployment.yaml", Some(DEPLOYMENT)),
+                ("deploy/kustomization.yaml", Some(kustomization)),
+            ],
+        );
+    };
+    let made = || shop.world.object("Secret", "shop-dev", "made").map(|secret| secret["stringData"].clone());
+    let image = || shop.world.object("Deployment", "shop-dev", "web").map(|web| web["spec"].to_string());
+    push("one");
+    shop.eventually("the chart's object is there", async || made().is_some()).await;
+    let (first, before) = (made().unwrap(), image());
+    assert_eq!(first["password"].as_str().map(str::len), Some(20), "{first}");
+    assert_eq!(first["kube"], object::schema::KUBERNETES_VERSION, "{first}");
+    assert_ne!(first["at"], "0", "{first}");
+    push("two");
+    shop.eventually("the next build runs", async || image() != before).await;
+    assert_eq!(made().unwrap()["password"], first["password"], "a new build has the same password");
+}

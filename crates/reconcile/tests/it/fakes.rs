@@ -10,13 +10,23 @@ use model::journal::Entry;
 use model::names::Digest;
 use model::ports::*;
 use model::records::Kind;
-use model::remote::{Address, Fetched};
+use model::remote::{Address, Fetched, Kind as AddressKind};
 use model::settings::{Ciphertext, Opened, Plain, Sealed};
 use model::trust::{Signer, Signers, Unsigned};
 use model::{BuildId, CommitId, DataPlaneFile, DataPlaneName, ImageRef, Project, RouteTable};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+/// A chart with a password.
+fn archive_of(name: &str) -> Arc<[u8]> {
+    let template = "apiVersion: v1\nkind: Secret\nmetadata: {name: made}\n\
+        stringData: {password: '{{ randAlphaNum 20 }}', at: '{{ now | unixEpoch }}', kube: '{{ .Capabilities.KubeVersion }}'}\n";
+    let chart = format!("apiVersion: v2\nname: {name}\nversion: 1.2.3\n");
+    let files = [("Chart.yaml", chart.as_str()), ("templates/secret.yaml", template)];
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().into()));
+    render::helm::pack(&files.into()).unwrap().1.into()
+}
 
 /// What lies elsewhere, wherever that is.
 const ELSEWHERE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elsewhere}\ndata: {from: afar}\n";
@@ -48,6 +58,8 @@ struct State {
     wakes: Vec<Wake>,
     /// Whose keys are registered.
     known: Vec<String>,
+    /// By discovery.
+    can: Option<Capabilities>,
     /// Operations until everything fails, as a crash would have it.
     fuse: Option<usize>,
 }
@@ -123,6 +135,18 @@ impl World {
         }
         drop(state);
         self.wake();
+    }
+
+    /// Time goes by.
+    pub fn pass(&self, seconds: i64) {
+        self.state.lock().unwrap().clock += seconds;
+        self.wake();
+    }
+
+    /// What the cluster can do from now on.
+    pub fn can(&self, version: &str, api_versions: &[&str]) {
+        let api_versions = api_versions.iter().map(|version| (*version).to_owned()).collect();
+        self.state.lock().unwrap().can = Some(Capabilities { version: version.to_owned(), api_versions });
     }
 
     pub fn crash_loop(&self, build: &str) {
@@ -258,7 +282,10 @@ impl Repositories for World {
     }
     async fn elsewhere(&self, _: &Revision, address: &Address, hosts: &[String]) -> Result<Fetched> {
         match address.host() {
-            Some(host) if hosts.contains(&host) => Ok(Fetched::File(ELSEWHERE.as_bytes().into())),
+            Some(host) if hosts.contains(&host) => Ok(Fetched::File(match &address.kind {
+                AddressKind::Chart(chart) => archive_of(&chart.name),
+                _ => ELSEWHERE.as_bytes().into(),
+            })),
             host => Err(PortError::Terminal(format!("{host:?} is not among {hosts:?}"))),
         }
     }
@@ -487,6 +514,9 @@ fn run(state: &mut State, deployment: &mut Value) {
 
 #[async_trait]
 impl DataPlane for World {
+    async fn capabilities(&self) -> Result<Option<Capabilities>> {
+        Ok(self.state.lock().unwrap().can.clone())
+    }
     async fn observe(&self, scope: &Scope, wake: Wake) -> Result<Observation> {
         let mut state = self.state.lock().unwrap();
         state.wakes.push(wake);
@@ -495,9 +525,7 @@ impl DataPlane for World {
             labels[model::LABEL_PROJECT] == scope.project.as_str()
                 && labels[model::LABEL_ENVIRONMENT] == scope.environment.as_str()
         };
-        Ok(Observation {
-            objects: state.objects.values().filter(in_scope).map(|o| (ObjectId::of(o), o.clone())).collect(),
-        })
+        Ok(state.objects.values().filter(in_scope).cloned().collect())
     }
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>> {
         let state = self.state.lock().unwrap();
@@ -511,7 +539,21 @@ impl DataPlane for World {
                 Self::effect(&mut state)?;
                 state.revision += 1;
                 match &step.manifest {
-                    None => drop(state.objects.remove(&step.object)),
+                    None => {
+                        let mut gone: Vec<Value> = state.objects.remove(&step.object).into_iter().collect();
+                        // What it owned goes with it.
+                        while let Some(owner) = gone.pop() {
+                            let owned = |object: &Value| {
+                                let owners = object["metadata"]["ownerReferences"].as_array();
+                                owners.is_some_and(|owners| owners.iter().any(|o| o["uid"] == owner["metadata"]["uid"]))
+                            };
+                            let mut ids: Vec<ObjectId> = Vec::new();
+                            ids.extend(
+                                state.objects.iter().filter(|(_, object)| owned(object)).map(|(id, _)| id.clone()),
+                            );
+                            gone.extend(ids.iter().filter_map(|id| state.objects.remove(id)));
+                        }
+                    }
                     Some(manifest) => {
                         let mut manifest = manifest.clone();
                         opened.reveal(&mut manifest);

@@ -3,8 +3,11 @@
 mod charts;
 mod elsewhere;
 mod fakes;
+mod given;
 mod killed;
+mod listed;
 mod own;
+mod parting;
 mod planes;
 mod policies;
 mod rules;

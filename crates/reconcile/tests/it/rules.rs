@@ -138,8 +138,8 @@ impl Shop {
     pub async fn explained(&self, environment: &str, word: &str) {
         let environment: Environment = name(environment);
         self.eventually(&format!("explain says {word:?}"), async || {
-            let told = self.reconciler.explain(&self.project(), &self.web(), &environment).await.unwrap();
-            told.sentences.iter().any(|s| s.contains(word))
+            let told = self.reconciler.explain(&self.project(), &self.web(), &environment).await;
+            told.is_ok_and(|told| told.sentences.iter().any(|s| s.contains(word)))
         })
         .await;
     }

@@ -61,7 +61,7 @@ impl Release {
 }
 
 /// A version of Kubernetes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KubeVersion {
     /// `v1.37.0`.
     pub version: String,

@@ -2,6 +2,14 @@
 
 /// `filepath.Match`: `*` and `?` never cross a `/`. A pattern that is no good matches nothing.
 pub(super) fn file(pattern: &str, path: &str) -> bool {
+    // Most patterns are a name, or the end of one.
+    let is_special = |character: char| matches!(character, '*' | '?' | '[' | '\\');
+    let Some(start) = pattern.find(is_special) else { return pattern == path };
+    let is_simple = !pattern.contains(['[', '\\']);
+    let end = pattern.rfind(is_special).map_or(0, |at| at + 1);
+    if !path.starts_with(&pattern[..start]) || (is_simple && !path.ends_with(&pattern[end..])) {
+        return false;
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let path: Vec<char> = path.chars().collect();
     let mut work = WORK_MAX;

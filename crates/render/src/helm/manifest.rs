@@ -119,13 +119,27 @@ pub(super) fn sorted(root: &Node, files: BTreeMap<String, String>, texts: &Texts
             }
             continue;
         }
-        for document in split(&text) {
-            add(&mut rendered, &path, document, texts)?;
+        let documents = split(&text);
+        if let [document] = documents.as_slice() {
+            // The text of most files is that of their only document.
+            let start = document.as_ptr().addr() - text.as_ptr().addr();
+            let end = start + document.len();
+            add(&mut rendered, &path, cut(text, start, end), texts)?;
+        } else {
+            documents.iter().try_for_each(|document| add(&mut rendered, &path, (*document).to_owned(), texts))?;
         }
     }
     rendered.manifests.sort_by(|a, b| rank(&a.kind).cmp(&rank(&b.kind)));
     rendered.hooks.sort_by(|a, b| rank(&a.document.kind).cmp(&rank(&b.document.kind)));
     Ok(rendered)
+}
+
+/// A part of a text, in its memory.
+fn cut(mut text: String, start: usize, end: usize) -> String {
+    text.truncate(end);
+    text.drain(..start);
+    text.shrink_to_fit();
+    text
 }
 
 fn crds(node: &Node, path: &str, crds: &mut Vec<(String, String)>) {
@@ -166,12 +180,12 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     documents.into_iter().map(str::trim).collect()
 }
 
-fn add(rendered: &mut Rendered, path: &str, text: &str, texts: &Texts) -> Result<(), Error> {
+fn add(rendered: &mut Rendered, path: &str, text: String, texts: &Texts) -> Result<(), Error> {
     let fail = |problem: String| Error::Manifest(format!("YAML parse error on {path}: {problem}"));
-    let head = texts.head(text, Head::read).map_err(fail)?;
+    let head = texts.head(&text, Head::read).map_err(fail)?;
     let document = Document {
         path: path.to_owned(),
-        text: text.to_owned(),
+        text,
         api_version: head.api_version.clone(),
         kind: head.kind.clone(),
         name: head.name.clone(),
@@ -205,8 +219,9 @@ pub(super) struct Head {
 
 impl Head {
     fn read(text: &str) -> Result<Self, String> {
-        let wrong =
-            |error: yaml::Error| format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.message);
+        let wrong = |error: yaml::Error| {
+            format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
+        };
         let nodes = yaml::parse_fields(text, "", &["apiVersion", "kind", "metadata"]).map_err(wrong)?;
         let Some(node) = nodes.first() else { return Ok(Self::default()) };
         let Kind::Mapping(pairs) = &node.kind else {

@@ -10,6 +10,7 @@ mod facts;
 mod files;
 mod functions;
 mod glob;
+mod list;
 mod manifest;
 mod needs;
 mod node;
@@ -22,6 +23,7 @@ mod values;
 pub use chart::Chart;
 pub use error::Error;
 pub use facts::{Capabilities, KubeVersion, Release};
+pub use list::{Entry, REPOSITORIES, entries, relevant, repositories};
 pub use manifest::{Document, Hook, Rendered};
 pub use needs::{Files, Need, directory, is_exact, needs, newer, newest, pack};
 pub use output::{Shown, printed};
@@ -33,7 +35,7 @@ use jiff::Timestamp;
 use node::Node;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use template::{Entries, Exec, Fault, Library, Limits, Map, Of, Value};
+use template::{Entries, Exec, Fault, Library, Limits, Map, Of, Text, Value};
 
 /// The version whose output this is.
 pub const VERSION: &str = "v3.22.0";
@@ -101,7 +103,7 @@ fn rendered(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered
     root.resolve(&given).map_err(Error::Values)?;
     let values = values::coalesced(&root, &given, false).map_err(Error::Values)?;
     if !options.skip_schema {
-        schema::check(&root, &values)?;
+        schema::check(&root, &values, &chart.texts)?;
     }
     let kube = &options.capabilities.kube_version;
     if !metadata.kube_version.is_empty() && !node::fits(&metadata.kube_version, &kube.version) {
@@ -116,7 +118,7 @@ fn rendered(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered
 
 /// A file of a chart, in its place in the whole.
 struct Template {
-    bytes: Arc<[u8]>,
+    text: Text,
     facts: Map,
     base: Arc<str>,
 }
@@ -136,8 +138,8 @@ fn executed(chart: &Chart, root: &Node, values: Map, options: Options) -> Result
     let mut library = Library::new(functions::all());
     for path in &paths {
         let template = &templates[*path];
-        let parse = |text: &str| template::parse(path, text, &functions::find);
-        let parsed = chart.texts.file(path, &template.bytes, &parse);
+        let parse = |text: &Text| template::parse(path, text, &functions::find);
+        let parsed = chart.texts.file(path, &template.text, &parse);
         library.add(&*parsed.map_err(|error| error::parse(path, &error))?);
     }
     let host = Host {
@@ -200,7 +202,7 @@ fn gather(node: &Node, above: &str, is_root: bool, outer: &Map, templates: &mut 
         if is_library && !is_partial {
             continue;
         }
-        let template = Template { bytes: Arc::clone(&file.bytes), facts: facts.clone(), base: Arc::clone(&base) };
+        let template = Template { text: Text::clone(&file.text), facts: facts.clone(), base: Arc::clone(&base) };
         templates.insert(format!("{path}/{}", file.name), template);
     }
     Value::Map(facts)

@@ -3,6 +3,7 @@
 use super::Error;
 use super::chart::{CHART_MAX, Chart, FILE_MAX, Rules, Tree, yaml_file};
 use super::functions::{Constraint, Version};
+use super::list::{address, repositories};
 use super::node::fits;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -26,7 +27,7 @@ pub struct Need {
 }
 
 /// Where charts of the first kind name what they need; Jenkins X describes environments with nothing else.
-const REQUIREMENTS: &str = "requirements.yaml";
+pub(super) const REQUIREMENTS: &str = "requirements.yaml";
 
 /// The files of a directory as those of a chart: a list of charts alone becomes a chart of this name without templates.
 ///
@@ -49,7 +50,7 @@ pub fn directory(mut files: Files, name: &str) -> Result<Files, Error> {
 /// The files are no chart; a lock file that does not fit; a repository that no other machine knows.
 pub fn needs(files: &Files) -> Result<Vec<Need>, Error> {
     let chart = Chart::load(files)?;
-    let locked = locked(files)?;
+    let known = repositories(files)?;
     let mut needs = Vec::new();
     for dependency in &chart.tree.metadata.dependencies {
         let there = |child: &Arc<Tree>| {
@@ -63,30 +64,28 @@ pub fn needs(files: &Files) -> Result<Vec<Need>, Error> {
         if repository.is_empty() {
             return Err(Error::Dependencies(name.clone()));
         }
-        if repository.starts_with('@') || repository.starts_with("alias:") {
-            return fail(format!("repository {repository} is known on somebody's machine only: write its address"));
-        }
-        let version = match &locked {
-            None => dependency.version.clone(),
-            Some((file, all)) => {
-                let found = all.iter().find(|(other, version)| other == name && fits(&dependency.version, version));
-                match found {
-                    Some((_, version)) => version.clone(),
-                    None => {
-                        let wanted = &dependency.version;
-                        return fail(format!(
-                            "{file} has no version that is {wanted}: `helm dependency update` writes it anew"
-                        ));
-                    }
-                }
-            }
+        let repository = match address(repository, &known) {
+            Ok(repository) => repository,
+            Err(problem) => return fail(problem),
         };
-        let need = Need { name: name.clone(), version, repository: repository.trim_end_matches('/').to_owned() };
+        let version = locked_version(files, name, &dependency.version)?;
+        let need = Need { name: name.clone(), version, repository };
         if !needs.contains(&need) {
             needs.push(need);
         }
     }
     Ok(needs)
+}
+
+/// The version of the lock file that is in a range, or the range if there is no such file.
+pub(super) fn locked_version(files: &Files, name: &str, range: &str) -> Result<String, Error> {
+    let Some((file, all)) = locked(files)? else { return Ok(range.to_owned()) };
+    match all.iter().find(|(other, version)| other == name && fits(range, version)) {
+        Some((_, version)) => Ok(version.clone()),
+        None => Err(Error::Chart(format!(
+            "dependency {name}: {file} has no version that is {range}: `helm dependency update` writes it anew"
+        ))),
+    }
 }
 
 type Locked = (&'static str, Vec<(String, String)>);

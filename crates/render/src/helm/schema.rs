@@ -1,27 +1,29 @@
 //! Values against the schemas of charts.
 
 use super::Error;
+use super::chart::Texts;
 use super::functions::json_of;
 use super::node::Node;
+use jsonschema::Validator;
 use template::{Map, Value};
 
 /// Holds values against the schemas of a chart and those below it.
-pub(super) fn check(root: &Node, values: &Map) -> Result<(), Error> {
+pub(super) fn check(root: &Node, values: &Map, texts: &Texts) -> Result<(), Error> {
     let mut problems = String::new();
-    check_node(root, values, &mut problems);
+    check_node(root, values, texts, &mut problems);
     if problems.is_empty() { Ok(()) } else { Err(Error::Schema(problems)) }
 }
 
-fn check_node(node: &Node, values: &Map, problems: &mut String) {
+fn check_node(node: &Node, values: &Map, texts: &Texts, problems: &mut String) {
     if let Some(schema) = &node.tree.schema
-        && let Err(problem) = check_one(schema, values)
+        && let Err(problem) = texts.schema(schema, read).and_then(|schema| check_one(&schema, values))
     {
         problems.push_str(&format!("{}:\n{problem}", node.name));
     }
     for child in &node.children {
         match values.get(&child.name) {
             None | Some(Value::Nil) => {}
-            Some(Value::Map(values)) => check_node(child, &values, problems),
+            Some(Value::Map(values)) => check_node(child, &values, texts, problems),
             Some(other) => {
                 let found = other.type_name();
                 let problem = format!("invalid type for values: expected object (map), got {found}");
@@ -43,13 +45,16 @@ impl jsonschema::Retrieve for Alone {
     }
 }
 
-fn check_one(schema: &[u8], values: &Map) -> Result<(), String> {
+fn read(schema: &[u8]) -> Result<Validator, String> {
     let schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| format!("{error}\n"))?;
     let validator = jsonschema::options().with_retriever(Alone).build(&schema);
-    let validator = validator.map_err(|error| format!("the schema is no schema: {error}\n"))?;
+    validator.map_err(|error| format!("the schema is no schema: {error}\n"))
+}
+
+fn check_one(schema: &Validator, values: &Map) -> Result<(), String> {
     let json = json_of(&Value::Map(values.clone())).ok_or("values cannot be written as JSON\n")?;
     let mut problems: Vec<String> = Vec::new();
-    for error in validator.iter_errors(&json) {
+    for error in schema.iter_errors(&json) {
         let path = error.instance_path().to_string();
         problems.push(format!("- at '{path}': {error}\n"));
     }

@@ -1,7 +1,7 @@
 //! Builds that were made: of the same files, nothing is built again.
 
 use super::files::{Sources, Trace};
-use super::{Options, Order, built};
+use super::{Charts, Options, Order, built};
 use crate::error::Error;
 use model::Snapshot;
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub struct Cache {
 }
 
 /// What a build depends on beside its files.
-type Way = (Order, bool, Option<[u8; 32]>, bool);
+type Way = (Order, bool, Option<Charts>, bool);
 
 impl Cache {
     /// As [`super::build`].
@@ -28,7 +28,7 @@ impl Cache {
     /// # Errors
     /// As there; what is wrong is not remembered.
     pub fn build(&self, snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Arc<Vec<Value>>, Error> {
-        let way = (options.order, options.load_outside, options.charts, options.managed_by_label);
+        let way = (options.order, options.load_outside, options.charts.clone(), options.managed_by_label);
         let key = (directory.to_owned(), way);
         if let Some((trace, objects)) = self.lock().get(&key)
             && trace.holds(snapshot)

@@ -1,11 +1,13 @@
-//! `helmCharts`: charts of the repository, rendered in place.
+//! `helmCharts`: charts of this repository or of others, rendered in place.
 
+use super::Charts;
 use super::accumulate::Target;
 use super::decode::{Fields, Rules};
 use super::read;
 use super::resource::Resource;
 use crate::error::Error;
 use crate::helm::{self, Chart, KubeVersion, Layers, Shown};
+use model::chart::ChartSource;
 use sha2::{Digest, Sha256};
 use yaml::Node;
 
@@ -89,11 +91,13 @@ pub(super) fn generate(target: &Target<'_>) -> Result<Vec<Resource>> {
     let mut all = Vec::new();
     for (at, args) in target.kustomization.charts.iter().enumerate() {
         let field = format!("helmCharts[{at}]");
-        let Some(seed) = target.loader.charts else {
+        let Some(charts) = &target.loader.charts else {
             let problem = format!("{}: charts are rendered only with --enable-helm", args.name);
             return target.fail(&field, &problem);
         };
-        let text = rendered(target, args, seed).or_else(|problem| target.fail(&field, &problem))?;
+        let text = rendered(target, args, charts).or_else(|problem| target.fail(&field, &problem))?;
+        // Its archive is not at hand: whoever builds fetches it, with those of the others, and builds again.
+        let Some(text) = text else { continue };
         let file = format!("{}, {field}", target.file);
         let mut made = read::resources(text.as_bytes(), &file, &target.types())?;
         made.iter_mut().for_each(Resource::set_from_chart);
@@ -113,24 +117,35 @@ fn own_seed(seed: [u8; 32], namespace: &str, args: &ChartArgs) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn rendered(target: &Target<'_>, args: &ChartArgs, seed: [u8; 32]) -> std::result::Result<String, String> {
+/// The chart: a directory here, or else an archive of the repository that is named.
+fn found(target: &Target<'_>, args: &ChartArgs) -> std::result::Result<Option<Chart>, String> {
     let home = target.kustomization.helm_globals.home();
     // Where the original puts what it fetches, and where people keep their own.
     let fetched = format!("{home}/{}-{}/{}", args.name, args.version, args.name);
     let own = format!("{home}/{}", args.name);
-    let found = [&fetched, &own].into_iter().find(|path| target.loader.has(&format!("{path}/Chart.yaml")));
-    let Some(directory) = found else {
-        let from =
-            if args.repo.is_empty() { String::new() } else { format!("; nothing is fetched from {}", args.repo) };
-        return Err(format!("{own} has no Chart.yaml{from}"));
-    };
-    let chart = Chart::load(&target.loader.below(directory)?).map_err(|error| error.to_string())?;
+    if let Some(directory) = [&fetched, &own].into_iter().find(|path| target.loader.has(&format!("{path}/Chart.yaml")))
+    {
+        return Chart::load(&target.loader.below(directory)?).map(Some).map_err(|error| error.to_string());
+    }
+    if args.repo.is_empty() {
+        return Err(format!("{own} has no Chart.yaml, and `repo` names no repository to take it from"));
+    }
+    let version = if args.version.is_empty() { "*" } else { &args.version };
+    let source = ChartSource { repository: args.repo.clone(), name: args.name.clone(), version: version.to_owned() };
+    source.check().map_err(|problem| problem.to_string())?;
+    let Some(archive) = target.loader.chart(source) else { return Ok(None) };
+    Chart::unpack(archive).map(Some).map_err(|error| error.to_string())
+}
+
+/// What a chart writes; `None` if its archive is not at hand.
+fn rendered(target: &Target<'_>, args: &ChartArgs, charts: &Charts) -> std::result::Result<Option<String>, String> {
+    let Some(chart) = found(target, args)? else { return Ok(None) };
     let read = |path: &str| -> std::result::Result<(String, String), String> {
         Ok((path.to_owned(), String::from_utf8_lossy(target.loader.read(path)?).into_owned()))
     };
     let file = match (args.values_file.as_str(), args.values_merge.as_str()) {
         // The chart's own values, which win here.
-        ("", "merge") => read(&format!("{directory}/values.yaml")).ok(),
+        ("", "merge") => Some(("values.yaml".to_owned(), chart.own_values())),
         ("", _) => None,
         (path, _) => Some(read(path)?),
     };
@@ -145,20 +160,21 @@ fn rendered(target: &Target<'_>, args: &ChartArgs, seed: [u8; 32]) -> std::resul
         files.push(read(path)?);
     }
     let namespace = if args.namespace.is_empty() { &target.kustomization.namespace } else { &args.namespace };
-    let mut options = helm::Options { seed: own_seed(seed, namespace, args), ..helm::Options::default() };
+    let mut options =
+        helm::Options { seed: own_seed(charts.seed, namespace, args), now: charts.now, ..helm::Options::default() };
     for (to, from) in [(&mut options.release.name, &args.release_name), (&mut options.release.namespace, namespace)] {
         if !from.is_empty() {
             to.clone_from(from);
         }
     }
-    if !args.kube_version.is_empty() {
-        options.capabilities.kube_version =
-            KubeVersion::parse(&args.kube_version).map_err(|error| error.to_string())?;
-    }
+    options.capabilities.kube_version = match args.kube_version.as_str() {
+        "" => charts.kube_version.clone(),
+        version => KubeVersion::parse(version).map_err(|error| error.to_string())?,
+    };
     options.capabilities.api_versions.extend(args.api_versions.iter().cloned());
     let layers = Layers { files, ..Layers::default() };
     let rendered = helm::render(&chart, &layers, options).map_err(|error| error.to_string())?;
     let shown =
         Shown { crds: args.include_crds, no_hooks: args.skip_hooks, no_tests: args.skip_tests, only: Vec::new() };
-    helm::printed(&rendered, &shown).map_err(|error| error.to_string())
+    helm::printed(&rendered, &shown).map(Some).map_err(|error| error.to_string())
 }

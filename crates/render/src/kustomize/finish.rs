@@ -55,7 +55,8 @@ pub(super) fn finish(target: &Target<'_>, gathered: Accumulator, options: &Optio
     }
     let print = |mut resource: Resource| {
         annotate(target, &mut resource);
-        resource.node.to_json().map_err(|problem| located(&resource.place, format!("{}: {problem}", resource.id())))
+        let id = resource.id();
+        resource.node.into_json().map_err(|problem| located(&resource.place, format!("{id}: {problem}")))
     };
     resources.list.into_iter().map(print).collect()
 }

@@ -1,8 +1,10 @@
 //! Paths of a kustomization: what it may read, here and elsewhere.
 
+use super::Charts;
 use super::files::{Files, Sources, join};
 use crate::error::Error;
 use model::Snapshot;
+use model::chart::ChartSource;
 use model::remote::{Address, Fetched, Kind};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,8 +22,8 @@ pub(super) struct Loader<'s> {
     /// Kustomizations that led here.
     depth: usize,
     restricted: bool,
-    /// Charts may be rendered, and what is random in them follows from this.
-    pub charts: Option<[u8; 32]>,
+    /// Charts may be rendered, with this.
+    pub charts: Option<Rc<Charts>>,
 }
 
 /// What is said of paths above the top of the snapshot.
@@ -96,6 +98,14 @@ impl<'s> Loader<'s> {
         Some(format!("{address} leads in a circle: {visited} led here"))
     }
 
+    /// The archive of a chart elsewhere; `None` if it is not at hand.
+    pub fn chart(&self, source: ChartSource) -> Option<&'s [u8]> {
+        match self.sources.fetched(&Address::chart(source))? {
+            Fetched::File(bytes) => Some(bytes),
+            Fetched::Tree(_) => None,
+        }
+    }
+
     /// For a directory that this kustomization names.
     pub fn enter(&self, path: &str) -> Result<Self, String> {
         if path.is_empty() {
@@ -151,7 +161,7 @@ impl<'s> Loader<'s> {
             depth: self.depth + 1,
             // What comes from elsewhere is never trusted with more than its own directory.
             restricted: true,
-            charts: self.charts,
+            charts: self.charts.clone(),
         })
     }
 

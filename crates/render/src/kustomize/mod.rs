@@ -42,6 +42,7 @@ mod vars;
 pub use cache::Cache;
 
 use crate::error::Error;
+use crate::helm::KubeVersion;
 use model::Snapshot;
 use model::remote::Remotes;
 use serde_json::Value;
@@ -67,13 +68,31 @@ pub struct Options {
     pub order: Order,
     /// Kustomizations may read files outside of their directory.
     pub load_outside: bool,
-    /// Render the charts that kustomizations name. What is random in them follows from this: who knows it knows their
-    /// passwords.
-    pub charts: Option<[u8; 32]>,
+    /// Render the charts that kustomizations name.
+    pub charts: Option<Charts>,
     /// What was fetched of that which lies elsewhere.
     pub remotes: Remotes,
     /// Label everything as managed by kustomize.
     pub managed_by_label: bool,
+}
+
+/// What charts that kustomizations name are rendered with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Charts {
+    /// What is random in them follows from this: who knows it knows their passwords.
+    pub seed: [u8; 32],
+    /// What `now` gives.
+    pub now: jiff::Timestamp,
+    /// The cluster's version, unless a kustomization names another one.
+    pub kube_version: KubeVersion,
+}
+
+impl Charts {
+    /// For a data plane of ours.
+    pub fn in_cluster(seed: [u8; 32], now: jiff::Timestamp) -> Self {
+        let kube_version = KubeVersion::parse(object::schema::KUBERNETES_VERSION).unwrap_or_default();
+        Self { seed, now, kube_version }
+    }
 }
 
 /// The objects that a directory with a kustomization stands for.
@@ -106,7 +125,7 @@ fn made<'s>(
     sources: &Rc<files::Sources<'s>>,
 ) -> Result<Vec<Value>, Error> {
     let mut loader = loader::Loader::new(snapshot, directory, !options.load_outside, sources.clone())?;
-    loader.charts = options.charts;
+    loader.charts = options.charts.clone().map(Rc::new);
     let mut target = accumulate::Target::load(loader, &Rc::new(schema::Known::new()), None)?;
     target.read_types(true)?;
     if !target.kustomization.build_metadata.is_empty() {

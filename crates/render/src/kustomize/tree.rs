@@ -5,6 +5,7 @@
 
 use super::fold::refolded;
 use super::time;
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 use std::collections::HashSet;
 use yaml::{Dialect, Kind, Style};
@@ -73,21 +74,22 @@ impl Scalar {
     }
 
     /// What it is when it is printed and read again.
-    fn value(&self) -> Result<Value, String> {
-        let plain = plain_tag(&self.text);
-        let tag = match self.tag {
-            Tag::Open if self.style == Style::Plain => plain,
-            Tag::Open | Tag::Str => Tag::Str,
+    fn into_value(self) -> Result<Value, String> {
+        let tag = match (self.tag, self.style) {
+            // Most scalars: their text says nothing else, or is in quotes.
+            (Tag::Str, _) => Tag::Str,
+            (Tag::Open, Style::Plain) => plain_tag(&self.text),
+            (Tag::Open, _) => Tag::Str,
             // A tag that the text has anyway is not written, and quotes then make it a text.
-            tag if tag == plain && self.style != Style::Plain => Tag::Str,
-            tag => tag,
+            (tag, style) if style != Style::Plain && tag == plain_tag(&self.text) => Tag::Str,
+            (tag, _) => tag,
         };
         match tag {
             Tag::Null => Ok(Value::Null),
             Tag::Bool if self.text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Tag::Bool if self.text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
             Tag::Open | Tag::Str if self.style == Style::Folded => Ok(refolded(&self.text).into()),
-            Tag::Open | Tag::Str => Ok(Value::String(self.text.clone())),
+            Tag::Open | Tag::Str => Ok(Value::String(self.text)),
             Tag::Timestamp => Ok(Value::String(time::as_json(&self.text))),
             Tag::Bool | Tag::Int | Tag::Float | Tag::Binary => {
                 let tag = match tag {
@@ -99,7 +101,7 @@ impl Scalar {
                 let node = yaml::Node {
                     position: yaml::Position::default(),
                     tag: Some(format!("tag:yaml.org,2002:{tag}")),
-                    kind: Kind::Scalar(self.text.clone(), Style::Plain),
+                    kind: Kind::Scalar(self.text, Style::Plain),
                 };
                 yaml::to_json(&node, Dialect::V3).map_err(|error| error.message)
             }
@@ -191,17 +193,25 @@ impl Node {
 
     /// What it prints as.
     pub fn to_json(&self) -> Result<Value, String> {
+        self.clone().into_json()
+    }
+
+    /// What it prints as.
+    pub fn into_json(self) -> Result<Value, String> {
         match self {
-            Self::Scalar(scalar) => scalar.value(),
-            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Scalar(scalar) => scalar.into_value(),
+            Self::List(items) => items.into_iter().map(Self::into_json).collect(),
             Self::Map(pairs) => {
-                let mut map = Map::new();
+                let mut map = Map::with_capacity(pairs.len());
                 for (key, value) in pairs {
                     if !key.is_text() && key.tag != Tag::Timestamp && key.style == Style::Plain {
                         return Err(format!("the key {} is no text; quote it", key.text));
                     }
-                    if map.insert(key.text.clone(), value.to_json()?).is_some() {
-                        return Err(format!("the key {:?} stands twice in one map", key.text));
+                    match map.entry(key.text) {
+                        Entry::Vacant(entry) => _ = entry.insert(value.into_json()?),
+                        Entry::Occupied(entry) => {
+                            return Err(format!("the key {:?} stands twice in one map", entry.key()));
+                        }
                     }
                 }
                 Ok(Value::Object(map))

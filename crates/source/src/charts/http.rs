@@ -108,13 +108,22 @@ fn is_same_place(a: &Url, b: &Url) -> bool {
     (a.scheme(), a.host_str(), a.port_or_known_default()) == (b.scheme(), b.host_str(), b.port_or_known_default())
 }
 
+fn is_allowed(url: &Url, access: &ChartAccess) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    access.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)))
+}
+
 fn client(url: &Url, access: &ChartAccess) -> std::result::Result<Client, String> {
     // Whoever came first has chosen the provider of cryptography; then ours is not needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let follow = redirect::Policy::custom(|attempt| {
+    let asked = access.clone();
+    let follow = redirect::Policy::custom(move |attempt| {
         let from_https = attempt.previous().iter().any(|url| url.scheme() == "https");
         if attempt.previous().len() > REDIRECTS_MAX {
             attempt.error("too many redirects")
+        } else if !is_allowed(attempt.url(), &asked) {
+            let host = attempt.url().host_str().unwrap_or_default().to_owned();
+            attempt.error(format!("it leads to {host}, which project.yaml does not allow under `remotes`"))
         } else if from_https && attempt.url().scheme() != "https" {
             attempt.error("it leads from https to http")
         } else {
@@ -136,6 +145,13 @@ fn client(url: &Url, access: &ChartAccess) -> std::result::Result<Client, String
 
 /// Reads an address. Name and password go to the repository itself and nowhere else.
 async fn get(url: &Url, base: &Url, access: &ChartAccess, limit: usize) -> Result<Vec<u8>> {
+    if !is_allowed(url, access) {
+        let problem = format!(
+            "it leads to {}, which project.yaml does not allow under `remotes`",
+            url.host_str().unwrap_or_default()
+        );
+        return Err(PortError::Terminal(problem));
+    }
     let mut request = client(url, access).map_err(PortError::Terminal)?.get(url.clone());
     if let Some((user, password)) = access.user.as_ref().filter(|_| is_same_place(url, base)) {
         request = request.basic_auth(user, Some(password));
@@ -148,8 +164,8 @@ async fn get(url: &Url, base: &Url, access: &ChartAccess, limit: usize) -> Resul
         status if status.is_success() => {}
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let advice = match access.user {
-                Some(_) => "name or password of `chart.credentials` are wrong",
-                None => "name a secret with `username` and `password` in `chart.credentials`",
+                Some(_) => "name or password (`chart.credentials`, --username) are wrong",
+                None => "it needs name and password: a secret in `chart.credentials`, or --username",
             };
             return Err(PortError::Terminal(format!("{shown} answers {status}: {advice}")));
         }

@@ -59,10 +59,10 @@ fn failed(source: &ChartSource, access: &ChartAccess, error: Error) -> PortError
     let text = format!("{} from {}: {error}", source.name, source.repository);
     let words = text.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-    if says(&["unauthorized", "denied", "authentication", "forbidden"]) {
+    if says(&["unauthorized", "not authorized", "denied", "authentication", "forbidden"]) {
         let advice = match access.user {
-            Some(_) => "name or password of `chart.credentials` are wrong, or it may not read this",
-            None => "if it is private, name a secret with `username` and `password` in `chart.credentials`",
+            Some(_) => "name or password (`chart.credentials`, --username) are wrong, or they may not read this",
+            None => "if it is private, it needs name and password: a secret in `chart.credentials`, or --username",
         };
         return PortError::Terminal(format!("{text}: {advice}"));
     }

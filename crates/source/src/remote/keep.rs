@@ -2,7 +2,7 @@
 //! `refs/trimtab/remote/<revision>/<address>`. The first answer holds for good, so a pin's manifests never change, and
 //! backups, rollbacks and a lost network find it where the revision lies.
 
-use super::{Fetcher, Found, Rights, git};
+use super::{Fetcher, Found, Rights, git, oci};
 use crate::error::Error;
 use crate::object::{Kind, Mode, Object, Oid, TreeEntry, make_tree, trailers};
 use crate::ports::KEEP;
@@ -42,7 +42,7 @@ impl Source {
         let fetcher = Fetcher {
             files_max: self.inner.limits.snapshot_files_max,
             bytes_max: self.inner.limits.snapshot_bytes_max,
-            ..Fetcher::new(self.inner.root.clone(), Rights::Hosts(hosts.to_vec()))
+            ..Fetcher::new(self.inner.root.clone(), Rights::Hosts(hosts.to_vec()), self.inner.newest)
         };
         fetcher.allowed(address)?;
         let (made, commit) = match self.known(&fetcher, &host, address, &name).await? {
@@ -69,7 +69,9 @@ impl Source {
 
     /// What another revision got, if the same would be fetched again.
     async fn known(&self, fetcher: &Fetcher, host: &Host, address: &Address, name: &str) -> Result<Option<Oid>, Error> {
-        let model::remote::Kind::Git(repository) = &address.kind else { return Ok(None) };
+        if !matches!(address.kind, model::remote::Kind::Git(_) | model::remote::Kind::Oci(_)) {
+            return Ok(None);
+        }
         let pattern = format!("refs/trimtab/remote/*/{name}");
         let args = ["for-each-ref", "--format=%(objectname)", &pattern];
         let text = self.inner.git.run(&host.objects.place.directory, args, &[]).await?;
@@ -79,7 +81,12 @@ impl Source {
         if kept.is_empty() {
             return Ok(None);
         }
-        let Some(now) = git::resolved(fetcher, repository).await? else { return Ok(None) };
+        let now = match &address.kind {
+            model::remote::Kind::Git(repository) => git::resolved(fetcher, repository).await?,
+            model::remote::Kind::Oci(artifact) => Some(oci::resolved(address, artifact).await?),
+            _ => None,
+        };
+        let Some(now) = now else { return Ok(None) };
         for object in host.objects.many(&kept).await? {
             if trailer(&object.commit()?.message, RESOLVED).is_some_and(|resolved| resolved == now) {
                 return Ok(Some(object.id));

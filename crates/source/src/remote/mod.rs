@@ -1,15 +1,19 @@
 //! What manifests name that lies elsewhere: fetched within bounds, and kept in the repository that named it.
 //!
 //! ```text
-//!  trimtab render ──▶ Fetcher (the person's own git configuration) ──▶ git, http
+//!  trimtab render ──▶ Fetcher (the person's own git configuration) ──▶ git, http, registries
 //!  reconcile ──▶ keep (refs/trimtab/remote/<revision>/<address>) ──▶ Fetcher (nobody's) ──▶ git, http
 //! ```
 
 mod git;
 mod keep;
+mod oci;
 mod web;
 
+use crate::charts::{chart_versions, fetch_chart};
 use crate::error::Error;
+use model::chart::ChartSource;
+use model::ports::{ChartAccess, PortError};
 use model::remote::{Address, Fetched, Git, Kind};
 use std::path::PathBuf;
 
@@ -33,7 +37,12 @@ pub struct Fetcher {
     pub files_max: usize,
     /// Of one repository, packed and unpacked, and of one file.
     pub bytes_max: u64,
+    /// Which version of a chart a range means.
+    pub newest: Newest,
 }
+
+/// The newest of versions that a range of versions allows, in helm's words; for people, why the range is none.
+pub type Newest = fn(range: &str, versions: &[String]) -> std::result::Result<Option<String>, String>;
 
 /// What was found, and what exactly it is: a commit, or a digest of the content.
 pub struct Found {
@@ -45,8 +54,8 @@ pub struct Found {
 
 impl Fetcher {
     /// With the usual bounds.
-    pub fn new(scratch: PathBuf, rights: Rights) -> Self {
-        Self { scratch, rights, files_max: 50_000, bytes_max: 256 << 20 }
+    pub fn new(scratch: PathBuf, rights: Rights, newest: Newest) -> Self {
+        Self { scratch, rights, files_max: 50_000, bytes_max: 256 << 20, newest }
     }
 
     /// What lies there now.
@@ -65,10 +74,8 @@ impl Fetcher {
                     reason: "there is no file, and the address is none of a git repository".into(),
                 }),
             },
-            Kind::Oci(_) => Err(Error::Remote {
-                address: address.to_string(),
-                reason: "artifacts of registries are not fetched".into(),
-            }),
+            Kind::Oci(artifact) => oci::fetch(self, address, artifact).await,
+            Kind::Chart(chart) => self.chart(address, chart).await,
         }
     }
 
@@ -88,6 +95,22 @@ impl Fetcher {
                 host.unwrap_or_default()
             )),
         }
+    }
+
+    /// The archive of a chart; of a range, the newest version there is now.
+    async fn chart(&self, address: &Address, chart: &ChartSource) -> Result<Found, Error> {
+        let hosts = match &self.rights {
+            Rights::Person => None,
+            Rights::Hosts(hosts) => Some(hosts.clone()),
+        };
+        let access = ChartAccess { hosts, ..ChartAccess::default() };
+        let fail = |reason: &str| failed(address.text(), reason);
+        let port = |error: PortError| fail(&error.to_string());
+        let versions = chart_versions(chart, &access).await.map_err(port)?;
+        let version = (self.newest)(&chart.version, &versions).map_err(|problem| fail(&problem))?;
+        let version = version.ok_or_else(|| fail("no version of it fits"))?;
+        let fetched = fetch_chart(chart, &version, &access).await.map_err(port)?;
+        Ok(Found { fetched: Fetched::File(fetched.archive.into()), resolved: fetched.pin.digest.to_string() })
     }
 
     async fn repository(&self, git: &Git) -> Result<Found, Error> {

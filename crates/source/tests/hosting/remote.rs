@@ -5,6 +5,8 @@ use crate::support::{options, repository};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, Uri, header};
+use model::Digest;
+use model::chart::ChartSource;
 use model::flow::{FileMode, Repository, Revision};
 use model::ports::{PortError, Repositories as _, Written};
 use model::remote::{Address, Fetched};
@@ -67,7 +69,7 @@ impl Elsewhere {
     }
 
     fn fetcher(&self, rights: Rights) -> Fetcher {
-        Fetcher::new(self.root.path().to_owned(), rights)
+        Fetcher::new(self.root.path().to_owned(), rights, crate::support::newest)
     }
 }
 
@@ -91,6 +93,7 @@ async fn served(root: &Path) -> (String, AbortOnDropHandle<()>) {
                     .header(header::LOCATION, "http://elsewhere.invalid/map.yaml")
                     .body(Body::empty())
                     .unwrap(),
+                path if path.starts_with("/v2/") || path.starts_with("/charts/") => kept_file(&root, path),
                 _ => backend(&root, &method, &uri, &headers, &body).await,
             }
         }
@@ -98,6 +101,15 @@ async fn served(root: &Path) -> (String, AbortOnDropHandle<()>) {
     let router = Router::new().fallback(answer);
     let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     (format!("http://{address}"), AbortOnDropHandle::new(task))
+}
+
+/// A registry and a repository of charts, as far as they are files.
+fn kept_file(root: &Path, path: &str) -> Response<Body> {
+    let kind = if path.contains("/manifests/") { "application/vnd.oci.image.manifest.v1+json" } else { "text/plain" };
+    match std::fs::read(root.join(&path[1..])) {
+        Ok(bytes) => Response::builder().header(header::CONTENT_TYPE, kind).body(Body::from(bytes)).unwrap(),
+        Err(_) => Response::builder().status(404).body(Body::empty()).unwrap(),
+    }
 }
 
 /// Git's own program for web servers.
@@ -280,4 +292,98 @@ async fn the_first_answer_to_a_revision_holds_for_good() {
         matches!(&forbidden, Err(PortError::Terminal(why)) if why.contains("remotes: [127.0.0.1]")),
         "{forbidden:?}"
     );
+}
+
+/// Puts an artifact with one file into the registry.
+fn push_artifact(root: &Path, tag: &str, text: &str) {
+    let put = |path: String, bytes: &[u8]| {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "base/a.yaml", text.as_bytes()).unwrap();
+    let part = |bytes: &[u8], kind: &str| {
+        let digest = Digest::of(bytes);
+        put(format!("v2/shop/manifests/blobs/{digest}"), bytes);
+        format!("{{\"mediaType\":\"{kind}\",\"digest\":\"{digest}\",\"size\":{}}}", bytes.len())
+    };
+    let layer = part(&tar.into_inner().unwrap(), "application/vnd.cncf.flux.content.v1.tar");
+    let config = part(b"{}", "application/vnd.cncf.flux.config.v1+json");
+    let manifest = format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{config},\"layers\":[{layer}]}}"
+    );
+    put(format!("v2/shop/manifests/manifests/{tag}"), manifest.as_bytes());
+}
+
+#[tokio::test]
+async fn artifacts_of_registries_are_kept_with_the_commit_that_names_them() {
+    let root = tempfile::tempdir().unwrap();
+    push_artifact(root.path(), "1.0", "one");
+    let (http, server) = served(root.path()).await;
+    let data = tempfile::tempdir().unwrap();
+    let (source, web, revisions) = hosted(&data).await;
+    let base = address(&format!("oci://{}/shop/manifests:1.0//base", http.trim_start_matches("http://")));
+    let hosts = ["127.0.0.1".to_owned()];
+    for revision in &revisions[..2] {
+        assert_eq!(says(&source.elsewhere(revision, &base, &hosts).await.unwrap()), "one");
+    }
+    push_artifact(root.path(), "1.0", "two");
+    assert_eq!(says(&source.elsewhere(&revisions[2], &base, &hosts).await.unwrap()), "two");
+    let references = source.references(&web).await.unwrap();
+    let mut kept: Vec<&str> = references
+        .iter()
+        .filter(|reference| reference.name.starts_with("refs/trimtab/remote/"))
+        .map(|reference| reference.id.as_str())
+        .collect();
+    kept.sort_unstable();
+    kept.dedup();
+    assert_eq!(kept.len(), 2, "the same artifact is kept once");
+    drop(server);
+    for (at, text) in [(0, "one"), (1, "one"), (2, "two")] {
+        assert_eq!(says(&source.elsewhere(&revisions[at], &base, &[]).await.unwrap()), text);
+    }
+}
+
+#[tokio::test]
+async fn charts_are_kept_with_the_commit_that_names_them() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("charts")).unwrap();
+    let index = |versions: &[&str]| {
+        let offers = versions.iter().map(|version| format!("  - {{version: {version}, urls: ['db-{version}.tgz']}}\n"));
+        let text = format!("apiVersion: v1\nentries:\n  db:\n{}", offers.collect::<String>());
+        std::fs::write(root.path().join("charts/index.yaml"), text).unwrap();
+        for version in versions {
+            std::fs::write(root.path().join(format!("charts/db-{version}.tgz")), version).unwrap();
+        }
+    };
+    index(&["1.0.0"]);
+    let (http, server) = served(root.path()).await;
+    let data = tempfile::tempdir().unwrap();
+    let (source, _, revisions) = hosted(&data).await;
+    let chart =
+        |repository: String| Address::chart(ChartSource { repository, name: "db".into(), version: "^1".into() });
+    let db = chart(format!("{http}/charts"));
+    let hosts = ["127.0.0.1".to_owned()];
+    let bytes = |fetched: Fetched| match fetched {
+        Fetched::File(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bytes(source.elsewhere(&revisions[0], &db, &hosts).await.unwrap()), "1.0.0");
+    index(&["1.0.0", "1.1.0"]);
+    assert_eq!(bytes(source.elsewhere(&revisions[0], &db, &hosts).await.unwrap()), "1.0.0");
+    assert_eq!(bytes(source.elsewhere(&revisions[1], &db, &hosts).await.unwrap()), "1.1.0");
+    // An index that leads to another host.
+    let away = "apiVersion: v1\nentries:\n  db:\n  - {version: 1.0.0, urls: ['http://elsewhere.invalid/db.tgz']}\n";
+    std::fs::write(root.path().join("charts/index.yaml"), away).unwrap();
+    let refused = source.elsewhere(&revisions[2], &db, &hosts).await.unwrap_err().to_string();
+    assert!(refused.contains("leads to elsewhere.invalid"), "{refused}");
+    let refused = source.elsewhere(&revisions[2], &chart("https://charts.example".into()), &hosts).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("remotes: [charts.example]"), "{refused}");
+    drop(server);
+    assert_eq!(bytes(source.elsewhere(&revisions[0], &db, &[]).await.unwrap()), "1.0.0");
 }

@@ -109,7 +109,7 @@ impl ChartArgs {
             Some(name) => Some((name.clone(), std::io::read_to_string(std::io::stdin())?.trim_end().to_owned())),
             None => None,
         };
-        let access = ChartAccess { user, authority: read(&self.ca_file)?, keyring: read(&self.keyring)? };
+        let access = ChartAccess { user, authority: read(&self.ca_file)?, keyring: read(&self.keyring)?, hosts: None };
         let version = match is_exact(&source.version) {
             true => source.version.clone(),
             false => {

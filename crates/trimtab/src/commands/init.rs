@@ -82,7 +82,7 @@ fn describe(common: &Common, args: &InitArgs, root: &Path) -> Result<ComponentFi
     let dockerfile = root.join("Dockerfile");
     if let Some(path) = chart(root).filter(|_| !dockerfile.exists()) {
         let origin = ChartOrigin::Path(path.to_owned());
-        let chart = ChartRule { origin, release: None, values: None, image: None, credentials: None, verify: false };
+        let chart = ChartRule::of(origin);
         return Ok(ComponentFile { chart: Some(chart), ..bare(project, component) });
     }
     let text = std::fs::read_to_string(&dockerfile).with_context(|| {

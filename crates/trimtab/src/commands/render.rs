@@ -29,7 +29,7 @@ pub struct RenderArgs {
     /// Of an overlay: which files it may read
     #[arg(long, value_enum, default_value_t = LoadRestrictor::RootOnly)]
     load_restrictor: LoadRestrictor,
-    /// Of an overlay: render the charts that it names, from its `charts` directory
+    /// Of an overlay: render the charts that it names, from its `charts` directory or their repositories
     #[arg(long)]
     enable_helm: bool,
     /// Of an overlay: label everything as managed by kustomize
@@ -116,7 +116,11 @@ async fn built(args: &RenderArgs) -> Result<Manifests> {
         },
         load_outside: matches!(args.load_restrictor, LoadRestrictor::None),
         // Nobody keeps a secret for what is only printed.
-        charts: args.enable_helm.then(rand::random),
+        charts: args.enable_helm.then(|| kustomize::Charts {
+            seed: rand::random(),
+            now: jiff::Timestamp::now(),
+            kube_version: render::helm::KubeVersion::default(),
+        }),
         managed_by_label: args.enable_managedby_label,
         remotes: Remotes::new(),
     };
@@ -152,7 +156,7 @@ async fn whole(
     directory: &str,
     options: &mut Options,
 ) -> Result<std::result::Result<Vec<serde_json::Value>, render::Error>> {
-    let fetcher = source::Fetcher::new(std::env::temp_dir(), source::Rights::Person);
+    let fetcher = source::Fetcher::new(std::env::temp_dir(), source::Rights::Person, crate::instance::newest_chart);
     for _ in 0..ROUNDS_MAX {
         let addresses = match kustomize::build(snapshot, directory, options) {
             Err(render::Error::Remote { addresses }) => addresses,

@@ -136,6 +136,14 @@ impl web::Delivery for Delivery {
         self.reconciler.explain(project, component, environment).await.map_err(refusal)
     }
 
+    async fn explanations(
+        &self,
+        project: &Project,
+        environment: Option<&Environment>,
+    ) -> web::Result<Vec<Explanation>> {
+        self.reconciler.explanations(project, environment).await.map_err(refusal)
+    }
+
     async fn history(
         &self,
         project: &Project,

@@ -3,6 +3,7 @@
 mod backup;
 mod bad_input;
 mod changes;
+mod charts;
 mod containers;
 mod crashes;
 mod full_disk;

@@ -13,9 +13,8 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use model::people::Right;
 use model::views::{Deployment, EnvironmentStatus, Explanation, ReleaseStatus, WindowStatus};
-use model::{CommitId, Component, Environment, Project, Promotion};
+use model::{CommitId, Environment, Project, Promotion};
 use serde::Deserialize;
-use std::collections::BTreeSet;
 
 /// Rows of the history.
 const DEPLOYMENTS_MAX: usize = 50;
@@ -65,12 +64,7 @@ async fn gather(ui: &Ui, project: Project, environment: &Environment, at: At) ->
     let missing = || format!("there is no environment {environment} in {project}; there is: {}", known.join(", "));
     let found = status.environments.iter().find(|known| known.name == *environment);
     let found = found.ok_or_else(|| Refusal::Service(Error::NotFound(missing())))?;
-    let builds = delivery.builds(&project).await?;
-    let components: BTreeSet<Component> = builds.into_iter().map(|build| build.spec.build.component).collect();
-    let mut explanations = Vec::new();
-    for component in &components {
-        explanations.push(delivery.explain(&project, component, environment).await?);
-    }
+    let explanations = delivery.explanations(&project, Some(environment)).await?;
     let mut promotions = delivery.promotions(&project).await?;
     promotions.retain(|one| one.spec.environment == *environment && !one.status.phase.is_final());
     let mut windows = delivery.windows(&project).await?;

@@ -52,13 +52,9 @@ pub async fn handle(
     let status = ui.delivery.status(&project).await?;
     let builds = ui.delivery.builds(&project).await?;
     let components: BTreeSet<Component> = builds.iter().map(|build| build.spec.build.component.clone()).collect();
-    let mut explanations = BTreeMap::new();
-    for environment in &status.environments {
-        for component in &components {
-            let explanation = ui.delivery.explain(&project, component, &environment.name).await?;
-            explanations.insert((environment.name.clone(), component.clone()), explanation);
-        }
-    }
+    let explanations = ui.delivery.explanations(&project, None).await?;
+    let explanations = explanations.into_iter().map(|one| ((one.environment.clone(), one.component.clone()), one));
+    let explanations = explanations.collect();
     let journal = ui.delivery.history(&project, None, JOURNAL_MAX).await?;
     let board = Board { status, components, explanations, builds, journal, did: did.ok().map(|Query(did)| did) };
     let page = Page::top(&project, &viewer.session);

@@ -19,6 +19,7 @@ use model::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -232,6 +233,18 @@ impl Delivery for World {
             gates: of(gates),
             held: found.held,
         })
+    }
+    async fn explanations(&self, project: &Project, environment: Option<&Environment>) -> Result<Vec<Explanation>> {
+        let components: BTreeSet<_> =
+            self.builds(project).await?.into_iter().map(|build| build.spec.build.component).collect();
+        let environments = self.status(project).await?.environments.into_iter().map(|status| status.name);
+        let mut found = Vec::new();
+        for name in environments.filter(|name| environment.is_none_or(|wanted| wanted == name)) {
+            for component in &components {
+                found.push(self.explain(project, component, &name).await?);
+            }
+        }
+        Ok(found)
     }
     async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = of(journal());

@@ -178,7 +178,7 @@ impl DataPlane for FakeCluster {
             labels[LABEL_PROJECT] == scope.project.as_str() && labels[LABEL_ENVIRONMENT] == scope.environment.as_str()
         };
         let objects = state.objects.iter().filter(|(_, object)| ours(object));
-        Ok(Observation { objects: objects.map(|(id, object)| (id.clone(), object.clone())).collect() })
+        Ok(objects.map(|(_, object)| object.clone()).collect())
     }
 
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>> {

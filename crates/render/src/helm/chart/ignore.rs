@@ -37,10 +37,11 @@ impl Rules {
     }
 
     fn hits(&self, path: &str, is_directory: bool) -> bool {
+        let name = path.rsplit('/').next().unwrap_or(path);
         for rule in &self.0 {
             let matches = || match rule.scope {
                 Scope::Rooted | Scope::Path => glob::file(&rule.pattern, path),
-                Scope::Name => glob::file(&rule.pattern, path.rsplit('/').next().unwrap_or(path)),
+                Scope::Name => glob::file(&rule.pattern, name),
             };
             if rule.negated {
                 if (rule.directories && !is_directory) || !matches() {

@@ -11,6 +11,7 @@ use super::Error;
 use super::functions::yaml_value;
 use super::manifest::Head;
 pub(super) use ignore::Rules;
+use jsonschema::Validator;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,15 @@ pub(super) struct File {
     pub bytes: Arc<[u8]>,
 }
 
+/// A template as it is parsed: the chart and what was parsed of it share the text.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    /// From the top of its chart.
+    pub name: String,
+    /// Its content.
+    pub text: Arc<str>,
+}
+
 /// A chart and those below it.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -34,7 +44,7 @@ pub(super) struct Tree {
     pub values: serde_json::Map<String, serde_json::Value>,
     /// `values.schema.json`.
     pub schema: Option<Arc<[u8]>>,
-    pub templates: Vec<File>,
+    pub templates: Vec<Template>,
     /// What is none of the others.
     pub files: Vec<File>,
     pub dependencies: Vec<Arc<Tree>>,
@@ -53,12 +63,16 @@ pub(super) struct Texts {
     known: Mutex<HashMap<Arc<str>, Arc<Parsed>>>,
     files: Mutex<HashMap<(String, usize), Arc<Parsed>>>,
     keys: Mutex<HashMap<[u64; 3], Arc<str>>>,
+    /// By the address of their texts, which the chart keeps.
+    schemas: Mutex<HashMap<usize, Arc<Validator>>>,
     /// By digests of the documents that they stand in: most are the same in each render.
     heads: Mutex<HashMap<[u8; 32], Arc<Head>>>,
 }
 
-/// Texts that are kept; they come from values too, so there must be a bound.
-const TEXTS_MAX: usize = 10_000;
+/// What is kept of documents and keys; they follow from values, so there must be a bound.
+const TEXTS_MAX: usize = 4_000;
+/// Texts out of values that are kept with what was parsed of them: some KiB each.
+const PARSED_MAX: usize = 500;
 /// Charts inside of charts.
 const DEPTH_MAX: usize = 30;
 /// The largest file, as Helm has it.
@@ -71,7 +85,7 @@ impl Texts {
     pub fn parsed(
         &self,
         text: &Arc<str>,
-        parse: &dyn Fn(&str) -> Result<Parsed, String>,
+        parse: &dyn Fn(&Arc<str>) -> Result<Parsed, String>,
     ) -> Result<Arc<Parsed>, String> {
         let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(parsed) = lock().get(text) {
@@ -79,7 +93,7 @@ impl Texts {
         }
         let parsed = Arc::new(parse(text)?);
         let mut known = lock();
-        if known.len() >= TEXTS_MAX {
+        if known.len() >= PARSED_MAX {
             known.clear();
         }
         known.insert(Arc::clone(text), Arc::clone(&parsed));
@@ -102,6 +116,22 @@ impl Texts {
         Ok(head)
     }
 
+    /// A schema that values are held against; the chart has its text.
+    pub fn schema(
+        &self,
+        text: &Arc<[u8]>,
+        read: impl Fn(&[u8]) -> Result<Validator, String>,
+    ) -> Result<Arc<Validator>, String> {
+        let lock = || self.schemas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = text.as_ptr().addr();
+        if let Some(validator) = lock().get(&key) {
+            return Ok(Arc::clone(validator));
+        }
+        let validator = Arc::new(read(text)?);
+        lock().insert(key, Arc::clone(&validator));
+        Ok(validator)
+    }
+
     /// A key that was made of a seed.
     pub fn key(&self, label: &[u64; 3]) -> Option<Arc<str>> {
         self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(label).cloned()
@@ -120,16 +150,16 @@ impl Texts {
     pub fn file(
         &self,
         path: &str,
-        bytes: &Arc<[u8]>,
-        parse: &dyn Fn(&str) -> Result<Parsed, String>,
+        text: &Arc<str>,
+        parse: &dyn Fn(&Arc<str>) -> Result<Parsed, String>,
     ) -> Result<Arc<Parsed>, String> {
-        // The chart keeps its bytes, so that their address names them.
-        let key = (path.to_owned(), bytes.as_ptr().addr());
+        // The chart keeps its text, so that its address names it.
+        let key = (path.to_owned(), text.as_ptr().addr());
         let lock = || self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(parsed) = lock().get(&key) {
             return Ok(Arc::clone(parsed));
         }
-        let parsed = Arc::new(parse(&template::from_bytes(bytes))?);
+        let parsed = Arc::new(parse(text)?);
         lock().insert(key, Arc::clone(&parsed));
         Ok(parsed)
     }
@@ -181,6 +211,11 @@ impl Chart {
         &self.tree.metadata.name
     }
 
+    /// Its own values, as YAML.
+    pub(crate) fn own_values(&self) -> String {
+        yaml::to_string(&serde_json::Value::Object(self.tree.values.clone()))
+    }
+
     /// Its version.
     pub fn version(&self) -> &str {
         &self.tree.metadata.version
@@ -198,7 +233,7 @@ fn without_mark(bytes: &Arc<[u8]>) -> Arc<[u8]> {
 pub(super) fn yaml_file(bytes: &[u8], name: &str) -> Result<serde_json::Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("cannot load {name}: it is not UTF-8"))?;
     let fail = |error: yaml::Error| {
-        format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+        format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
     };
     let nodes = yaml::parse(text, name).map_err(fail)?;
     let Some(node) = nodes.first() else { return Ok(serde_json::Value::Null) };
@@ -208,7 +243,7 @@ pub(super) fn yaml_file(bytes: &[u8], name: &str) -> Result<serde_json::Value, S
 /// Values from a file, for `--values`.
 pub(super) fn values_file(text: &str, name: &str) -> Result<template::Value, String> {
     let fail = |error: yaml::Error| {
-        format!("failed to parse {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+        format!("failed to parse {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
     };
     let nodes = yaml::parse(text, name).map_err(fail)?;
     match nodes.first() {
@@ -256,7 +291,10 @@ fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
                     tree.files.push(file);
                 }
             }
-            _ if name.starts_with("templates/") => tree.templates.push(file),
+            _ if name.starts_with("templates/") => {
+                let text = template::from_bytes(&file.bytes).into();
+                tree.templates.push(Template { name: file.name, text });
+            }
             _ if name.starts_with("charts/") => {
                 if name.ends_with(".prov") {
                     tree.files.push(file);

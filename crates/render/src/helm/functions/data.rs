@@ -1,5 +1,6 @@
 //! Values as YAML, JSON and TOML, and back.
 
+use super::draft::Draft;
 use super::json::{Form, float, read, write};
 use super::{Result, table, toml};
 use template::{Call, Entries, Function, Value};
@@ -73,12 +74,52 @@ fn from_yaml(text: &str) -> std::result::Result<Value, String> {
 }
 
 fn yaml_error(error: &yaml::Error) -> String {
-    format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.message)
+    format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
 }
 
 /// What a YAML document stands for to Go: all numbers are floats.
 pub(in crate::helm) fn yaml_value(node: &yaml::Node) -> std::result::Result<Value, yaml::Error> {
-    yaml::to_json(node, Dialect::V2).map(|json| value_of(&json))
+    yaml::made::<Go>(node, Dialect::V2)
+}
+
+/// What Go's YAML makes of a document that is to be JSON.
+struct Go;
+
+impl yaml::Make for Go {
+    type Value = Value;
+    type Map = Entries;
+
+    fn null() -> Value {
+        Value::Nil
+    }
+
+    fn bool(flag: bool) -> Value {
+        Value::Bool(flag)
+    }
+
+    fn number(number: serde_json::Number) -> Value {
+        Value::Float(number.as_f64().unwrap_or(0.0))
+    }
+
+    fn text(text: &str) -> Value {
+        text.into()
+    }
+
+    fn list(items: Vec<Value>) -> Value {
+        Value::list(items)
+    }
+
+    fn map(map: Entries) -> Value {
+        Value::map(map)
+    }
+
+    fn insert(map: &mut Entries, key: &str, value: Value) {
+        map.insert(key.into(), value);
+    }
+
+    fn extend(map: &mut Entries, other: Entries) {
+        map.extend(other);
+    }
 }
 
 /// What JSON stands for to Go: all numbers are floats.
@@ -97,50 +138,13 @@ pub(in crate::helm) fn value_of(json: &serde_json::Value) -> Value {
 
 /// As JSON, if JSON can hold it; whole floats are integers.
 pub(in crate::helm) fn json_of(value: &Value) -> Option<serde_json::Value> {
-    json_at(value, 0)
-}
-
-/// As the writer of YAML takes it; nothing if JSON cannot hold it.
-fn json_at(value: &Value, depth: usize) -> Option<serde_json::Value> {
-    if depth > 1000 {
-        return None;
-    }
-    let text = |text: &str| {
-        let odd =
-            |character: char| if ('\u{10FE00}'..='\u{10FEFF}').contains(&character) { '\u{fffd}' } else { character };
-        if template::is_binary(text) { text.chars().map(odd).collect() } else { text.to_owned() }
-    };
-    Some(match value {
-        Value::Missing | Value::Nil => serde_json::Value::Null,
-        Value::Bool(flag) => (*flag).into(),
-        Value::Int(number) | Value::Int64(number) => (*number).into(),
-        Value::Byte(byte) => (*byte).into(),
-        #[allow(clippy::cast_possible_truncation)]
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).into(),
-        Value::Float(number) => serde_json::Value::Number(serde_json::Number::from_f64(*number)?),
-        Value::Text(value) => serde_json::Value::String(text(value)),
-        Value::Bytes(bytes) => {
-            use base64::Engine;
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
-        }
-        Value::List(list) => {
-            serde_json::Value::Array(list.items.iter().map(|item| json_at(item, depth + 1)).collect::<Option<_>>()?)
-        }
-        Value::Map(map) => {
-            let mut object = serde_json::Map::new();
-            for (key, value) in map.entries.borrow().iter() {
-                object.insert(text(key), json_at(value, depth + 1)?);
-            }
-            serde_json::Value::Object(object)
-        }
-        Value::Object(object) => json_at(&object.plain(), depth + 1)?,
-    })
+    Draft::of(value).map(Draft::into_json)
 }
 
 /// YAML without the last line's end; nothing of what cannot be written.
 pub(in crate::helm) fn to_yaml(value: &Value) -> String {
-    let Some(json) = json_at(value, 0) else { return String::new() };
-    let mut text = yaml::to_string(&json);
+    let Some(draft) = Draft::of(value) else { return String::new() };
+    let mut text = yaml::to_string(&draft);
     if text.ends_with('\n') {
         text.pop();
     }
@@ -150,7 +154,7 @@ pub(in crate::helm) fn to_yaml(value: &Value) -> String {
 /// YAML with lists indented below their keys, and without folded lines.
 fn pretty_yaml(value: &Value) -> String {
     // What JSON cannot hold, maps that contain themselves among it, is not written.
-    if json_of(value).is_none() {
+    if Draft::of(value).is_none() {
         return String::new();
     }
     let mut out = String::new();

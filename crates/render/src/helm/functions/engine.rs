@@ -80,7 +80,7 @@ fn tpl(call: &mut Call<'_, '_>) -> Result {
         return Ok(if text.contains(NO_VALUE) { text.replace(NO_VALUE, "").into() } else { Value::Text(text) });
     }
     let quoted = || template::quoted(&text);
-    let parsed = host(call).texts.parsed(&text, &|text| template::parse("gotpl", text, &find));
+    let parsed = host(call).texts.parsed(&text, &|text: &Text| template::parse("gotpl", text, &find));
     let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return fail(format!("cannot parse template {}: {error}", quoted())),

@@ -6,6 +6,7 @@ mod crypto;
 mod data;
 mod date;
 mod der;
+mod draft;
 mod engine;
 mod json;
 mod keys;

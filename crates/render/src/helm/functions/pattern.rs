@@ -44,11 +44,23 @@ fn compiled(call: &Call<'_, '_>) -> Result<Rc<Regex>> {
     }
 }
 
-/// Go's syntax in the library's words: classes are of ASCII, brackets and braces may stand for themselves.
+/// What stands before a place in a class: it says what a hyphen means there.
+#[derive(Clone, Copy, PartialEq)]
+enum Before {
+    /// Nothing, a whole range, or a class of its own (`\w`): a hyphen is one.
+    Whole,
+    /// A character: a hyphen behind it makes a range.
+    Character,
+    /// The hyphen of a range.
+    Hyphen,
+}
+
+/// Go's syntax in the library's words: classes are of ASCII, brackets, braces and hyphens may stand for themselves.
 fn translated(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
     let mut in_class = false;
+    let mut before = Before::Whole;
     while let Some(character) = rest.chars().next() {
         let after = &rest[character.len_utf8()..];
         match character {
@@ -67,9 +79,9 @@ fn translated(pattern: &str) -> String {
                     (Some('w'), true) => out.push_str("0-9A-Za-z_"),
                     (Some('s'), false) => out.push_str("[\\t\\n\\f\\r ]"),
                     (Some('s'), true) => out.push_str("\\t\\n\\f\\r "),
-                    (Some('D'), false) => out.push_str("[^0-9]"),
-                    (Some('W'), false) => out.push_str("[^0-9A-Za-z_]"),
-                    (Some('S'), false) => out.push_str("[^\\t\\n\\f\\r ]"),
+                    (Some('D'), _) => out.push_str("[^0-9]"),
+                    (Some('W'), _) => out.push_str("[^0-9A-Za-z_]"),
+                    (Some('S'), _) => out.push_str("[^\\t\\n\\f\\r ]"),
                     (Some('b'), false) => out.push_str("(?-u:\\b)"),
                     (Some(other), _) => {
                         out.push('\\');
@@ -78,10 +90,21 @@ fn translated(pattern: &str) -> String {
                     (None, _) => out.push('\\'),
                 }
                 rest = code.map_or("", |code| &after[code.len_utf8()..]);
+                before = match (code, before) {
+                    (Some('d' | 'w' | 's' | 'D' | 'W' | 'S'), _) | (_, Before::Hyphen) => Before::Whole,
+                    _ => Before::Character,
+                };
+                continue;
+            }
+            '-' if in_class => {
+                let is_range = before == Before::Character && !after.starts_with(']');
+                out.push_str(if is_range { "-" } else { "\\-" });
+                before = if is_range { Before::Hyphen } else { Before::Character };
+                rest = after;
                 continue;
             }
             '[' if !in_class => {
-                in_class = true;
+                (in_class, before) = (true, Before::Whole);
                 out.push('[');
                 rest = after;
                 if let Some(behind) = rest.strip_prefix('^') {
@@ -90,7 +113,7 @@ fn translated(pattern: &str) -> String {
                 }
                 if let Some(behind) = rest.strip_prefix(']') {
                     out.push_str("\\]");
-                    rest = behind;
+                    (rest, before) = (behind, Before::Character);
                 }
                 continue;
             }
@@ -98,7 +121,7 @@ fn translated(pattern: &str) -> String {
                 let end = after.find(":]").map_or(0, |end| end + 2);
                 out.push('[');
                 out.push_str(&after[..end]);
-                rest = &after[end..];
+                (rest, before) = (&after[end..], Before::Whole);
                 continue;
             }
             '[' | '&' | '~' if in_class => {
@@ -112,6 +135,7 @@ fn translated(pattern: &str) -> String {
             '{' if !in_class && !is_repetition(after) => out.push_str("\\{"),
             other => out.push(other),
         }
+        before = if before == Before::Hyphen { Before::Whole } else { Before::Character };
         rest = after;
     }
     out
