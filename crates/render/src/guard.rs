@@ -25,7 +25,7 @@ pub fn guard(project: &Project, environment: &Environment, writer: &str) -> [Val
         format!("{0} in o.metadata.labels && o.metadata.labels[{0}] == {1}", text(key), text(value))
     };
     let ours = format!(
-        "request.subResource == 'scale' || [object, oldObject].exists(o, o != null && has(o.metadata.labels) && {} && {})",
+        "(has(request.subResource) && request.subResource == 'scale') || [object, oldObject].exists(o, o != null && has(o.metadata.labels) && {} && {})",
         label(LABEL_PROJECT, project.as_str()),
         label(LABEL_ENVIRONMENT, environment.as_str())
     );
