@@ -75,7 +75,7 @@ fn place(root: &Node, field: &str) -> Option<(Position, Option<Style>)> {
 }
 
 /// From a place in an expression to the place in the file. Of folded text, where line breaks are gone, only the line where
-/// it begins is known. The position of text in a block is that of its first line.
+/// it begins is known. The position of text in a block is that of its `|`, and the text begins a line below.
 fn within(text: &str, position: Position, style: Option<Style>, mistake: &Mistake) -> Position {
     let (line, column) = (mistake.line.max(1), mistake.column.max(1));
     let indent = |line: usize| {
@@ -84,10 +84,10 @@ fn within(text: &str, position: Position, style: Option<Style>, mistake: &Mistak
     };
     match style {
         Some(Style::Literal) => {
-            let line = position.line + line - 1;
+            let line = position.line + line;
             Position { line, column: indent(line) + column }
         }
-        Some(Style::Folded) => Position { line: position.line, column: indent(position.line) + 1 },
+        Some(Style::Folded) => Position { line: position.line + 1, column: indent(position.line + 1) + 1 },
         Some(Style::SingleQuoted | Style::DoubleQuoted) if line == 1 => {
             Position { line: position.line, column: position.column + column }
         }
