@@ -281,13 +281,20 @@ impl Reconciler {
         project: &Project,
         name: &str,
     ) -> Result<impl Stream<Item = Promotion> + Send + use<>, Refusal> {
-        let (handle, _) = self.look(project).await?;
-        let name = name.to_owned();
+        let (handle, view) = self.look(project).await?;
+        let (name, missing) = (name.to_owned(), format!("there is no promotion {name}"));
+        if !view.facts.promotions.iter().any(|p| p.name == name) {
+            // One that was asked for just now may not have been looked at yet, but it is recorded.
+            let recorded = self.0.ports.records.list(Kind::Promotion, project).await?;
+            if !recorded.iter().any(|record| record["metadata"]["name"] == *name) {
+                return Err(Refusal::NotFound(missing));
+            }
+        }
         let known = handle.clone();
         let of_name = move |view: View| view.facts.promotions.iter().find(|p| p.name == name).cloned();
         let first = of_name.clone();
         let found = until(&handle, FIRST_LOOK, move || known.view().and_then(&first)).await;
-        let Some(found) = found else { return Err(Refusal::NotFound("there is no such promotion".to_owned())) };
+        let Some(found) = found else { return Err(Refusal::NotFound(missing)) };
         let state = (handle, Some(found), true);
         Ok(futures::stream::unfold(state, move |(handle, last, fresh)| {
             let of_name = of_name.clone();

@@ -4,7 +4,7 @@ use crate::people::moves;
 use crate::service::{Certify, Delivery, Error, Result};
 use futures::StreamExt;
 use model::journal::Entry;
-use model::people::{Person, Right};
+use model::people::{Person, Right, Target, allowed};
 use model::{Environment, Project, Version};
 
 pub async fn approve(
@@ -14,7 +14,7 @@ pub async fn approve(
     promotion: &str,
     reason: &str,
 ) -> Result<Entry> {
-    let environment = destination(delivery, project, promotion).await?;
+    let environment = destination(delivery, person, Right::Approve, project, promotion).await?;
     moves(delivery, person, Right::Approve, project, &environment).await?;
     delivery.approve(project, promotion, reason, person).await
 }
@@ -26,7 +26,7 @@ pub async fn cancel(
     promotion: &str,
     reason: &str,
 ) -> Result<Entry> {
-    let environment = destination(delivery, project, promotion).await?;
+    let environment = destination(delivery, person, Right::Promote, project, promotion).await?;
     moves(delivery, person, Right::Promote, project, &environment).await?;
     delivery.cancel(project, promotion, reason, &person.name).await
 }
@@ -43,8 +43,24 @@ pub async fn certify(
     delivery.certify(project, version, request, &person.name).await
 }
 
-async fn destination(delivery: &dyn Delivery, project: &Project, promotion: &str) -> Result<Environment> {
-    let known = delivery.promotion(project, promotion).await?.next().await;
-    let known = known.ok_or_else(|| Error::NotFound(format!("there is no promotion {promotion}")))?;
-    Ok(known.spec.environment)
+/// Where a promotion goes. That there is none is said to those who could have a word in the project.
+async fn destination(
+    delivery: &dyn Delivery,
+    person: &Person,
+    right: Right,
+    project: &Project,
+    promotion: &str,
+) -> Result<Environment> {
+    let known = match delivery.promotion(project, promotion).await {
+        Ok(mut states) => states.next().await,
+        Err(Error::NotFound(_)) => None,
+        Err(other) => return Err(other),
+    };
+    match known {
+        Some(known) => Ok(known.spec.environment),
+        None => {
+            allowed(person, right, &Target::Project(project))?;
+            Err(Error::NotFound(format!("there is no promotion {promotion}")))
+        }
+    }
 }
