@@ -56,6 +56,8 @@ struct State {
     /// Builds whose containers crash.
     crashing: BTreeSet<BuildId>,
     wakes: Vec<Wake>,
+    /// What is watched shows Deployments as they were before the controllers' last word on them.
+    late: bool,
     /// Whose keys are registered.
     known: Vec<String>,
     /// By discovery.
@@ -151,6 +153,11 @@ impl World {
 
     pub fn crash_loop(&self, build: &str) {
         self.state.lock().unwrap().crashing.insert(build.parse().unwrap());
+    }
+    /// From now on, or no more, the newest state of Deployments is not seen yet.
+    pub fn see_late(&self, late: bool) {
+        self.state.lock().unwrap().late = late;
+        self.wake();
     }
     pub fn built(&self) -> usize {
         self.state.lock().unwrap().built.len()
@@ -525,7 +532,11 @@ impl DataPlane for World {
             labels[model::LABEL_PROJECT] == scope.project.as_str()
                 && labels[model::LABEL_ENVIRONMENT] == scope.environment.as_str()
         };
-        Ok(state.objects.values().filter(in_scope).cloned().collect())
+        let mut seen: Vec<Value> = state.objects.values().filter(in_scope).cloned().collect();
+        for deployment in seen.iter_mut().filter(|object| state.late && object["kind"] == "Deployment") {
+            deployment["metadata"]["resourceVersion"] = json!("0");
+        }
+        Ok(seen.into_iter().collect())
     }
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>> {
         let state = self.state.lock().unwrap();
@@ -585,6 +596,9 @@ fn applied(state: &State, manifest: &Value) -> Value {
     object["metadata"]["generation"] = json!(generation + i64::from(changed));
     object["metadata"]["uid"] =
         live.map_or_else(|| json!(format!("uid-{}", state.revision)), |l| l["metadata"]["uid"].clone());
+    if let Some(live) = live {
+        object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+    }
     object
 }
 

@@ -281,6 +281,23 @@ async fn drift_is_repaired_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_passed_over_because_its_newest_state_was_not_seen_is_no_drift() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.world.see_late(true);
+    shop.push("two");
+    let version = |kind: &str| {
+        shop.world.object(kind, "shop-dev", "web").unwrap()["metadata"]["labels"]["app.kubernetes.io/version"].clone()
+    };
+    shop.eventually("the Service is of the second", async || version("Service") == "web-2").await;
+    shop.world.see_late(false);
+    shop.healthy("dev", "web-2").await;
+    assert_eq!(version("Deployment"), "web-2");
+    assert_eq!(shop.told(EntryKind::Repaired, "dev"), 0, "{:#?}", shop.world.journal_of(&shop.project()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drift_is_shown_and_left_where_self_heal_is_off() {
     let shop = Shop::open().await;
     shop.edit(
