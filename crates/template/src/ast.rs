@@ -20,7 +20,7 @@ pub struct Template {
     pub name: Text,
     /// Where it stands.
     pub source: Arc<Source>,
-    pub(crate) root: Vec<Node>,
+    pub(crate) root: Box<[Node]>,
     /// Variables that live at once, `$` included.
     pub(crate) slots: usize,
 }
@@ -42,8 +42,8 @@ pub(crate) enum Node {
 pub(crate) struct Branch {
     pub pos: u32,
     pub pipe: Pipe,
-    pub list: Vec<Node>,
-    pub otherwise: Option<Vec<Node>>,
+    pub list: Box<[Node]>,
+    pub otherwise: Option<Box<[Node]>>,
 }
 
 #[derive(Debug)]
@@ -56,15 +56,15 @@ pub(crate) struct Invocation {
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub pos: u32,
-    pub variables: Vec<(Text, usize)>,
+    pub variables: Box<[(Text, usize)]>,
     pub assigns: bool,
-    pub commands: Vec<Command>,
+    pub commands: Box<[Command]>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Command {
     pub pos: u32,
-    pub args: Vec<Arg>,
+    pub args: Box<[Arg]>,
 }
 
 #[derive(Debug)]
@@ -79,12 +79,12 @@ pub(crate) enum Operand {
     Nil,
     Bool(bool),
     /// The number, and how it is written.
-    Number(Number, Text),
+    Number(Box<Number>, Text),
     /// The text, and how it is written.
     Text(Text, Text),
     Field(Box<[Text]>),
     /// Slot, name, fields.
-    Variable(usize, Text, Box<[Text]>),
+    Variable(u32, Text, Box<[Text]>),
     Chain(Box<Arg>, Box<[Text]>),
     Pipe(Box<Pipe>),
     /// Index in the table of functions, name.

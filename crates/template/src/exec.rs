@@ -8,6 +8,7 @@ use crate::parse::Parsed;
 use crate::value::{Map, Of, Text, Value};
 use std::any::Any;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,6 +33,24 @@ pub struct Call<'c, 't> {
     pub args: Vec<Value>,
     /// Who calls.
     pub exec: &'c mut Exec<'t>,
+}
+
+/// Indices of functions by their names.
+pub type Functions = HashMap<&'static str, usize, BuildHasherDefault<Hash>>;
+
+/// Hashes names that nobody chooses who could mean harm.
+#[derive(Default)]
+pub struct Hash(u64);
+
+impl Hasher for Hash {
+    fn write(&mut self, bytes: &[u8]) {
+        let mix = |hash: u64, byte: &u8| (hash.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        self.0 = bytes.iter().fold(self.0, mix);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Templates by name, and the functions that they call.
@@ -111,7 +130,7 @@ impl<'t> Exec<'t> {
     /// A run over a library; `host` is what functions know of the world.
     pub fn new(library: &'t Library, host: &'t dyn Any, limits: Limits) -> Self {
         let source = Arc::new(crate::ast::Source { name: "".into(), text: "".into() });
-        let template = Arc::new(Template { name: "".into(), source, root: Vec::new(), slots: 1 });
+        let template = Arc::new(Template { name: "".into(), source, root: Box::default(), slots: 1 });
         Self {
             library,
             overlays: Vec::new(),
@@ -137,7 +156,7 @@ impl<'t> Exec<'t> {
     }
 
     /// Indices of functions, by their names: of these, and of those that the engine has.
-    pub fn functions(functions: &[Function]) -> HashMap<&'static str, usize> {
+    pub fn functions(functions: &[Function]) -> Functions {
         let own = builtin::FUNCTIONS.iter();
         own.chain(functions).enumerate().map(|(index, function)| (function.name, index)).collect()
     }
@@ -312,7 +331,7 @@ impl<'t> Exec<'t> {
     fn range(&mut self, branch: &Branch, dot: &Value) -> Result<Flow> {
         let value = self.pipe(&branch.pipe, dot)?;
         let frame = self.frame;
-        let set = |exec: &mut Self, index: Value, element: &Value| match branch.pipe.variables.as_slice() {
+        let set = |exec: &mut Self, index: Value, element: &Value| match &*branch.pipe.variables {
             [] => {}
             [(_, slot)] => exec.variables[frame + slot] = element.clone(),
             [(_, first), (_, second), ..] => {
@@ -419,7 +438,7 @@ impl<'t> Exec<'t> {
             }
             Operand::Field(names) => self.chain(dot.clone(), first, names, rest, dot, last),
             Operand::Variable(slot, _, names) if !names.is_empty() => {
-                let value = self.variables[self.frame + slot].clone();
+                let value = self.variables[self.frame + *slot as usize].clone();
                 self.chain(value, first, names, rest, dot, last)
             }
             Operand::Chain(arg, names) => {
@@ -465,7 +484,7 @@ impl<'t> Exec<'t> {
                 (_, _, Some(int)) => Value::Int(int),
                 _ => return self.at(arg, &format!("{written} overflows int")),
             },
-            Operand::Variable(slot, _, _) => self.variables[self.frame + slot].clone(),
+            Operand::Variable(slot, _, _) => self.variables[self.frame + *slot as usize].clone(),
             _ => Value::Nil,
         })
     }
@@ -604,7 +623,7 @@ impl<'t> Exec<'t> {
             Operand::Dot => dot.clone(),
             Operand::Field(names) => self.chain(dot.clone(), arg, names, &[], dot, None)?,
             Operand::Variable(slot, _, names) => {
-                let value = self.variables[self.frame + slot].clone();
+                let value = self.variables[self.frame + *slot as usize].clone();
                 self.chain(value, arg, names, &[], dot, None)?
             }
             Operand::Pipe(pipe) => self.nested(pipe, dot)?,

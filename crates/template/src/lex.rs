@@ -68,19 +68,17 @@ impl Lexer<'_> {
 
     /// ` -}}` or `}}` here: its length.
     fn closing(&self) -> Option<(usize, bool)> {
-        let rest = self.rest();
-        if rest.starts_with("}}") {
-            return Some((2, false));
+        match &self.text.as_bytes()[self.at..] {
+            [b'}', b'}', ..] => Some((2, false)),
+            [space, b'-', b'}', b'}', ..] if is_space(*space) => Some((4, true)),
+            _ => None,
         }
-        let bytes = rest.as_bytes();
-        let trims = bytes.first().is_some_and(|byte| is_space(*byte)) && rest[1..].starts_with("-}}");
-        trims.then_some((4, true))
     }
 
     fn run(&mut self) -> Result<(), String> {
         loop {
             let start = self.at;
-            let Some(open) = self.rest().find("{{") else {
+            let Some(open) = pair(self.rest(), b'{', b'{') else {
                 self.at = self.text.len();
                 if self.at > start {
                     self.push(Kind::Text, start);
@@ -120,7 +118,7 @@ impl Lexer<'_> {
     }
 
     fn comment(&mut self) -> Result<(), String> {
-        let Some(end) = self.rest().find("*/") else { return Err("unclosed comment".into()) };
+        let Some(end) = pair(self.rest(), b'*', b'/') else { return Err("unclosed comment".into()) };
         self.at += end + 2;
         match self.closing() {
             Some((length, trims)) => self.closed(length, trims),
@@ -209,6 +207,11 @@ impl Lexer<'_> {
     }
 
     fn word(&mut self) {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        self.at += self.text.as_bytes()[self.at..].iter().take_while(|byte| is_plain(byte)).count();
+        if self.byte(0).is_ascii() {
+            return;
+        }
         let rest = self.rest();
         self.at += rest.find(|character| !is_word(character)).unwrap_or(rest.len());
     }
@@ -306,6 +309,12 @@ impl Lexer<'_> {
             self.at += 1;
         }
     }
+}
+
+/// Where two bytes stand behind each other.
+fn pair(text: &str, first: u8, second: u8) -> Option<usize> {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(first, bytes).find(|at| bytes.get(at + 1) == Some(&second))
 }
 
 fn is_space(byte: u8) -> bool {

@@ -16,7 +16,7 @@ mod value;
 
 pub use ast::Template;
 pub use builtin::{escape_html, escape_js, escape_query};
-pub use exec::{Call, Exec, Function, Library, Limits, Run};
+pub use exec::{Call, Exec, Function, Functions, Hash, Library, Limits, Run};
 pub use fault::Fault;
 pub use format::{float, print, print_all, printf, quoted};
 pub use frozen::{Frozen, Pairs};

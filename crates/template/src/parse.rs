@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// Controls inside of controls, and parentheses inside of parentheses.
 const NESTING_MAX: usize = 500;
 
+/// Names that are shared while they come again: this many at once.
+const REMEMBERED: usize = 128;
+
 type Result<T> = std::result::Result<T, String>;
 
 /// What a text defines: the template of its own name, and those of its `define` and `block` actions.
@@ -30,6 +33,7 @@ pub fn parse(name: &str, text: &Text, find: &dyn Fn(&str) -> Option<usize>) -> R
     let (tokens, problem) = lex(text);
     let mut parser = Parser {
         source: Arc::clone(&source),
+        input: text,
         tokens,
         problem,
         at: 0,
@@ -37,6 +41,11 @@ pub fn parse(name: &str, text: &Text, find: &dyn Fn(&str) -> Option<usize>) -> R
         scope: Scope::default(),
         depth: 0,
         templates: Vec::new(),
+        seen: vec![None; REMEMBERED],
+        nodes: Vec::new(),
+        commands: Vec::new(),
+        args: Vec::new(),
+        fields: Vec::new(),
     };
     let (root, _) = parser.list(true)?;
     let slots = parser.scope.most;
@@ -59,6 +68,7 @@ impl Default for Scope {
 
 struct Parser<'p> {
     source: Arc<Source>,
+    input: &'p str,
     tokens: Vec<Token>,
     problem: Option<String>,
     at: usize,
@@ -66,6 +76,12 @@ struct Parser<'p> {
     scope: Scope,
     depth: usize,
     templates: Vec<Arc<Template>>,
+    seen: Vec<Option<Text>>,
+    // What lists, pipelines, commands and chains consist of, as far as they are read: inner ones stand behind outer ones.
+    nodes: Vec<Node>,
+    commands: Vec<Command>,
+    args: Vec<Arg>,
+    fields: Vec<Text>,
 }
 
 /// What ended a list.
@@ -78,7 +94,7 @@ enum Ended {
     ElseWith,
 }
 
-impl Parser<'_> {
+impl<'p> Parser<'p> {
     fn fail<T>(&self, message: &str) -> Result<T> {
         let at = self.at.min(self.tokens.len() - 1);
         let line = self.source.line(self.tokens[at.saturating_sub(1)].start.max(self.tokens[at].start));
@@ -107,8 +123,19 @@ impl Parser<'_> {
         self.next()
     }
 
-    fn text(&self, token: Token) -> &str {
-        &self.source.text[token.start as usize..token.end as usize]
+    fn text(&self, token: Token) -> &'p str {
+        &self.input[token.start as usize..token.end as usize]
+    }
+
+    /// A text that other places have, too, as a rule.
+    fn shared(&mut self, text: &str) -> Text {
+        let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let hash = text.bytes().take(32).fold(0x811c_9dc5, mix);
+        let place = &mut self.seen[(hash ^ (hash >> 16)) as usize % REMEMBERED];
+        match place {
+            Some(seen) if **seen == *text => Text::clone(seen),
+            _ => Text::clone(place.insert(text.into())),
+        }
     }
 
     fn is_word(&self, token: Token, word: &str) -> bool {
@@ -138,22 +165,22 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn list(&mut self, is_file: bool) -> Result<(Vec<Node>, Ended)> {
+    fn list(&mut self, is_file: bool) -> Result<(Box<[Node]>, Ended)> {
         self.enter()?;
-        let mut nodes = Vec::new();
+        let start = self.nodes.len();
         loop {
             let token = self.next();
             match token.kind {
-                Kind::Text => nodes.push(Node::Text(token.start, token.end)),
+                Kind::Text => self.nodes.push(Node::Text(token.start, token.end)),
                 Kind::Open => {
-                    if let Some(ended) = self.action(is_file, &mut nodes)? {
+                    if let Some(ended) = self.action(is_file)? {
                         self.depth -= 1;
-                        return Ok((nodes, ended));
+                        return Ok((self.nodes.drain(start..).collect(), ended));
                     }
                 }
                 Kind::End if is_file => {
                     self.depth -= 1;
-                    return Ok((nodes, Ended::File));
+                    return Ok((self.nodes.drain(start..).collect(), Ended::File));
                 }
                 Kind::End => return self.fail("unexpected EOF"),
                 _ => return self.unexpected(token, "input"),
@@ -161,22 +188,25 @@ impl Parser<'_> {
         }
     }
 
-    fn action(&mut self, is_file: bool, nodes: &mut Vec<Node>) -> Result<Option<Ended>> {
+    fn action(&mut self, is_file: bool) -> Result<Option<Ended>> {
         let token = self.skip_space();
-        let word = if token.kind == Kind::Word { self.text(token).to_owned() } else { String::new() };
-        if is_keyword(&word) {
+        let word = if token.kind == Kind::Word { self.text(token) } else { "" };
+        if is_keyword(word) {
             self.at += 1;
         }
-        match word.as_str() {
+        match word {
             "define" if is_file => self.define()?,
             "define" => return self.unexpected(token, "command"),
-            "block" => nodes.push(self.block()?),
+            "block" => {
+                let node = self.block()?;
+                self.nodes.push(node);
+            }
             "break" | "continue" => {
                 self.close(&format!("{{{{{word}}}}}"))?;
                 if self.scope.ranges == 0 {
                     return self.fail(&format!("{{{{{word}}}}} outside {{{{range}}}}"));
                 }
-                nodes.push(if word == "break" { Node::Break } else { Node::Continue });
+                self.nodes.push(if word == "break" { Node::Break } else { Node::Continue });
             }
             "else" | "end" if is_file => return self.fail(&format!("unexpected {{{{{word}}}}}")),
             "else" => {
@@ -192,8 +222,8 @@ impl Parser<'_> {
                 return Ok(Some(Ended::End));
             }
             "if" | "range" | "with" => {
-                let branch = self.control(&word)?;
-                nodes.push(wrapped(&word, branch));
+                let branch = self.control(word)?;
+                self.nodes.push(wrapped(word, branch));
             }
             "template" => {
                 let (pos, name) = self.name("template clause")?;
@@ -203,9 +233,12 @@ impl Parser<'_> {
                 } else {
                     Some(self.pipeline("template clause", Kind::Close)?)
                 };
-                nodes.push(Node::Template(Box::new(Invocation { pos, name, pipe })));
+                self.nodes.push(Node::Template(Box::new(Invocation { pos, name, pipe })));
             }
-            _ => nodes.push(Node::Action(self.pipeline("command", Kind::Close)?)),
+            _ => {
+                let pipe = self.pipeline("command", Kind::Close)?;
+                self.nodes.push(Node::Action(pipe));
+            }
         }
         Ok(None)
     }
@@ -216,7 +249,7 @@ impl Parser<'_> {
             return self.unexpected(token, context);
         }
         match literal::unquote(self.text(token)) {
-            Some(name) => Ok((token.start, name.into())),
+            Some(name) => Ok((token.start, self.shared(&name))),
             None => self.fail("invalid syntax"),
         }
     }
@@ -280,7 +313,7 @@ impl Parser<'_> {
                     return self.unexpected(next, "input");
                 }
                 let branch = self.control(word)?;
-                Some(vec![wrapped(word, branch)])
+                Some(Box::from([wrapped(word, branch)]))
             }
         };
         self.scope.names.truncate(variables);
@@ -290,8 +323,8 @@ impl Parser<'_> {
 
     fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe> {
         let first = self.skip_space();
-        let mut pipe = Pipe { pos: first.start, variables: Vec::new(), assigns: false, commands: Vec::new() };
-        let names = self.declarations(context, &mut pipe.assigns)?;
+        let (mut assigns, start) = (false, self.commands.len());
+        let names = self.declarations(context, &mut assigns)?;
         loop {
             let token = self.skip_space();
             match token.kind {
@@ -313,7 +346,7 @@ impl Parser<'_> {
                 | Kind::Variable
                 | Kind::ParenOpen => {
                     let command = self.command()?;
-                    pipe.commands.push(command);
+                    self.commands.push(command);
                 }
                 _ => {
                     self.at += 1;
@@ -321,15 +354,14 @@ impl Parser<'_> {
                 }
             }
         }
-        if pipe.commands.is_empty() {
+        let commands: Box<[Command]> = self.commands.drain(start..).collect();
+        if commands.is_empty() {
             return self.fail(&format!("missing value for {context}"));
         }
         // Only now, because what is assigned may name an older variable of the same name.
-        for name in names {
-            let slot = self.slot(&name, !pipe.assigns)?;
-            pipe.variables.push((name, slot));
-        }
-        for (stage, command) in pipe.commands.iter().enumerate().skip(1) {
+        let place = |name: Text| self.slot(&name, !assigns).map(|slot| (name, slot));
+        let variables = names.into_iter().map(place).collect::<Result<_>>()?;
+        for (stage, command) in commands.iter().enumerate().skip(1) {
             let constant = matches!(
                 command.args[0].kind,
                 Operand::Bool(_) | Operand::Dot | Operand::Nil | Operand::Number(..) | Operand::Text(..)
@@ -338,7 +370,7 @@ impl Parser<'_> {
                 return self.fail(&format!("non executable command in pipeline stage {}", stage + 1));
             }
         }
-        Ok(pipe)
+        Ok(Pipe { pos: first.start, variables, assigns, commands })
     }
 
     /// `$x :=`, `$x =`, and of a range `$i, $e :=`.
@@ -347,7 +379,7 @@ impl Parser<'_> {
         let start = self.at;
         while self.skip_space().kind == Kind::Variable {
             let variable = self.next();
-            let name: Text = self.text(variable).into();
+            let name = self.shared(self.text(variable));
             let after = self.skip_space();
             match after.kind {
                 Kind::Assign | Kind::Declare => {
@@ -386,11 +418,11 @@ impl Parser<'_> {
     }
 
     fn command(&mut self) -> Result<Command> {
-        let mut command = Command { pos: self.skip_space().start, args: Vec::new() };
+        let (pos, start) = (self.skip_space().start, self.args.len());
         loop {
             self.skip_space();
             if let Some(arg) = self.operand()? {
-                command.args.push(arg);
+                self.args.push(arg);
             }
             let token = self.next();
             match token.kind {
@@ -403,49 +435,50 @@ impl Parser<'_> {
                 _ => return self.unexpected(token, "operand"),
             }
         }
-        if command.args.is_empty() {
+        let args: Box<[Arg]> = self.args.drain(start..).collect();
+        if args.is_empty() {
             return self.fail("empty command");
         }
-        Ok(command)
+        Ok(Command { pos, args })
     }
 
     fn operand(&mut self) -> Result<Option<Arg>> {
-        let Some(mut arg) = self.term()? else { return Ok(None) };
+        let Some(arg) = self.term()? else { return Ok(None) };
         let first = self.peek();
         if first.kind != Kind::Field {
             return Ok(Some(arg));
         }
-        let mut names = Vec::new();
+        if matches!(arg.kind, Operand::Bool(_) | Operand::Text(..) | Operand::Number(..) | Operand::Nil | Operand::Dot)
+        {
+            let _ = self.chain();
+            return self.fail(&format!("unexpected . after term {:?}", arg.to_string()));
+        }
+        let names = self.chain();
+        Ok(Some(Arg { pos: first.start, kind: Operand::Chain(Box::new(arg), names) }))
+    }
+
+    /// The fields that come, without spaces between.
+    fn chain(&mut self) -> Box<[Text]> {
+        let start = self.fields.len();
         while self.peek().kind == Kind::Field {
             let token = self.next();
-            names.push(Text::from(&self.text(token)[1..]));
+            let name = self.shared(&self.text(token)[1..]);
+            self.fields.push(name);
         }
-        arg = match arg.kind {
-            Operand::Field(fields) => {
-                Arg { pos: first.start, kind: Operand::Field(fields.into_iter().chain(names).collect()) }
-            }
-            Operand::Variable(slot, name, fields) => {
-                Arg { pos: first.start, kind: Operand::Variable(slot, name, fields.into_iter().chain(names).collect()) }
-            }
-            Operand::Bool(_) | Operand::Text(..) | Operand::Number(..) | Operand::Nil | Operand::Dot => {
-                return self.fail(&format!("unexpected . after term {:?}", arg.to_string()));
-            }
-            _ => Arg { pos: first.start, kind: Operand::Chain(Box::new(arg), names.into()) },
-        };
-        Ok(Some(arg))
+        self.fields.drain(start..).collect()
     }
 
     fn term(&mut self) -> Result<Option<Arg>> {
         let token = self.skip_space();
-        let written = || Text::from(self.text(token));
+        let text = self.text(token);
         let kind = match token.kind {
-            Kind::Word => match self.text(token) {
+            Kind::Word => match text {
                 "true" => Operand::Bool(true),
                 "false" => Operand::Bool(false),
                 "nil" => Operand::Nil,
                 word if is_keyword(word) => return Ok(None),
                 word => match (self.find)(word) {
-                    Some(index) => Operand::Function(index, written()),
+                    Some(index) => Operand::Function(index, self.shared(word)),
                     None => {
                         let message = format!("function {word:?} not defined");
                         self.at += 1;
@@ -455,17 +488,26 @@ impl Parser<'_> {
             },
             Kind::Dot => Operand::Dot,
             Kind::Variable => {
-                let name = written();
+                let name = self.shared(text);
                 let slot = self.slot(&name, false)?;
-                Operand::Variable(slot, name, Box::default())
+                self.at += 1;
+                // What is wrong is told of the first field.
+                let pos = if self.peek().kind == Kind::Field { self.peek().start } else { token.start };
+                let slot = u32::try_from(slot).map_err(|_| "template: too many variables".to_owned())?;
+                return Ok(Some(Arg { pos, kind: Operand::Variable(slot, name, self.chain()) }));
             }
-            Kind::Field => Operand::Field(Box::new([Text::from(&self.text(token)[1..])])),
-            Kind::Char | Kind::Number => match literal::number(self.text(token)) {
-                Some(number) => Operand::Number(number, written()),
-                None => return self.fail(&format!("bad number syntax: {:?}", self.text(token))),
+            Kind::Field => {
+                let names = self.chain();
+                let second = token.end;
+                let pos = if names.len() > 1 { second } else { token.start };
+                return Ok(Some(Arg { pos, kind: Operand::Field(names) }));
+            }
+            Kind::Char | Kind::Number => match literal::number(text) {
+                Some(number) => Operand::Number(Box::new(number), self.shared(text)),
+                None => return self.fail(&format!("bad number syntax: {text:?}")),
             },
-            Kind::Quoted | Kind::Raw => match literal::unquote(self.text(token)) {
-                Some(text) => Operand::Text(text.into(), written()),
+            Kind::Quoted | Kind::Raw => match literal::unquote(text) {
+                Some(value) => Operand::Text(self.shared(&value), self.shared(text)),
                 None => return self.fail("invalid syntax"),
             },
             Kind::ParenOpen => {

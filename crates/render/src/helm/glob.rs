@@ -3,12 +3,16 @@
 /// `filepath.Match`: `*` and `?` never cross a `/`. A pattern that is no good matches nothing.
 pub(super) fn file(pattern: &str, path: &str) -> bool {
     // Most patterns are a name, or the end of one.
-    let is_special = |character: char| matches!(character, '*' | '?' | '[' | '\\');
-    let Some(start) = pattern.find(is_special) else { return pattern == path };
-    let is_simple = !pattern.contains(['[', '\\']);
-    let end = pattern.rfind(is_special).map_or(0, |at| at + 1);
+    let bytes = pattern.as_bytes();
+    let is_special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+    let Some(start) = bytes.iter().position(is_special) else { return pattern == path };
+    let is_simple = !bytes.iter().any(|byte| matches!(byte, b'[' | b'\\'));
+    let end = bytes.iter().rposition(is_special).map_or(0, |at| at + 1);
     if !path.starts_with(&pattern[..start]) || (is_simple && !path.ends_with(&pattern[end..])) {
         return false;
+    }
+    if is_simple && bytes[start..end] == *b"*" {
+        return path.len() + 1 >= bytes.len() && !path[start..path.len() + end - bytes.len()].contains('/');
     }
     let pattern: Vec<char> = pattern.chars().collect();
     let path: Vec<char> = path.chars().collect();
@@ -135,5 +139,29 @@ fn class(pattern: &[char], character: char) -> Option<(bool, &[char])> {
         }
         found |= (*low..=*high).contains(&character);
         rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_a_part_of_a_name() {
+        for (pattern, path, fits) in [
+            ("*.tmp", "a.tmp", true),
+            ("*.tmp", "a/b.tmp", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("*", "", true),
+            ("x/*", "x/y", true),
+            ("x/*", "x/y/z", false),
+            ("é*ü", "éaü", true),
+            ("*a*", "bab", true),
+            ("?*", "b", true),
+            ("?*", "", false),
+        ] {
+            assert_eq!(file(pattern, path), fits, "{pattern} {path}");
+        }
     }
 }

@@ -18,6 +18,7 @@ mod output;
 mod record;
 mod schema;
 mod set;
+mod usual;
 mod values;
 
 pub use chart::Chart;
@@ -133,7 +134,7 @@ fn executed(chart: &Chart, root: &Node, values: Map, options: Options) -> Result
     gather(root, "", true, &top, &mut templates);
     // Deep files first, by name backwards: later definitions of a template replace earlier ones.
     let mut paths: Vec<&String> = templates.keys().collect();
-    paths.sort_by_key(|path| std::cmp::Reverse((path.matches('/').count(), path.as_str())));
+    paths.sort_by_cached_key(|path| std::cmp::Reverse((path.matches('/').count(), path.as_str())));
     let mut library = Library::new(functions::all());
     for path in &paths {
         let template = &templates[*path];

@@ -4,7 +4,9 @@ use super::Error;
 use super::chart::Texts;
 use super::functions::json_of;
 use super::node::Node;
+use super::usual::Usual;
 use jsonschema::Validator;
+use std::sync::OnceLock;
 use template::{Map, Value};
 
 /// Holds values against the schemas of a chart and those below it.
@@ -16,7 +18,7 @@ pub(super) fn check(root: &Node, values: &Map, texts: &Texts) -> Result<(), Erro
 
 fn check_node(node: &Node, values: &Map, texts: &Texts, problems: &mut String) {
     if let Some(schema) = &node.tree.schema
-        && let Err(problem) = texts.schema(schema, read).and_then(|schema| check_one(&schema, values))
+        && let Err(problem) = texts.schema(schema, Schema::read).and_then(|read| read.check(schema, values))
     {
         problems.push_str(&format!("{}:\n{problem}", node.name));
     }
@@ -45,18 +47,38 @@ impl jsonschema::Retrieve for Alone {
     }
 }
 
-fn read(schema: &[u8]) -> Result<Validator, String> {
-    let schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| format!("{error}\n"))?;
-    let validator = jsonschema::options().with_retriever(Alone).build(&schema);
-    validator.map_err(|error| format!("the schema is no schema: {error}\n"))
+/// A schema of a chart.
+#[derive(Debug)]
+pub(super) struct Schema {
+    usual: Option<Usual>,
+    /// Made when it is needed.
+    validator: OnceLock<Result<Validator, String>>,
 }
 
-fn check_one(schema: &Validator, values: &Map) -> Result<(), String> {
-    let json = json_of(&Value::Map(values.clone())).ok_or("values cannot be written as JSON\n")?;
-    let mut problems: Vec<String> = Vec::new();
-    for error in schema.iter_errors(&json) {
-        let path = error.instance_path().to_string();
-        problems.push(format!("- at '{path}': {error}\n"));
+impl Schema {
+    fn read(text: &[u8]) -> Result<Self, String> {
+        let usual = Usual::of(&json(text)?);
+        Ok(Self { usual, validator: OnceLock::new() })
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems.concat()) }
+
+    fn check(&self, text: &[u8], values: &Map) -> Result<(), String> {
+        let values = Value::Map(values.clone());
+        if self.usual.as_ref().is_some_and(|usual| usual.fits(&values)) {
+            return Ok(());
+        }
+        let validator = self.validator.get_or_init(|| validator(text)).as_ref().map_err(String::clone)?;
+        let json = json_of(&values).ok_or("values cannot be written as JSON\n")?;
+        let problem = |error: jsonschema::ValidationError<'_>| format!("- at '{}': {error}\n", error.instance_path());
+        let problems: String = validator.iter_errors(&json).map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+fn json(text: &[u8]) -> Result<serde_json::Value, String> {
+    serde_json::from_slice(text).map_err(|error| format!("{error}\n"))
+}
+
+fn validator(text: &[u8]) -> Result<Validator, String> {
+    let validator = jsonschema::options().with_retriever(Alone).build(&json(text)?);
+    validator.map_err(|error| format!("the schema is no schema: {error}\n"))
 }

@@ -11,8 +11,8 @@ pub(super) use metadata::{Dependency, Metadata};
 use super::Error;
 use super::functions::{Go, to_yaml};
 use super::manifest::Head;
+use super::schema::Schema;
 pub(super) use ignore::Rules;
-use jsonschema::Validator;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,7 +66,7 @@ pub(super) struct Texts {
     files: Mutex<HashMap<(String, usize), Arc<Parsed>>>,
     keys: Mutex<HashMap<[u64; 3], Arc<str>>>,
     /// By the address of their texts, which the chart keeps.
-    schemas: Mutex<HashMap<usize, Arc<Validator>>>,
+    schemas: Mutex<HashMap<usize, Arc<Schema>>>,
     /// By digests of the documents that they stand in: most are the same in each render.
     heads: Mutex<HashMap<[u8; 32], Arc<Head>>>,
     /// Renders that were begun: of most charts there is one, and nothing need be kept of its documents.
@@ -132,16 +132,16 @@ impl Texts {
     pub fn schema(
         &self,
         text: &Arc<[u8]>,
-        read: impl Fn(&[u8]) -> Result<Validator, String>,
-    ) -> Result<Arc<Validator>, String> {
+        read: impl Fn(&[u8]) -> Result<Schema, String>,
+    ) -> Result<Arc<Schema>, String> {
         let lock = || self.schemas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = text.as_ptr().addr();
-        if let Some(validator) = lock().get(&key) {
-            return Ok(Arc::clone(validator));
+        if let Some(schema) = lock().get(&key) {
+            return Ok(Arc::clone(schema));
         }
-        let validator = Arc::new(read(text)?);
-        lock().insert(key, Arc::clone(&validator));
-        Ok(validator)
+        let schema = Arc::new(read(text)?);
+        lock().insert(key, Arc::clone(&schema));
+        Ok(schema)
     }
 
     /// A key that was made of a seed.

@@ -26,9 +26,8 @@ pub(super) use data::{Go, json_of, to_yaml, value_of};
 pub(super) use engine::{Host, NO_VALUE, WARNING_END, WARNING_START};
 pub(super) use version::{Constraint, Version};
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
-use template::{Call, Exec, Fault, Function, Value};
+use template::{Call, Exec, Fault, Function, Functions, Value};
 
 type Result<T = Value> = std::result::Result<T, Fault>;
 
@@ -58,7 +57,7 @@ const TABLES: &[&[Function]] = &[
     version::FUNCTIONS,
 ];
 
-static ALL: LazyLock<(Vec<Function>, HashMap<&'static str, usize>)> = LazyLock::new(|| {
+static ALL: LazyLock<(Vec<Function>, Functions)> = LazyLock::new(|| {
     let functions: Vec<Function> = TABLES.iter().flat_map(|table| table.iter().copied()).collect();
     let index = Exec::functions(&functions);
     (functions, index)
