@@ -53,6 +53,8 @@ struct State {
     routes: RouteTable,
     /// Builds made so far: a rollback makes none.
     built: Vec<BuildId>,
+    /// Builds whose images lost their names.
+    discarded: BTreeSet<BuildId>,
     /// Builds whose containers crash.
     crashing: BTreeSet<BuildId>,
     wakes: Vec<Wake>,
@@ -153,6 +155,16 @@ impl World {
 
     pub fn crash_loop(&self, build: &str) {
         self.state.lock().unwrap().crashing.insert(build.parse().unwrap());
+    }
+    /// Builds whose images lost their names.
+    pub fn discarded(&self) -> Vec<String> {
+        self.state.lock().unwrap().discarded.iter().map(ToString::to_string).collect()
+    }
+    /// Builds whose commits are kept.
+    pub fn kept(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let name = |(_, name): &(Repository, String)| Some(name.strip_prefix("refs/trimtab/keep/builds/")?.to_owned());
+        state.refs.keys().filter_map(name).collect()
     }
     /// From now on, or no more, the newest state of Deployments is not seen yet.
     pub fn see_late(&self, late: bool) {
@@ -397,6 +409,10 @@ impl Repositories for World {
         state.refs.insert((repository.clone(), format!("refs/trimtab/keep/{name}")), commit.clone());
         Ok(())
     }
+    async fn unkeep(&self, repository: &Repository, name: &str) -> Result<()> {
+        self.state.lock().unwrap().refs.remove(&(repository.clone(), format!("refs/trimtab/keep/{name}")));
+        Ok(())
+    }
     async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
         Ok(self.journal_of(project))
     }
@@ -436,6 +452,10 @@ impl Builder for World {
     }
     async fn has(&self, _: &ImageRef) -> Result<bool> {
         Ok(true)
+    }
+    async fn discard(&self, _: &Project, build: &BuildId) -> Result<()> {
+        self.state.lock().unwrap().discarded.insert(build.clone());
+        Ok(())
     }
 }
 
