@@ -1,4 +1,4 @@
-//! Making environments and taking them away: one commit each.
+//! Making projects and environments, and taking environments away: one commit each.
 
 use crate::Reconciler;
 use crate::config::parse_config;
@@ -6,7 +6,8 @@ use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
 use crate::write::{Edit, after, text};
 use model::config::{EnvironmentFile, PromotionRule};
-use model::flow::Snapshot;
+use model::flow::{Repository, Snapshot};
+use model::ports::{Write, Written};
 use model::{CommitId, Environment, NewEnvironment, Project, ProjectFile, Removal};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,34 @@ use std::time::Duration;
 const KNOWN: Duration = Duration::from_secs(10);
 
 impl Reconciler {
+    /// Writes the first commit of a config repository: dev (Auto), staging and prod (Manual). False if there is one already.
+    pub async fn init_project(&self, project: &Project, actor: &str) -> Result<bool, Refusal> {
+        let repository = Repository::config(project);
+        let repositories = &self.0.ports.repositories;
+        if repositories.head(&repository, model::MAIN).await?.is_some() {
+            return Ok(false);
+        }
+        let file = |text: String| Some(text.into_bytes());
+        let write = Write {
+            expect: None,
+            files: BTreeMap::from([
+                ("project.yaml".into(), file(format!("project: {project}\nenvironments: [dev, staging, prod]\n"))),
+                ("environments/dev.yaml".into(), file("promotion:\n  strategy: Auto\n".into())),
+                ("environments/staging.yaml".into(), file("promotion:\n  from: [dev]\n  strategy: Manual\n".into())),
+                (
+                    "environments/prod.yaml".into(),
+                    file("production: true\npromotion:\n  from: [staging]\n  strategy: Manual\n".into()),
+                ),
+            ]),
+            author: actor.to_owned(),
+            message: format!("Project {project} with dev, staging and prod\n"),
+            at: self.0.now(),
+        };
+        let created = matches!(repositories.write(&repository, &write).await?, Written::Commit(_));
+        self.wake();
+        Ok(created)
+    }
+
     /// Makes an environment: its file and its place in `project.yaml`, in one commit.
     pub async fn create_environment(
         &self,

@@ -1,19 +1,25 @@
 //! What is found out for gates: which policies a pin would break, and which signatures it lacks. Worked out over what is
 //! described, without a cluster, and kept for as long as nothing that it depends on changes.
 
+mod judging;
+mod signing;
+
+pub use judging::{facts_of, reviewed};
+
 use crate::Inner;
 use crate::config::{Config, Reader};
 use crate::inputs::wanted;
 use crate::project::Handle;
 use crate::sketch::{Sketch, Values};
+use judging::judged;
 use model::config::{Keys, Verify};
-use model::flow::{Action, ObjectId, Repository};
+use model::flow::{Action, Repository};
 use model::journal::EntryKind;
 use model::ports::PortError;
 use model::release::Version;
 use model::trust::{Signer, Signers, Unsigned};
 use model::views::PolicyResult;
-use model::{Build, BuildId, CommitId, Component, Digest, Environment, LABEL_COMPONENT, Pin};
+use model::{Build, Digest, Environment, Pin};
 use plan::policy::{Item, Part, Place, Policy, judge};
 use promote::{Evidence, Facts, Finding, State};
 use serde_json::{Value, json};
@@ -278,283 +284,9 @@ impl Work<'_> {
         [None].into_iter().chain(of_it.map(|(version, _)| Some(version.clone()))).collect()
     }
 
-    /// Whether all commits that a build brings to an environment are signed by somebody who is known.
-    async fn signed(&self, court: &Court<'_>, build: &Build) -> Result<bool, PortError> {
-        let signers = court.commits.as_ref().unwrap_or(&self.people);
-        Ok(self.source(court, build, signers).await?.is_empty())
-    }
-
-    /// Commits of the application that come new with a build and are not signed.
-    async fn source(
-        &self,
-        court: &Court<'_>,
-        build: &Build,
-        signers: &Trusted,
-    ) -> Result<Arc<Vec<Unsigned>>, PortError> {
-        let admitted = court.admitted.and_then(|state| state.pins.get(&build.spec.build.component));
-        let until = admitted.map(|pin| &pin.source).filter(|until| **until != build.spec.commit);
-        self.walk(&build.spec.repository, &build.spec.commit, until, signers).await
-    }
-
-    async fn walk(
-        &self,
-        repository: &Repository,
-        tip: &CommitId,
-        until: Option<&CommitId>,
-        signers: &Trusted,
-    ) -> Result<Arc<Vec<Unsigned>>, PortError> {
-        let key = Digest::of(json!([repository, tip, until, signers.digest]).to_string().as_bytes());
-        if let Some(known) = self.known().unsigned.get(&key) {
-            return Ok(known.clone());
-        }
-        let repositories = &self.inner.ports.repositories;
-        let found = match repositories.unsigned(repository, tip, until, &signers.signers, UNSIGNED_MAX).await {
-            // Its commits are not here: nothing can be said of them.
-            Err(PortError::Terminal(why)) => {
-                vec![Unsigned { commit: tip.clone(), author: String::new(), why: format!("it cannot be read ({why})") }]
-            }
-            found => found?,
-        };
-        let found = Arc::new(found);
-        let mut known = self.known();
-        if known.unsigned.len() >= REMEMBERED_MAX {
-            known.unsigned.clear();
-        }
-        known.unsigned.insert(key, found.clone());
-        Ok(found)
-    }
-
-    /// What a pin brings without a signature that counts: of the application, and of its configuration.
-    async fn unsigned(
-        &self,
-        court: &Court<'_>,
-        build: &Build,
-        pin: &Pin,
-        signers: &Trusted,
-    ) -> Result<Vec<String>, PortError> {
-        let own = self.source(court, build, signers).await?;
-        let mut lacks: Vec<String> = own.iter().map(|one| told(&build.spec.repository, one)).collect();
-        let before = court.admitted.and_then(|state| state.pins.get(&pin.build.component)).map(|pin| &pin.config);
-        if before == Some(&pin.config) {
-            return Ok(lacks);
-        }
-        // Commits of the config repository that say something of configuration, each by itself.
-        let configures =
-            |commit: &&model::ports::Commit| commit.paths.iter().any(|path| model::config::configures(path));
-        let log = self.facts.log.iter().skip_while(|c| c.id != pin.config);
-        let new = log.take_while(|c| Some(&c.id) != before).take(if before.is_some() { usize::MAX } else { 1 });
-        for commit in new.filter(configures) {
-            let written = self.inner.signed_as(self.handle, commit).await?;
-            let found = self.walk(&written.repository, &written.commit, None, signers).await?;
-            lacks.extend(found.iter().map(|one| told(&written.repository, one)));
-        }
-        Ok(lacks)
-    }
-
-    /// Commits on main that change an environment: each with everything below it that is not admitted.
-    async fn unsigned_commits(
-        &self,
-        court: &Court<'_>,
-        signers: &Trusted,
-        evidence: &mut Evidence,
-    ) -> Result<(), PortError> {
-        let (file, directory) = (format!("environments/{}.yaml", court.name), format!("environments/{}/", court.name));
-        let of_it = |entry: &&model::journal::Entry| {
-            entry.kind == EntryKind::Admitted && entry.environment.as_ref() == Some(court.name)
-        };
-        let until = self.facts.journal.iter().rev().find(of_it).and_then(|entry| entry.commit.as_ref());
-        // Of what stood before Trimtab was asked, nobody asks for signatures.
-        let Some(until) = until else { return Ok(()) };
-        let beyond = self.facts.log.iter().take_while(|commit| commit.id != *until);
-        let touches =
-            |commit: &&model::ports::Commit| commit.paths.iter().any(|p| *p == file || p.starts_with(&directory));
-        let mut beyond: Vec<_> = beyond.filter(touches).collect();
-        beyond.reverse();
-        let mut lack = None;
-        for commit in beyond {
-            if lack.is_none() {
-                let written = self.inner.signed_as(self.handle, commit).await?;
-                let found = self.walk(&written.repository, &written.commit, None, signers).await?;
-                lack = found.first().map(|one| told(&written.repository, one));
-            }
-            if let Some(lack) = &lack {
-                evidence.unsigned_commits.insert((court.name.clone(), commit.id.clone()), lack.clone());
-            }
-        }
-        Ok(())
-    }
-
-    async fn unsigned_tags(
-        &self,
-        court: &Court<'_>,
-        signers: &Trusted,
-        evidence: &mut Evidence,
-    ) -> Result<(), PortError> {
-        for (version, release) in &self.facts.releases {
-            let tag = version.tag();
-            let key = json!([self.handle.config, "tag", tag, release.commit, signers.digest]);
-            let key = Digest::of(key.to_string().as_bytes());
-            let known = self.known().unsigned.get(&key).cloned();
-            let found = match known {
-                Some(known) => known,
-                None => {
-                    let found =
-                        self.inner.ports.repositories.unsigned_tag(&self.handle.config, &tag, &signers.signers).await?;
-                    let found: Arc<Vec<Unsigned>> = Arc::new(found.into_iter().collect());
-                    self.known().unsigned.insert(key, found.clone());
-                    found
-                }
-            };
-            if let Some(one) = found.first() {
-                let by = if one.author.is_empty() { String::new() } else { format!(" by {}", one.author) };
-                let text = format!(
-                    "tag {tag}{by} is not signed: {}. Make a new release (trimtab release create), or name the key in `verify.tags`",
-                    one.why
-                );
-                evidence.unsigned_tags.insert((court.name.clone(), version.clone()), text);
-            }
-        }
-        Ok(())
-    }
-
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.reader().evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// With commit, author and what to do.
-fn told(repository: &Repository, one: &Unsigned) -> String {
-    let by = if one.author.is_empty() { String::new() } else { format!(" by {}", one.author) };
-    let (commit, why) = (one.commit.short(), &one.why);
-    format!(
-        "commit {commit} of {repository}{by} is not signed: {why}. Sign it (git commit --amend -S) with a key that is registered (trimtab key add) or named in `verify`, and push again"
-    )
-}
-
-/// The policies' findings over what is described.
-#[allow(clippy::too_many_arguments)]
-fn judged(
-    facts: &Facts,
-    court: &Court<'_>,
-    build: &Build,
-    objects: &[Value],
-    stood: &[Value],
-    actors: &BTreeSet<String>,
-    releases: &[Option<Version>],
-    signed: bool,
-) -> Vec<Finding> {
-    let place = Place {
-        project: &facts.project,
-        environment: court.name,
-        production: court.production,
-        groups: court.head.groups.iter().map(model::Group::as_str).collect(),
-        plan: None,
-    };
-    let before: BTreeMap<ObjectId, &Value> = stood.iter().map(|object| (ObjectId::of(object), object)).collect();
-    let described: BTreeSet<ObjectId> = objects.iter().map(ObjectId::of).collect();
-    let mut items: Vec<Item<'_>> = objects
-        .iter()
-        .map(|object| {
-            let before = before.get(&ObjectId::of(object)).copied();
-            let operation = match before {
-                None => Action::Create,
-                Some(before) if before == object => Action::Unchanged,
-                Some(_) => Action::Configure,
-            };
-            Item { object: Some(object), before, operation }
-        })
-        .collect();
-    let gone = before.iter().filter(|(id, _)| !described.contains(id));
-    items.extend(gone.map(|(_, object)| Item { object: None, before: Some(*object), operation: Action::Delete }));
-    let component: Component = build.spec.build.component.clone();
-    let mut found = Vec::new();
-    for policy in &court.policies {
-        let anybody = BTreeSet::from([build.spec.pushed_by.clone()]);
-        let actors = if policy.asks("actor") { actors } else { &anybody };
-        let releases = if policy.asks("release") { releases } else { &releases[..1] };
-        for (actor, release) in actors.iter().flat_map(|actor| releases.iter().map(move |release| (actor, release))) {
-            let part = Part {
-                component: Some(&component),
-                build: facts_of(build),
-                release: release.as_ref().map(ToString::to_string),
-                actor: actor.clone(),
-                signed,
-                items: items.clone(),
-            };
-            let results = judge(std::slice::from_ref(policy), &place, &[part]);
-            found.extend(results.into_iter().map(|result| Finding {
-                result,
-                actor: policy.asks("actor").then(|| actor.clone()),
-                release: policy.asks("release").then(|| release.clone()),
-            }));
-        }
-    }
-    found
-}
-
-/// What a proposed state of an environment would break, objects by their names. Signatures are judged when it moves.
-pub fn reviewed(
-    facts: &Facts,
-    law: &Law,
-    environment: &Environment,
-    state: &State,
-    before: &BTreeMap<String, Value>,
-    after: &BTreeMap<String, Value>,
-) -> Vec<PolicyResult> {
-    let holds = |policy: &&Policy| policy.holds_in(environment, state.file.production);
-    let policies: Vec<Policy> =
-        law.policies.iter().filter(holds).filter(|policy| !policy.asks("signed")).cloned().collect();
-    let mut items: BTreeMap<Option<Component>, Vec<Item<'_>>> = BTreeMap::new();
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    for name in names {
-        let (old, new) = (before.get(name), after.get(name));
-        let operation = match (old, new) {
-            (None, _) => Action::Create,
-            (_, None) => Action::Delete,
-            _ if old == new => Action::Unchanged,
-            _ => Action::Configure,
-        };
-        let label = new.or(old).and_then(|object| object.pointer("/metadata/labels")?.get(LABEL_COMPONENT)?.as_str());
-        let component = label.and_then(|label| label.parse().ok());
-        items.entry(component).or_default().push(Item { object: new, before: old, operation });
-    }
-    let parts: Vec<Part<'_>> = items
-        .iter()
-        .map(|(component, items)| {
-            let pin = component.as_ref().and_then(|component| state.pins.get(component));
-            let build = pin.and_then(|pin| facts.build(&pin.build));
-            let whole = pin.is_some_and(|pin| state.base.get(&pin.build.component) == Some(pin));
-            Part {
-                component: component.as_ref(),
-                build: build.map_or(Value::Null, facts_of),
-                release: state.file.release.as_ref().filter(|_| whole).map(ToString::to_string),
-                actor: build.map(|build| build.spec.pushed_by.clone()).unwrap_or_default(),
-                signed: false,
-                items: items.clone(),
-            }
-        })
-        .collect();
-    let place = Place {
-        project: &facts.project,
-        environment,
-        production: state.file.production,
-        groups: state.groups.iter().map(model::Group::as_str).collect(),
-        plan: None,
-    };
-    let mut broken = judge(&policies, &place, &parts);
-    broken.sort();
-    broken
-}
-
-/// A build as policies see it.
-pub fn facts_of(build: &Build) -> Value {
-    let BuildId { component, number } = &build.spec.build;
-    json!({
-        "name": build.spec.build, "component": component, "number": number, "commit": build.spec.commit,
-        "shortCommit": build.spec.commit.as_str().get(..SHORT_DIGITS),
-        "repository": build.spec.repository.to_string(), "pushedBy": build.spec.pushed_by,
-        "message": build.spec.message, "image": build.status.image,
-    })
 }
 
 impl Inner {

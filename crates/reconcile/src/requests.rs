@@ -1,88 +1,24 @@
 //! What people ask for. What changes something ends in a commit or a Promotion.
 
+mod wish;
+
+pub use wish::{Refusal, Wish};
+
 use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::projections::promotion as object;
-use crate::retire::BUILDS_KEPT;
 use crate::settle::until;
 use futures::Stream;
-use model::change::Opened;
 use model::config::{EnvironmentFile, Strategy};
-use model::flow::{Health, Plan, Repository};
+use model::flow::{Health, Plan};
 use model::journal::Entry;
-use model::people::Denied;
-use model::ports::{PortError, Write, Written};
+use model::ports::PortError;
 use model::records::{Class, Gate, GateState, Kind, PromotionSpec, PromotionStatus};
-use model::release::Version;
-use model::rules::Seconds;
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use model::{BuildId, CommitId, Component, Environment, ImageRef, Project, Promotion};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Why a request was not done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It names something that is not there; the message lists what is.
-    #[error("{0}")]
-    NotFound(String),
-    /// It cannot be done; the message says what to do instead.
-    #[error("{0}")]
-    Refused(String),
-    /// It touches what is reviewed: a Change was opened with it instead.
-    #[error("{0}")]
-    Opened(Opened),
-    /// A right is missing; the message says which.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// A place does not answer, or refuses.
-    #[error("{0}")]
-    Place(#[from] PortError),
-}
-
-/// What somebody asks for.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    /// Promote or Rollback.
-    pub class: Class,
-    /// Where.
-    pub environment: Environment,
-    /// Only this component.
-    pub component: Option<Component>,
-    /// Which build; absent: the newest that may, or the one before.
-    pub build: Option<BuildId>,
-    /// With the configuration of this commit of the config repository: its id, or how that begins.
-    pub config: Option<String>,
-    /// Which release, instead of a component.
-    pub release: Option<Version>,
-    /// The change that it belongs to.
-    pub change_ref: Option<String>,
-    /// Emergency: why gates are passed.
-    pub overriding: Option<String>,
-    /// How long what a rollback leaves is not taken by itself.
-    pub quarantine: Option<Seconds>,
-    /// Why.
-    pub reason: String,
-}
-
-impl Wish {
-    /// With nothing but where it goes.
-    pub fn new(class: Class, environment: &Environment) -> Self {
-        Self {
-            class,
-            environment: environment.clone(),
-            component: None,
-            build: None,
-            config: None,
-            release: None,
-            change_ref: None,
-            overriding: None,
-            quarantine: None,
-            reason: String::new(),
-        }
-    }
-}
 
 /// A project that was just created is looked at within this.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
@@ -92,59 +28,6 @@ const COMMIT_DIGITS_MIN: usize = 4;
 const NAMES_MAX: usize = 10_000;
 
 impl Reconciler {
-    /// Writes the first commit of a config repository: dev (Auto), staging and prod (Manual). False if there is one already.
-    pub async fn init_project(&self, project: &Project, actor: &str) -> Result<bool, Refusal> {
-        let repository = Repository::config(project);
-        let repositories = &self.0.ports.repositories;
-        if repositories.head(&repository, model::MAIN).await?.is_some() {
-            return Ok(false);
-        }
-        let file = |text: String| Some(text.into_bytes());
-        let write = Write {
-            expect: None,
-            files: BTreeMap::from([
-                ("project.yaml".into(), file(format!("project: {project}\nenvironments: [dev, staging, prod]\n"))),
-                ("environments/dev.yaml".into(), file("promotion:\n  strategy: Auto\n".into())),
-                ("environments/staging.yaml".into(), file("promotion:\n  from: [dev]\n  strategy: Manual\n".into())),
-                (
-                    "environments/prod.yaml".into(),
-                    file("production: true\npromotion:\n  from: [staging]\n  strategy: Manual\n".into()),
-                ),
-            ]),
-            author: actor.to_owned(),
-            message: format!("Project {project} with dev, staging and prod\n"),
-            at: self.0.now(),
-        };
-        let created = matches!(repositories.write(&repository, &write).await?, Written::Commit(_));
-        self.wake();
-        Ok(created)
-    }
-
-    /// Images that must not be lost: what pins name, of all that was admitted lately or stands on main, what releases name, and
-    /// the last builds of each component.
-    pub async fn images(&self) -> Result<BTreeSet<ImageRef>, Refusal> {
-        let mut images = BTreeSet::new();
-        for handle in self.projects() {
-            if self.0.ports.repositories.head(&handle.config, model::MAIN).await?.is_none() {
-                continue; // nothing was pushed to it yet
-            }
-            let (_, view) = self.look(&handle.name).await?;
-            let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
-            let released = view.facts.releases.values().flat_map(|release| release.file.pins.values());
-            let pins = states.flat_map(|state| state.pins.values()).chain(released);
-            images.extend(pins.filter_map(|pin| pin.image.clone()));
-            let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
-            for build in &view.facts.builds {
-                let id = &build.spec.build;
-                if let Some(image) = &build.status.image {
-                    built.entry(&id.component).or_default().insert(id.number, image);
-                }
-            }
-            images.extend(built.values().flat_map(|b| b.values().rev().take(BUILDS_KEPT)).map(|i| (*i).clone()));
-        }
-        Ok(images)
-    }
-
     /// Images that pins name, and that components wait for.
     pub fn missing_images(&self) -> BTreeSet<ImageRef> {
         self.projects().iter().flat_map(|handle| handle.missing_images()).collect()

@@ -1,12 +1,13 @@
 //! Builds that are not kept: of each component the last twenty that succeeded are, what came between them, and whatever a
 //! pin or a release names. Nothing is lost by it but the way back to what nothing names any more.
 
-use crate::Inner;
 use crate::project::Handle;
 use crate::projections::build as object;
+use crate::requests::Refusal;
+use crate::{Inner, Reconciler};
 use model::ports::PortError;
 use model::records::{BuildPhase, Kind};
-use model::{Build, BuildId, Component};
+use model::{Build, BuildId, Component, ImageRef};
 use promote::Facts;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,5 +61,32 @@ impl Inner {
             ports.records.delete(Kind::Build, &facts.project, &name).await?;
         }
         Ok(!gone.is_empty())
+    }
+}
+
+impl Reconciler {
+    /// Images that must not be lost: what pins name, of all that was admitted lately or stands on main, what releases name, and
+    /// the last builds of each component.
+    pub async fn images(&self) -> Result<BTreeSet<ImageRef>, Refusal> {
+        let mut images = BTreeSet::new();
+        for handle in self.projects() {
+            if self.0.ports.repositories.head(&handle.config, model::MAIN).await?.is_none() {
+                continue; // nothing was pushed to it yet
+            }
+            let (_, view) = self.look(&handle.name).await?;
+            let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
+            let released = view.facts.releases.values().flat_map(|release| release.file.pins.values());
+            let pins = states.flat_map(|state| state.pins.values()).chain(released);
+            images.extend(pins.filter_map(|pin| pin.image.clone()));
+            let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
+            for build in &view.facts.builds {
+                let id = &build.spec.build;
+                if let Some(image) = &build.status.image {
+                    built.entry(&id.component).or_default().insert(id.number, image);
+                }
+            }
+            images.extend(built.values().flat_map(|b| b.values().rev().take(BUILDS_KEPT)).map(|i| (*i).clone()));
+        }
+        Ok(images)
     }
 }

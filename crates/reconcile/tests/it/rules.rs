@@ -596,7 +596,11 @@ async fn the_last_twenty_builds_are_kept_and_older_ones_go_unless_a_pin_or_a_rel
     shop.healthy("staging", "web-1").await;
     shop.push("2");
     shop.healthy("dev", "web-2").await;
-    shop.reconciler.create_release(&shop.project(), &"1.0.0".parse().unwrap(), &name("dev"), "ada").await.unwrap();
+    let version = "1.0.0".parse().unwrap();
+    shop.eventually("it is released", async || {
+        shop.reconciler.create_release(&shop.project(), &version, &name("dev"), "ada").await.is_ok()
+    })
+    .await;
     // One that fails counts for nothing, and goes with those around it.
     shop.push_files("no Dockerfile", &[("Dockerfile", None)]);
     shop.eventually("web-3 failed", async || {

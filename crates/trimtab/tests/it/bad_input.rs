@@ -79,10 +79,17 @@ fn an_unknown_instruction_names_file_and_line() {
 #[test]
 fn a_taken_port_says_by_whom() {
     let home = Home::empty();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let said = home.trimtab(&["up", "--simulate", "--listen", &address]);
-    said.refused(&[&address, &std::process::id().to_string(), "--listen"]);
+    // An instance takes four ports in a row: all are ours, so that none of them is another test's.
+    let row = || {
+        let first = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+        let port = first.local_addr().ok()?.port();
+        let rest = (1..4).map(|next| std::net::TcpListener::bind(("127.0.0.1", port.checked_add(next)?)).ok());
+        Some((port, std::iter::once(Some(first)).chain(rest).collect::<Option<Vec<_>>>()?))
+    };
+    let (port, _taken) = (0..100).find_map(|_| row()).expect("four free ports in a row");
+    let said = home.trimtab(&["up", "--simulate", "--listen", &format!("127.0.0.1:{port}")]);
+    let text = said.refused(&[&std::process::id().to_string(), "--listen"]);
+    assert!((port..port + 4).any(|port| text.contains(&format!("127.0.0.1:{port} is taken"))), "{text}");
 }
 
 #[test]
