@@ -156,7 +156,7 @@ pub trait Repositories: Send + Sync {
     /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()>;
     /// The whole journal of a project, oldest first.
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>>;
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>>;
     /// Appends, unless an entry with this id is there already.
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()>;
 }

@@ -200,10 +200,10 @@ impl Repositories for Source {
         self.point(repository, &format!("refs/trimtab/keep/{name}"), commit).await
     }
 
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
         let host = self.inner.host(&Repository::config(project))?;
         let slot = self.journal_of(&host).await?;
-        Ok(slot.as_ref().map(|journal| journal.entries().to_vec()).unwrap_or_default())
+        Ok(slot.as_ref().map(|journal| journal.entries()).unwrap_or_default())
     }
 
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {

@@ -13,6 +13,7 @@ mod policies;
 mod process;
 mod recover;
 mod recreate;
+mod resources;
 mod reviews;
 mod rights;
 mod settings;

@@ -390,8 +390,8 @@ impl Repositories for World {
         state.refs.insert((repository.clone(), format!("refs/trimtab/keep/{name}")), commit.clone());
         Ok(())
     }
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
-        Ok(self.journal_of(project))
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
+        Ok(Arc::new(self.journal_of(project)))
     }
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {
         let mut state = self.state.lock().unwrap();
