@@ -1,11 +1,12 @@
 //! What the watches have seen, by the scope whose it is.
 //!
-//! Objects are kept as text and read when somebody looks: a tree of values takes five times as much, and all of them stand
-//! here for ever, while an environment is looked at now and then.
+//! Objects are kept as packed text and read when somebody looks: a tree of values takes fifty times as much, and all of
+//! them stand here for ever, while an environment is looked at now and then.
 
 use kube::core::ApiResource;
 use model::ports::{Scope, Wake};
 use model::{LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId};
+use object::packed::{DICTIONARY_MAX, Dictionary, Packer, Text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub(crate) struct View {
     state: Mutex<State>,
+    packing: Mutex<Packing>,
     changed: watch::Sender<()>,
 }
 
@@ -35,23 +37,45 @@ struct State {
 
 /// A live object, and what is asked about it without reading it.
 struct Kept {
-    json: Box<[u8]>,
+    json: Text,
     uid: Option<Box<str>>,
     deleting: bool,
 }
 
+/// How objects are packed: the first of a kind serves as the dictionary of the others.
+#[derive(Default)]
+struct Packing {
+    packer: Packer,
+    dictionaries: HashMap<(String, String), Dictionary>,
+}
+
+impl Packing {
+    fn text(&mut self, id: &ObjectId, object: &Value) -> Text {
+        let json = serde_json::to_vec(object).expect("JSON values serialise");
+        // What is secret does not outlive its object.
+        if id.is_secret() || json.len() > DICTIONARY_MAX {
+            return Text::new(json.into());
+        }
+        let kind = (id.group.clone(), id.kind.clone());
+        let dictionary = self.dictionaries.entry(kind).or_insert_with(|| json.as_slice().into());
+        let text = Text::new(json.into());
+        text.pack(&mut self.packer, dictionary);
+        text
+    }
+}
+
 impl Kept {
-    fn of(object: &Value) -> Self {
+    fn of(json: Text, object: &Value) -> Self {
         let metadata = &object["metadata"];
         Self {
-            json: serde_json::to_vec(object).expect("JSON values serialise").into(),
+            json,
             uid: metadata["uid"].as_str().map(Box::from),
             deleting: metadata.get("deletionTimestamp").is_some(),
         }
     }
 
     fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).expect("what was serialised here can be read")
+        serde_json::from_slice(&self.json.get()).expect("what was serialised here can be read")
     }
 }
 
@@ -70,7 +94,7 @@ impl State {
     fn put(&mut self, id: ObjectId, scope: Option<Scope>, object: Arc<Kept>, touched: &mut HashSet<Arc<Scope>>) {
         if let Some(scope) = scope.as_ref() {
             let before = self.objects.get(scope).and_then(|of_scope| of_scope.get(&id));
-            if before.is_some_and(|before| before.json == object.json) {
+            if before.is_some_and(|before| before.json.get() == object.json.get()) {
                 return;
             }
         }
@@ -92,6 +116,10 @@ impl State {
 impl View {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic happens while the view is locked")
+    }
+
+    fn packed(&self, id: &ObjectId, object: &Value) -> Text {
+        self.packing.lock().expect("no panic happens while something is packed").text(id, object)
     }
 
     /// From now on `wake` is called when something of this scope changes; it replaces an earlier one.
@@ -123,7 +151,8 @@ impl View {
     /// An object was created or changed.
     pub(crate) fn put(&self, object: Value) {
         let mut touched = HashSet::new();
-        let (id, kept) = (ObjectId::of(&object), Arc::new(Kept::of(&object)));
+        let id = ObjectId::of(&object);
+        let kept = Arc::new(Kept::of(self.packed(&id, &object), &object));
         let mut state = self.lock();
         state.note_version(&id, &object);
         if is_namespace(&id) {
@@ -277,15 +306,17 @@ mod tests {
     }
 
     #[test]
-    fn an_object_takes_as_much_as_its_text() {
+    fn alike_objects_take_little_and_are_seen_as_they_are() {
         let view = View::default();
-        let object = map("a", "dev", &"x".repeat(1000));
-        view.put(object.clone());
+        let objects: Vec<Value> = (0..50).map(|n| map(&format!("m{n}"), "dev", &"some text ".repeat(100))).collect();
+        objects.iter().for_each(|object| view.put(object.clone()));
         let state = view.lock();
-        let kept: usize = state.objects.values().flat_map(BTreeMap::values).map(|kept| kept.json.len()).sum();
-        assert_eq!(kept, object.to_string().len());
+        let held: usize = state.objects.values().flat_map(BTreeMap::values).map(|kept| kept.json.held()).sum();
         drop(state);
-        assert_eq!(view.observe(&scope("dev")).into_values().next().as_deref(), Some(&object));
+        let text: usize = objects.iter().map(|object| object.to_string().len()).sum();
+        assert!(held * 10 < text, "{held} of {text} bytes");
+        let seen = view.observe(&scope("dev"));
+        assert!(objects.iter().all(|object| seen[&ObjectId::of(object)].as_ref() == object));
     }
 
     #[test]

@@ -426,7 +426,8 @@ impl Follower<'_> {
         match ended.await {
             Some(Ok(url)) => {
                 self.say(&format!("✔ {environment} healthy {}", url.unwrap_or_default()));
-                let broken = self.handle.environment(environment).map(|e| e.outcome().policies.clone()).unwrap_or_default();
+                let broken =
+                    self.handle.environment(environment).map(|e| e.outcome().policies.clone()).unwrap_or_default();
                 broken.iter().for_each(|one| self.say(&format!("{environment}: {}: {one}", one.action)));
             }
             Some(Err(why)) => {

@@ -408,8 +408,9 @@ impl Reconciler {
             let advice = format!("trimtab explain {component} --env {environment}");
             return Err(Refusal::NotFound(format!("{component} does not run in {environment}: {advice}")));
         }
-        let seen =
-            || handle.environment(environment)?.outcome().components.iter().find(|c| c.component == *component).cloned();
+        let seen = || {
+            handle.environment(environment)?.outcome().components.iter().find(|c| c.component == *component).cloned()
+        };
         let running = until(&handle, FIRST_LOOK, seen).await;
         let running = running.ok_or_else(|| PortError::Transient(format!("{environment} cannot be read yet")))?;
         let target = handle.environment(environment).and_then(|e| e.target()).filter(|target| !target.is_routed());

@@ -14,6 +14,7 @@ mod process;
 mod recover;
 mod recreate;
 mod resources;
+mod rest;
 mod reviews;
 mod rights;
 mod settings;
@@ -216,6 +217,7 @@ impl Control {
             }
             Ok(())
         });
+        tasks.spawn(rest::run(reconciler.clone(), shutdown.clone()));
         let work = reconciler.begin(shutdown.clone()).await?;
         tasks.spawn(async move { Ok(work.await?) });
 

@@ -9,7 +9,6 @@ mod disk;
 mod dump;
 mod graph;
 mod history;
-mod packed;
 mod settling;
 mod stored;
 mod writer;
@@ -23,7 +22,7 @@ pub use writer::{Change, CommitError, Expected, FAILPOINTS, Write};
 
 use graph::Graph;
 use history::Window;
-use packed::Dictionary;
+use object::packed::Dictionary;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};

@@ -1,7 +1,7 @@
 //! What nobody has touched for a while takes less.
 
-use super::packed::{DICTIONARY_MAX, Dictionary, Packer};
 use super::{Collection, Store, Stored};
+use object::packed::{DICTIONARY_MAX, Dictionary, Packer};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -45,9 +45,9 @@ impl Store {
                 }
             }
         }
+        let mut packer = Packer::default();
         for (dictionary, objects) in old {
-            let Some(mut packer) = Packer::new(&dictionary) else { continue };
-            objects.iter().for_each(|object| object.pack(&mut packer));
+            objects.iter().for_each(|object| object.pack(&mut packer, &dictionary));
         }
         left
     }
@@ -61,7 +61,8 @@ impl Collection {
         let objects: Vec<_> = self.objects.values().filter(settled).cloned().collect();
         if self.dictionary.is_none() {
             let fits = objects.iter().filter(|object| object.length() <= DICTIONARY_MAX);
-            self.dictionary = fits.max_by_key(|object| object.length()).map(|longest| Dictionary::from(&longest.json()[..]));
+            self.dictionary =
+                fits.max_by_key(|object| object.length()).map(|longest| Dictionary::from(&longest.json()[..]));
         }
         Some((self.dictionary.clone()?, objects)).filter(|(_, objects)| !objects.is_empty())
     }

@@ -1,9 +1,9 @@
 //! One stored object: its JSON, and what must be known of it without parsing.
 
-use super::packed::{Packer, Text};
 use crate::builtin;
 use bytes::Bytes;
 use object::meta;
+use object::packed::{Dictionary, Packer, Text};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -132,8 +132,8 @@ impl Stored {
     }
 
     /// Lets it take less, as nobody has touched it for a while.
-    pub(super) fn pack(&self, packer: &mut Packer) {
-        self.json.pack(packer);
+    pub(super) fn pack(&self, packer: &mut Packer, dictionary: &Dictionary) {
+        self.json.pack(packer, dictionary);
     }
 
     /// The object, to be changed or looked into.
@@ -144,7 +144,9 @@ impl Stored {
     /// One label.
     pub fn label(&self, name: &str) -> Option<&str> {
         let mut parts = self.labels.split_terminator('\0');
-        std::iter::from_fn(|| Some((parts.next()?, parts.next()?))).find(|(key, _)| *key == name).map(|(_, value)| value)
+        std::iter::from_fn(|| Some((parts.next()?, parts.next()?)))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// The text of a selectable field; `None` if the resource cannot be selected by it.
@@ -161,12 +163,12 @@ impl Stored {
 
     /// Bytes of the whole object.
     pub fn length(&self) -> usize {
-        self.json.len()
+        self.json.length()
     }
 
     /// Bytes that it takes in memory, about.
     pub(super) fn size(&self) -> usize {
-        self.json.len() + 256
+        self.json.length() + 256
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{Outcome, Rendered, Target, Work};
 use crate::projections;
-use model::{DataPlaneName, Digest};
 use model::ports::PortError;
 use model::records::Kind;
+use model::{DataPlaneName, Digest};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;

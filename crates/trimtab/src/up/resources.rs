@@ -55,7 +55,8 @@ fn beside(deployment: &Deployment) -> Option<ListParams> {
 /// Events about the newest of these objects.
 async fn events(client: &kube::Client, namespace: &str, of: &[Value]) -> web::Result<Vec<Value>> {
     let mut newest: Vec<&Value> = of.iter().collect();
-    newest.sort_by_key(|object| std::cmp::Reverse(object["metadata"]["creationTimestamp"].as_str().unwrap_or_default()));
+    newest
+        .sort_by_key(|object| std::cmp::Reverse(object["metadata"]["creationTimestamp"].as_str().unwrap_or_default()));
     let names: BTreeSet<&str> =
         newest.iter().filter_map(|object| object["metadata"]["name"].as_str()).take(TOLD_MAX).collect();
     let of_one = |name: &str| {

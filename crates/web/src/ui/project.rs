@@ -185,7 +185,8 @@ impl Board {
 
     fn index(&self) -> Index<'_> {
         let environments = self.status.environments.iter();
-        let running = environments.flat_map(|e| e.components.iter().map(|status| ((&e.name, &status.component), status)));
+        let running =
+            environments.flat_map(|e| e.components.iter().map(|status| ((&e.name, &status.component), status)));
         let subjects = self.builds.iter().map(|build| (&build.spec.build, build.spec.message.as_str()));
         let mut index = Index {
             running: running.collect(),

@@ -1,23 +1,23 @@
-//! The text of objects: as it is while somebody may be working with it, packed when nobody has for a while.
+//! The text of objects that are held for long, packed.
 //!
-//! Objects of one resource are alike: the longest of them serves as the dictionary of all, and one takes a tenth of its
-//! text then. Reading costs some microseconds more.
+//! Objects of one kind are alike: one of them serves as the dictionary of all others, and each takes a tenth of its text
+//! then. Reading it costs some microseconds.
 
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError, RwLock};
 use zstd::bulk::{Compressor, Decompressor};
 
-/// What the objects of a resource are packed by; it lives as long as any of them.
-pub(super) type Dictionary = Arc<[u8]>;
+/// What objects of one kind are packed by: the text of one of them. It lives as long as any that was packed by it.
+pub type Dictionary = Arc<[u8]>;
 
 /// Bytes of a dictionary.
-pub(super) const DICTIONARY_MAX: usize = 16 << 10;
+pub const DICTIONARY_MAX: usize = 16 << 10;
 /// Fast: what is packed is read again.
 const LEVEL: i32 = 3;
 
 /// The text of one object.
-pub(super) struct Text {
+pub struct Text {
     state: RwLock<State>,
     length: usize,
 }
@@ -31,12 +31,13 @@ enum State {
 }
 
 impl Text {
+    /// Not packed yet.
     pub fn new(text: Bytes) -> Self {
         Self { length: text.len(), state: RwLock::new(State::Fresh(text)) }
     }
 
     /// Of the text itself, however much it takes.
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.length
     }
 
@@ -45,6 +46,15 @@ impl Text {
         matches!(&*self.read(), State::Fresh(_))
     }
 
+    /// Bytes that it takes, without what it shares with others.
+    pub fn held(&self) -> usize {
+        match &*self.read() {
+            State::Fresh(text) | State::Plain(text) => text.len(),
+            State::Packed(packed, _) => packed.len(),
+        }
+    }
+
+    /// The text.
     pub fn get(&self) -> Bytes {
         match &*self.read() {
             State::Fresh(text) | State::Plain(text) => text.clone(),
@@ -53,11 +63,10 @@ impl Text {
     }
 
     /// Packs it, if that is worth it.
-    pub fn pack(&self, packer: &mut Packer) {
+    pub fn pack(&self, packer: &mut Packer, dictionary: &Dictionary) {
         let text = self.get();
-        let packed = packer.compressor.compress(&text).ok().filter(|packed| packed.len() < text.len() / 2);
-        let state = match packed {
-            Some(packed) => State::Packed(packed.into(), packer.dictionary.clone()),
+        let state = match packer.pack(&text, dictionary) {
+            Some(packed) => State::Packed(packed.into(), dictionary.clone()),
             None => State::Plain(text),
         };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
@@ -74,17 +83,22 @@ impl std::fmt::Debug for Text {
     }
 }
 
-/// Packs objects of one resource.
-pub(super) struct Packer {
-    compressor: Compressor<'static>,
-    dictionary: Dictionary,
-}
+/// What is needed to pack; its memory is used again for each object.
+#[derive(Default)]
+pub struct Packer(Option<(Compressor<'static>, Option<Dictionary>)>);
 
 impl Packer {
-    /// `None` if there is no memory for it.
-    pub fn new(dictionary: &Dictionary) -> Option<Self> {
-        let compressor = Compressor::with_dictionary(LEVEL, dictionary).ok()?;
-        Some(Self { compressor, dictionary: dictionary.clone() })
+    /// `None` if it gets too little smaller.
+    fn pack(&mut self, text: &[u8], dictionary: &Dictionary) -> Option<Vec<u8>> {
+        if self.0.is_none() {
+            self.0 = Some((Compressor::new(LEVEL).ok()?, None));
+        }
+        let (compressor, last) = self.0.as_mut()?;
+        if !last.as_ref().is_some_and(|last| Arc::ptr_eq(last, dictionary)) {
+            compressor.set_dictionary(LEVEL, dictionary).ok()?;
+            *last = Some(dictionary.clone());
+        }
+        compressor.compress(text).ok().filter(|packed| packed.len() < text.len() / 2)
     }
 }
 
@@ -117,11 +131,11 @@ mod tests {
             format!("{{\"metadata\":{{\"name\":\"web-{n}\",\"uid\":\"{:08x}\"}},{}}}", n * 7919, fields.join(","))
         };
         let dictionary: Dictionary = object(0).into_bytes().into();
-        let mut packer = Packer::new(&dictionary).unwrap();
+        let mut packer = Packer::default();
         for n in 1..50 {
             let (text, before) = (Text::new(object(n).into()), object(n));
             assert!(text.is_fresh());
-            text.pack(&mut packer);
+            text.pack(&mut packer, &dictionary);
             assert_eq!(text.get(), before, "it reads back");
             assert!(!text.is_fresh());
             let State::Packed(packed, _) = &*text.read() else { panic!("it was not packed") };
@@ -133,7 +147,7 @@ mod tests {
     fn what_does_not_get_smaller_stays_as_it_is() {
         let noise: Vec<u8> = (0..64u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let text = Text::new(noise.clone().into());
-        text.pack(&mut Packer::new(&Dictionary::from(&b"something else"[..])).unwrap());
+        text.pack(&mut Packer::default(), &Dictionary::from(&b"something else"[..]));
         assert!(matches!(&*text.read(), State::Plain(_)));
         assert_eq!(text.get(), noise);
     }
