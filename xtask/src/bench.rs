@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: one table of medians and p99, with the machine's own speed beside it.
 
 mod containers;
+mod paced;
 mod render;
 mod rollouts;
 mod scale;

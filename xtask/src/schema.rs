@@ -1,44 +1,41 @@
 //! `cargo xtask schema`: what is known of Kubernetes' kinds, taken from a real API server and from kustomize.
 //!
-//! Two tables that nobody writes by hand: `crates/object/data/schema.json.gz`, the schemas of the version that is served, for
-//! defaults, checks and server-side apply; and `crates/render/src/kustomize/data/merge.txt`, which lists merge by which keys in the
-//! version that Kustomize has built in. They are two because Kustomize's is older, and overlays must be built as it builds
-//! them. Run by hand, never in CI.
+//! Nobody writes these by hand: `crates/object/data/facts.txt`, what merges how, in one table for the version that Kustomize has built
+//! in and the version that is served, because overlays must be built as Kustomize builds them; `crates/object/data/schema.json.gz`,
+//! the shapes and defaults of the served version; and which kinds Kustomize knows to be cluster-scoped. Run by hand, never in CI.
 
 mod server;
 mod table;
 
 use crate::peers;
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
 use std::process::Command;
 
-/// Writes both, and says what changed and where they tell different things.
+/// Writes them, and says what changed and where the versions tell different things.
 pub fn run() -> Result<()> {
     let root = crate::root();
-    let document = kustomize()?;
-    let data = root.join("crates/render/src/kustomize/data");
-    let table = table::of(&document);
-    keep(&data.join("merge.txt"), &table::printed(&table))?;
+    let table = table::of(&kustomize()?);
     keep(
-        &data.join("cluster_scoped.txt"),
+        &root.join("crates/render/src/kustomize/data/cluster_scoped.txt"),
         &cluster_scoped(&peers::KUSTOMIZE_SCHEMA.module("sigs.k8s.io/kustomize/kyaml")?)?,
     )?;
     let Some(documents) = server::documents()? else {
-        println!(
-            "left out: crates/object/data/schema.json.gz (kube-apiserver and etcd are neither on PATH nor in KUBE_BIN)"
-        );
+        println!("left out: all in crates/object/data (kube-apiserver and etcd are neither on PATH nor in KUBE_BIN)");
         return Ok(());
     };
+    let whole = documents.path().with_extension("whole");
     let status = crate::cargo()
         .args(["run", "-q", "-p", "object", "--example", "extract", "--"])
-        .arg(documents.path())
+        .args([documents.path(), &whole])
         .status()?;
     anyhow::ensure!(status.success(), "the schemas cannot be extracted");
+    let extracted: Map<String, Value> = serde_json::from_slice(&std::fs::read(whole)?)?;
     let served = table::of(&documents.merged()?);
+    keep(&root.join("crates/object/data/facts.txt"), &table::printed(&table, &served, &extracted))?;
     let differences = table::differences(&table, &served);
-    println!("{} kinds merge alike in both; of those in both that do not:", differences.alike);
+    println!("{} types merge alike in both; of those in both that do not:", differences.alike);
     for line in &differences.lines {
         println!("  {line}");
     }

@@ -44,7 +44,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// What a RUN may use, unless the options say otherwise.
 pub const MEMORY_BYTES: u64 = 4 << 30;
@@ -68,6 +68,7 @@ pub struct Options {
 pub struct Builder {
     shop: Arc<Shop>,
     turn: Arc<Semaphore>,
+    discarded: watch::Sender<()>,
 }
 
 impl Builder {
@@ -81,7 +82,12 @@ impl Builder {
             static_base: Default::default(),
             counter: Default::default(),
         };
-        Ok(Self { shop: Arc::new(shop), turn: Arc::new(Semaphore::new(1)) })
+        Ok(Self { shop: Arc::new(shop), turn: Arc::new(Semaphore::new(1)), discarded: watch::Sender::new(()) })
+    }
+
+    /// Changes whenever an image has lost its name.
+    pub fn discarded(&self) -> watch::Receiver<()> {
+        self.discarded.subscribe()
     }
 
     /// Removes containers and working files of builds that a crash of this program has cut short.
@@ -152,7 +158,7 @@ impl Builder {
         root: &images::Root,
         lines: &dyn Lines,
     ) -> Result<ImageRef, Error> {
-        let tag = format!("{}/{project}/{}:{}", model::REGISTRY, build.component, build.number);
+        let tag = tag(project, build);
         let (images, image, root) = (self.shop.images.clone(), image.clone(), root.clone());
         let (digest, size) = blocking(move || images.put(&image, &root, &tag)).await?;
         let digest = digest.as_str().parse().expect("both crates write digests as sha256:<64 hexadecimal digits>");
@@ -185,6 +191,20 @@ impl model::ports::Builder for Builder {
         let found = blocking(move || images.has(&digest)).await;
         found.map_err(|error| PortError::Transient(with_sources(&error)))
     }
+
+    async fn discard(&self, project: &Project, build: &BuildId) -> Result<(), PortError> {
+        let name = tag(project, build).parse().expect("names of projects and components are those of images");
+        let images = self.shop.images.store.clone();
+        let gone = blocking(move || images.untag(&name).map_err(Error::Store)).await;
+        gone.map_err(|error| PortError::Transient(with_sources(&error)))?;
+        self.discarded.send_replace(());
+        Ok(())
+    }
+}
+
+/// Under which name the store holds the image of a build.
+fn tag(project: &Project, build: &BuildId) -> String {
+    format!("{}/{project}/{}:{}", model::REGISTRY, build.component, build.number)
 }
 
 fn failure(error: Error) -> BuildFailure {

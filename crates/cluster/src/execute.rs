@@ -19,7 +19,7 @@ const RETRIES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis
 pub(crate) async fn run(cluster: &Cluster, plan: &Plan, opened: &Opened) -> Result<Receipt> {
     let mut results: Vec<StepResult> = Vec::new();
     let mut stopped = Stopped::default();
-    for step in plan.steps.iter().filter(|step| step.action != Action::Unchanged) {
+    for step in plan.changing() {
         if stopped.holds_back(step) {
             continue;
         }

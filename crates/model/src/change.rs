@@ -322,6 +322,9 @@ pub struct EnvironmentPlan {
     /// Policies that it breaks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub policies: Vec<PolicyResult>,
+    /// Those of them that deny what it changes, as they were not broken before: it cannot be merged.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub denied: Vec<PolicyResult>,
     /// What else is to be known, such as why it cannot be rendered.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,

@@ -267,9 +267,13 @@ impl Plan {
     pub fn digest(&self) -> Digest {
         Digest::of(serde_json::to_string(self).expect("plans serialise").as_bytes())
     }
+    /// Steps that do not leave their object as it is.
+    pub fn changing(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.action != Action::Unchanged)
+    }
     /// True when every step leaves its object as it is.
     pub fn is_empty(&self) -> bool {
-        self.steps.iter().all(|s| s.action == Action::Unchanged)
+        self.changing().next().is_none()
     }
 }
 

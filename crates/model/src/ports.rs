@@ -155,6 +155,8 @@ pub trait Repositories: Send + Sync {
     async fn unsigned_tag(&self, repository: &Repository, tag: &str, signers: &Signers) -> Result<Option<Unsigned>>;
     /// Keeps a commit from garbage collection under `refs/trimtab/keep/<name>`.
     async fn keep(&self, repository: &Repository, name: &str, commit: &CommitId) -> Result<()>;
+    /// Keeps what stands under this name no more; nothing happens if nothing does.
+    async fn unkeep(&self, repository: &Repository, name: &str) -> Result<()>;
     /// The whole journal of a project, oldest first.
     async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>>;
     /// Appends, unless an entry with this id is there already.
@@ -271,6 +273,8 @@ pub trait Builder: Send + Sync {
     ) -> std::result::Result<ImageRef, BuildFailure>;
     /// True if the store holds this image with all its layers.
     async fn has(&self, image: &ImageRef) -> Result<bool>;
+    /// A build is kept no more: its image loses the name that the build gave it, and goes unless something else names it.
+    async fn discard(&self, project: &Project, build: &BuildId) -> Result<()>;
 }
 
 /// What a chart repository asks for, and what its charts are verified with. Never printed.

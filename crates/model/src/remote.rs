@@ -51,6 +51,8 @@ pub struct Git {
     pub reference: String,
     /// How long fetching may take.
     pub timeout_s: u64,
+    /// Its submodules are fetched too, and theirs.
+    pub submodules: bool,
 }
 
 /// A directory of an artifact in a registry.
@@ -95,10 +97,18 @@ impl Address {
         Self { text: source.to_string(), kind: Kind::Chart(source) }
     }
 
+    /// Of a repository.
+    pub fn repository(git: Git) -> Self {
+        Self { text: git.url.clone(), kind: Kind::Git(git) }
+    }
+
     /// What is fetched: equal for all directories of one repository at one reference.
     pub fn key(&self) -> String {
         match &self.kind {
-            Kind::Git(git) => format!("git {}?ref={}", git.url, git.reference),
+            Kind::Git(git) => {
+                let without = if git.submodules { "" } else { "&submodules=false" };
+                format!("git {}?ref={}{without}", git.url, git.reference)
+            }
             Kind::Web(_) => format!("web {}", self.text),
             Kind::Oci(artifact) => format!("oci {}", artifact.name),
             Kind::Chart(chart) => format!("chart {} {} {}", chart.repository, chart.name, chart.version),
@@ -246,7 +256,8 @@ impl Git {
         }
         let query = Query::read(query);
         let path = inner(path)?;
-        Some(Self { url: format!("{host}{repository}"), path, reference: query.reference, timeout_s: query.timeout_s })
+        let Query { reference, timeout_s, submodules } = query;
+        Some(Self { url: format!("{host}{repository}"), path, reference, timeout_s, submodules })
     }
 }
 
@@ -320,6 +331,7 @@ fn split(path: &str, whole: bool) -> Option<(&str, &str)> {
 struct Query {
     reference: String,
     timeout_s: u64,
+    submodules: bool,
 }
 
 impl Query {
@@ -330,7 +342,10 @@ impl Query {
         };
         let reference = value("ref").or_else(|| value("version")).unwrap_or_default();
         let timeout = value("timeout").and_then(|text| seconds(&text)).unwrap_or(TIMEOUT_S);
-        Self { reference, timeout_s: timeout.clamp(1, TIMEOUT_MAX_S) }
+        // What is no word for yes or no counts as not said.
+        let no = ["0", "f", "F", "false", "FALSE", "False"];
+        let submodules = value("submodules").is_none_or(|word| !no.contains(&word.as_str()));
+        Self { reference, timeout_s: timeout.clamp(1, TIMEOUT_MAX_S), submodules }
     }
 }
 
@@ -415,6 +430,21 @@ mod tests {
             let git =
                 Address::parse(text).and_then(|address| address.git().cloned()).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((git.url.as_str(), git.path.as_str(), git.reference.as_str()), (url, path, reference), "{text}");
+        }
+    }
+
+    #[test]
+    fn submodules_are_fetched_unless_the_address_says_otherwise() {
+        for (text, submodules) in [
+            ("https://h.example/a/b?ref=x", true),
+            ("https://h.example/a/b?submodules=false", false),
+            ("https://h.example/a/b.git?ref=x&submodules=0", false),
+            ("https://h.example/a/b?submodules=true", true),
+            ("https://h.example/a/b?submodules=maybe", true),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!(address.git().map(|git| git.submodules), Some(submodules), "{text}");
+            assert_eq!(address.key().ends_with("&submodules=false"), !submodules, "{text}: {}", address.key());
         }
     }
 

@@ -1,7 +1,7 @@
-//! Makes `data/schema.json.gz`: the OpenAPI v3 schemas of the served groups of Kubernetes,
-//! merged, and without descriptions.
+//! Makes `data/schema.json.gz`: the OpenAPI v3 schemas of the served groups of Kubernetes, merged, without descriptions, and without
+//! what the table of facts says (`cargo xtask schema` writes that, from the second file).
 //!
-//! `cargo run -p object --example extract -- DIRECTORY-WITH-OPENAPI-V3-DOCUMENTS`
+//! `cargo run -p object --example extract -- DIRECTORY-WITH-OPENAPI-V3-DOCUMENTS FILE-FOR-ALL-THAT-THEY-SAY`
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Map, Value};
@@ -31,7 +31,8 @@ const SERVED: &[(&str, &str)] = &[
 ];
 
 fn main() {
-    let directory = std::env::args().nth(1).expect("usage: extract DIRECTORY");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [directory, whole] = arguments.as_slice() else { panic!("usage: extract DIRECTORY FILE") };
     let mut schemas = Map::new();
     for (group, version) in SERVED {
         let name = match *group {
@@ -46,6 +47,9 @@ fn main() {
     }
     schemas.sort_keys();
     let count = schemas.len();
+    let text = serde_json::to_vec(&schemas).expect("JSON serialises");
+    std::fs::write(whole, text).unwrap_or_else(|e| panic!("{whole}: {e}"));
+    schemas.values_mut().for_each(without_facts);
     let text = serde_json::to_vec(&Value::Object(schemas)).expect("JSON serialises");
     let out = concat!(env!("CARGO_MANIFEST_DIR"), "/data/schema.json.gz");
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -53,6 +57,22 @@ fn main() {
     let packed = encoder.finish().expect("memory takes everything");
     std::fs::write(out, &packed).expect("data/ is writable");
     println!("{count} schemas, {} bytes, {} packed: {out}", text.len(), packed.len());
+}
+
+/// Of a type and its fields; properties may have such names too.
+fn without_facts(schema: &mut Value) {
+    const FACTS: [&str; 5] = ["list-type", "list-map-keys", "map-type", "patch-strategy", "patch-merge-key"];
+    let forget = |schema: &mut Value| {
+        let fields = schema.as_object_mut().expect("a schema is an object");
+        fields.retain(|key, _| !FACTS.iter().any(|fact| key.strip_prefix("x-kubernetes-") == Some(fact)));
+    };
+    forget(schema);
+    schema
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten()
+        .for_each(|(_, field)| forget(field));
 }
 
 /// The schema without prose, and with only the kinds of served groups.

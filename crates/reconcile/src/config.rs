@@ -156,8 +156,13 @@ pub fn parse_config(snapshot: &Snapshot) -> Config {
     for environment in project.iter().flat_map(|p: &ProjectFile| &p.environments) {
         if !snapshot.files.contains_key(&format!("environments/{environment}.yaml")) {
             let own = project.as_ref().is_ok_and(|file| file.own_repositories.contains(environment));
-            let where_ = if own { format!(" in the repository config.{environment}") } else { String::new() };
-            let missing = format!("environments/{environment}.yaml is missing{where_}, project.yaml names it");
+            let file = format!("environments/{environment}.yaml");
+            let missing = match own {
+                true => format!(
+                    "{file} is missing in the repository config.{environment}, project.yaml names it: push it to what `trimtab url --config --env {environment}` prints"
+                ),
+                false => format!("{file} is missing, project.yaml names it"),
+            };
             environments.insert(environment.clone(), Err(vec![missing]));
         }
     }

@@ -238,12 +238,14 @@ impl Work {
             !waiting.contains(component) && (first || !hooks.contains_key(component))
         });
         waiting.extend(hooks.keys().cloned());
+        // What waits for its turn, or was passed over because its newest state is not seen yet, was not applied: that it
+        // differs is no drift.
+        let whole = due.steps.len() == plan.changing().count() && !parted.is_pending();
         let repair = !drift || target.state.file.sync.self_heal || due.steps.iter().all(is_left_over);
         let mut wait = None;
         if !target.report.suspended && repair && !due.is_empty() {
             match self.execute(&placement, &target, rendered, &open, due, drift, &observation).await? {
-                // What waits for its turn was not applied yet: that it differs is no drift.
-                None if waiting.is_empty() && !parted.is_pending() => self.applied = Some(digest.clone()),
+                None if whole => self.applied = Some(digest.clone()),
                 None => {}
                 Some(error) => {
                     self.fail(error, None).await;
@@ -371,10 +373,8 @@ impl Work {
         let now = Instant::now();
         self.in_flight.retain(|id, (seen, at)| now.duration_since(*at) < IN_FLIGHT && *seen == look(observation, id));
         let behind = |id: &ObjectId| self.behind.get(id).is_some_and(|since| now.duration_since(*since) < IN_FLIGHT);
-        let open = |step: &&model::flow::Step| {
-            step.action != Action::Unchanged && !self.in_flight.contains_key(&step.object) && !behind(&step.object)
-        };
-        Plan { steps: plan.steps.iter().filter(open).cloned().collect(), ..plan.clone() }
+        let open = |step: &&model::flow::Step| !self.in_flight.contains_key(&step.object) && !behind(&step.object);
+        Plan { steps: plan.changing().filter(open).cloned().collect(), ..plan.clone() }
     }
 
     /// Steps that ran: their effect is not observed yet.

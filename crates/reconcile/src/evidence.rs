@@ -22,6 +22,8 @@ use std::sync::{Arc, PoisonError};
 
 /// So many answers of each kind are remembered.
 const REMEMBERED_MAX: usize = 20_000;
+/// Of a commit's id, in what people read.
+const SHORT_DIGITS: usize = 12;
 /// Unsigned commits of one movement that are told.
 const UNSIGNED_MAX: usize = 20;
 
@@ -549,6 +551,7 @@ pub fn facts_of(build: &Build) -> Value {
     let BuildId { component, number } = &build.spec.build;
     json!({
         "name": build.spec.build, "component": component, "number": number, "commit": build.spec.commit,
+        "shortCommit": build.spec.commit.as_str().get(..SHORT_DIGITS),
         "repository": build.spec.repository.to_string(), "pushedBy": build.spec.pushed_by,
         "message": build.spec.message, "image": build.status.image,
     })

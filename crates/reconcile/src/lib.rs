@@ -33,6 +33,7 @@ mod releases;
 mod removal;
 mod replay;
 mod requests;
+mod retire;
 mod rights;
 mod routes;
 mod sealing;
@@ -45,11 +46,12 @@ mod windows;
 mod write;
 
 pub use kinds::kinds;
-pub use line::REFERENCE as LINE;
+pub use line::{REFERENCE as LINE, followed};
 pub use requests::{Refusal, Wish};
 
 use jiff::Timestamp;
 use model::Project;
+use model::flow::Repository;
 use model::ports::{Builder, Charts, DataPlanes, Directory, Gateway, PortError, Records, Repositories, Secrets, Wake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,8 +60,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Where a killed process is tested to recover: before and after the log of a build begins.
-pub const FAILPOINTS: &[&str] = &["reconcile.log.before", "reconcile.log.after"];
+/// Where a killed process is tested to recover: before and after the log of a build begins, and between two commits that
+/// belong together.
+pub const FAILPOINTS: &[&str] = &["reconcile.log.before", "reconcile.log.after", "reconcile.parts.between"];
 
 /// Ends the process as a crash would, if a test asks for it here.
 fn failpoint(name: &'static str) {
@@ -69,6 +72,9 @@ fn failpoint(name: &'static str) {
         std::process::abort();
     }
 }
+
+/// After this, what could not be read is tried again.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The places, as reconcile knows them.
 #[derive(Clone)]
@@ -157,7 +163,12 @@ impl Reconciler {
     async fn go_on(self, shutdown: CancellationToken) -> Result<(), Error> {
         let publish = tokio::spawn(self.0.clone().publish_routes(shutdown.clone()));
         while shutdown.run_until_cancelled(self.0.wake.notified()).await.is_some() {
-            self.find_projects(&shutdown).await.map_err(Error::Projects)?;
+            if let Err(error) = self.find_projects(&shutdown).await {
+                // Those that are known go on; new ones are found when the disk can be read again.
+                tracing::warn!(%error, "the list of repositories cannot be read");
+                self.wake();
+                let _ = tokio::time::timeout(RETRY, shutdown.cancelled()).await;
+            }
             for project in self.projects() {
                 project.wake();
                 project.wake_held();
@@ -169,7 +180,8 @@ impl Reconciler {
 
     async fn find_projects(&self, shutdown: &CancellationToken) -> Result<(), PortError> {
         let mut repositories = self.0.ports.repositories.list().await?;
-        repositories.retain(model::flow::Repository::is_config);
+        // One of an environment alone belongs to a project, and makes none.
+        repositories.retain(|repository| *repository == Repository::config(&repository.project));
         self.0.routes.expect_projects(repositories.iter().map(|repository| repository.project.clone()));
         for repository in repositories {
             let mut projects = self.0.projects.lock().unwrap_or_else(PoisonError::into_inner);

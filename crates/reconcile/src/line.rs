@@ -8,6 +8,7 @@
 
 use crate::Inner;
 use crate::changes::difference;
+use crate::failpoint;
 use crate::project::{Handle, LOG_MAX};
 use model::config::ProjectFile;
 use model::flow::{Repository, Revision, Snapshot};
@@ -86,6 +87,18 @@ pub(crate) fn standing_for<'l>(log: &'l [Commit], commit: &CommitId, repository:
     log.iter().find(of_it)
 }
 
+/// Where the repositories stood that a commit of the line has followed, by their names, as its message says.
+pub fn followed(message: &str) -> BTreeMap<String, CommitId> {
+    let trailers = message.lines().filter_map(|line| line.strip_prefix(TRAILER_AT)?.strip_prefix(": "));
+    trailers.filter_map(at).collect()
+}
+
+/// `config.prod 91bc…`.
+fn at(value: &str) -> Option<(String, CommitId)> {
+    let (name, id) = value.split_once(' ')?;
+    Some((name.to_owned(), id.parse().ok()?))
+}
+
 /// The environments that have a repository of their own, as a text of `project.yaml` says.
 fn own(text: &[u8]) -> BTreeSet<Environment> {
     let text = std::str::from_utf8(text).unwrap_or_default();
@@ -132,12 +145,7 @@ impl Inner {
         if let Some(commit) = repositories.head(config, REFERENCE).await? {
             let log = repositories.log(config, &commit, None, 1).await?;
             let trailers = log.iter().flat_map(|newest| &newest.trailers).filter(|(key, _)| key == TRAILER_AT);
-            let at: BTreeMap<String, CommitId> = trailers
-                .filter_map(|(_, value)| {
-                    let (name, id) = value.split_once(' ')?;
-                    Some((name.to_owned(), id.parse().ok()?))
-                })
-                .collect();
+            let at: BTreeMap<String, CommitId> = trailers.filter_map(|(_, value)| at(value)).collect();
             let own = at.keys().filter_map(|name| handle.config.beside(name).environment()).collect();
             return Ok(Tip { commit, at, own, apart: true });
         }
@@ -353,7 +361,8 @@ impl Inner {
     }
 
     /// One commit on main of the repository that a write is for, if the line stands where the write expects it. What is for
-    /// several is one commit in each.
+    /// several is one commit in each, in an order in which the earlier ones say nothing by themselves: whoever crashed between
+    /// them asks again, and what stands already is not written twice.
     pub(crate) async fn write_line(&self, handle: &Handle, write: &Write) -> Result<Written, PortError> {
         let mut known = handle.line.lock().await;
         let Some(tip) = self.brought_up(handle, &mut known).await? else {
@@ -363,7 +372,15 @@ impl Inner {
             return Ok(Written::Superseded(Some(tip.commit)));
         }
         let mut written = tip.commit.clone();
-        for part in self.parts(handle, &tip, &write.files).await? {
+        let parts = self.parts(handle, &tip, &write.files).await?;
+        let several = parts.len() > 1;
+        for (index, part) in parts.into_iter().enumerate() {
+            if index > 0 {
+                failpoint("reconcile.parts.between");
+            }
+            if several && self.stands(&part).await? {
+                continue;
+            }
             let one = Write { expect: part.expect, files: part.files, ..write.clone() };
             match self.ports.repositories.write(&part.repository, &one).await? {
                 Written::Commit(commit) => written = commit,
@@ -372,6 +389,13 @@ impl Inner {
         }
         let tip = self.brought_up(handle, &mut known).await?;
         Ok(Written::Commit(tip.filter(|tip| tip.apart).map_or(written, |tip| tip.commit)))
+    }
+
+    /// True if everything that a part would write stands so already.
+    async fn stands(&self, part: &Part) -> Result<bool, PortError> {
+        let Some(head) = &part.expect else { return Ok(false) };
+        let there = self.files(&part.repository, head).await?.files;
+        Ok(part.files.iter().all(|(path, text)| there.get(path).map(|file| &*file.bytes) == text.as_deref()))
     }
 
     /// All files as they would stand with those of one repository as they are here.

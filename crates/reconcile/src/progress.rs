@@ -60,6 +60,17 @@ impl Logs {
         Ok(LogWriter { sender: self.sender(build), file: Mutex::new(OnDisk { file, lost: 0 }) })
     }
 
+    /// Of a build that is kept no more.
+    pub fn remove(&self, build: &BuildId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(build);
+        let path = self.path(build);
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "the log of a build that is gone stays");
+        }
+    }
+
     fn sender(&self, build: &BuildId) -> watch::Sender<Log> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while open.len() > OPEN_MAX {

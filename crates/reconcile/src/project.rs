@@ -271,6 +271,18 @@ impl Work {
             self.handle.tick();
             if settled {
                 self.project(&view).await?;
+                let seen = self.heads.values().filter_map(|(_, seen)| match seen {
+                    Seen::Build(build) => Some(build),
+                    Seen::Nothing(_) => None,
+                });
+                match self.inner.retire(&self.handle, &facts, &seen.collect()).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    // They go with the next look.
+                    Err(error) => {
+                        tracing::warn!(project = %self.handle.name, %error, "old builds cannot be let go");
+                    }
+                }
                 return Ok(decision.wake_at);
             }
             for action in &decision.actions {

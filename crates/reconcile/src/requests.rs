@@ -3,6 +3,7 @@
 use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::projections::promotion as object;
+use crate::retire::BUILDS_KEPT;
 use crate::settle::until;
 use futures::Stream;
 use model::change::Opened;
@@ -87,8 +88,6 @@ impl Wish {
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 /// Digits of a commit's id that may stand for it.
 const COMMIT_DIGITS_MIN: usize = 4;
-/// So many successful builds of a component are kept, pinned or not.
-const BUILDS_KEPT: usize = 20;
 /// Promotions of one environment and component that may wait for each other's names.
 const NAMES_MAX: usize = 10_000;
 
@@ -121,8 +120,8 @@ impl Reconciler {
         Ok(created)
     }
 
-    /// Images that must not be lost: what pins name, of all that was admitted lately or stands on main, and the last builds
-    /// of each component.
+    /// Images that must not be lost: what pins name, of all that was admitted lately or stands on main, what releases name, and
+    /// the last builds of each component.
     pub async fn images(&self) -> Result<BTreeSet<ImageRef>, Refusal> {
         let mut images = BTreeSet::new();
         for handle in self.projects() {
@@ -131,7 +130,9 @@ impl Reconciler {
             }
             let (_, view) = self.look(&handle.name).await?;
             let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
-            images.extend(states.flat_map(|state| state.pins.values()).filter_map(|pin| pin.image.clone()));
+            let released = view.facts.releases.values().flat_map(|release| release.file.pins.values());
+            let pins = states.flat_map(|state| state.pins.values()).chain(released);
+            images.extend(pins.filter_map(|pin| pin.image.clone()));
             let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
             for build in &view.facts.builds {
                 let id = &build.spec.build;

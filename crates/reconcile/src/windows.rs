@@ -48,20 +48,28 @@ impl Reconciler {
         let decide = |snapshot: &_| {
             let config = parse_config(snapshot);
             let known = config.windows.map_err(|problems| Refusal::Refused(problems.join("; ")))?;
-            if known.iter().any(|other| other.name == window.name) {
-                return Err(Refusal::Refused(format!("{WINDOWS} has a window {} already", window.name)));
-            }
-            let text = snapshot.text(WINDOWS).and_then(Result::ok).unwrap_or_default();
-            let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-            let item = yaml::to_string_in_order(&json!([plain(window)]));
-            let mut files = BTreeMap::from([(WINDOWS.to_owned(), Some(format!("{text}{newline}{item}").into_bytes()))]);
+            let mut files = BTreeMap::new();
             for name in environments {
                 let path = format!("environments/{name}.yaml");
-                let named = name_window(&path, crate::write::text(snapshot, &path)?, &window.name)?;
-                files.insert(path, Some(named.into_bytes()));
+                let text = crate::write::text(snapshot, &path)?;
+                let named = name_window(&path, text, &window.name)?;
+                if named != text {
+                    files.insert(path, Some(named.into_bytes()));
+                }
+            }
+            // Of two commits the first may stand: what was broken off is finished.
+            let begun = known.contains(window) && !files.is_empty();
+            if known.iter().any(|other| other.name == window.name) && !begun {
+                return Err(Refusal::Refused(format!("{WINDOWS} has a window {} already", window.name)));
+            }
+            let item = yaml::to_string_in_order(&json!([plain(window)]));
+            if !begun {
+                let text = snapshot.text(WINDOWS).and_then(Result::ok).unwrap_or_default();
+                let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+                files.insert(WINDOWS.to_owned(), Some(format!("{text}{newline}{item}").into_bytes()));
             }
             let made = parse_config(&after(snapshot, &files));
-            let stands = made.windows.as_ref().is_ok_and(|windows| windows.last() == Some(window));
+            let stands = made.windows.as_ref().is_ok_and(|windows| windows.contains(window));
             if !stands {
                 return Err(Refusal::Refused(format!(
                     "{WINDOWS} is written so that nothing can be added behind it: add this there by hand\n{item}"

@@ -48,18 +48,24 @@ pub fn described(input: &Described<'_>) -> Result<Manifests, Error> {
     let built = |directory: &str| {
         let charts = Some(input.charts.clone());
         let options = Options { remotes: input.remotes.clone(), charts, ..Options::default() };
-        let objects = input.cache.build(input.repository, directory, &options)?;
-        Ok(Manifests { objects: objects.to_vec(), ..Manifests::default() })
+        input.cache.build(input.repository, directory, &options)
     };
     let overlays = join(&directory, "overlays").expect("it lies inside");
     let mut candidates: Vec<String> = input.layers.iter().map(|layer| format!("{overlays}/{layer}")).collect();
     candidates.extend([directory.clone(), format!("{}base", prefix(&directory))]);
+    let mut made = Vec::new();
     let mut found = match candidates.iter().find(|candidate| kustomize::is_kustomization(input.repository, candidate)) {
-        Some(overlay) => built(overlay)?,
+        Some(overlay) => {
+            let kustomize::Built { objects, from_charts } = &*built(overlay)?;
+            made.clone_from(from_charts);
+            Manifests { objects: objects.clone(), ..Manifests::default() }
+        }
         None => plain_below(input, &directory, &overlays)?,
     };
     let owner = Owner { component: input.component, pin: input.pin, environment: input.environment, file: input.file };
-    let secrets = found.objects.iter().filter(|object| object["kind"] == "Secret");
+    let by_chart = |index: usize| made.get(index).copied().unwrap_or_default();
+    let described = found.objects.iter().enumerate().filter(|(index, _)| !by_chart(*index)).map(|(_, object)| object);
+    let secrets = described.filter(|object| object["kind"] == "Secret");
     let plain = |object: &&serde_json::Value| object.get("data").is_some() || object.get("stringData").is_some();
     found.notes.extend(secrets.filter(plain).map(|secret| {
         format!(

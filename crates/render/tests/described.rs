@@ -152,3 +152,22 @@ fn a_secret_in_plain_text_is_noted() {
     let manifests = build(&[("deploy/web.yaml", &text)], json!({}), json!({}), &["dev"]).unwrap();
     assert!(manifests.notes[0].contains("stands in git in plain text"), "{:?}", manifests.notes);
 }
+
+#[test]
+fn a_secret_of_an_overlays_chart_does_not_stand_in_git() {
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: made}\nstringData: {password: '{{ randAlphaNum 8 }}'}\n";
+    let files = [
+        (
+            "deploy/kustomization.yaml",
+            "helmCharts: [{name: web}]\nsecretGenerator: [{name: mine, literals: [a=b]}]\nresources: [web.yaml]\n",
+        ),
+        ("deploy/web.yaml", DEPLOYMENT),
+        ("deploy/charts/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n"),
+        ("deploy/charts/web/templates/secret.yaml", secret),
+    ];
+    let manifests = build(&files, json!({}), json!({}), &["dev"]).unwrap();
+    assert_eq!(manifests.objects.iter().filter(|object| object["kind"] == "Secret").count(), 2);
+    let told: Vec<&String> = manifests.notes.iter().filter(|note| note.contains("in plain text")).collect();
+    assert!(told.len() == 1 && told[0].contains("mine-"), "{told:?}");
+}

@@ -303,10 +303,10 @@ fn what_did_not_change_is_not_built_again() {
     files.pop();
     let two = one.replace("one", "two");
     files[1].1 = &two;
-    assert_eq!(build(&files, "a")[0]["metadata"]["name"], "a-two");
+    assert_eq!(build(&files, "a").objects[0]["metadata"]["name"], "a-two");
     let other = Options { managed_by_label: true, ..Options::default() };
     let labelled = cache.build(&text(&files), "a", &other).unwrap();
-    assert!(labelled[0]["metadata"]["labels"].is_object(), "another way of building is another build");
+    assert!(labelled.objects[0]["metadata"]["labels"].is_object(), "another way of building is another build");
 }
 
 /// Compares with what the real kustomize made of a tree elsewhere: `KUSTOMIZE_TREE` is its top, `KUSTOMIZE_BUILT` a directory

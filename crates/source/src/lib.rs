@@ -39,7 +39,7 @@ pub use error::Error;
 pub use hook::hook_main;
 pub use remote::{Fetcher, Found, Newest, Rights};
 pub use ssh::{PublicKey, SshLimits, SshServer};
-pub use transfer::{LayingDown, Pack, Pause, Reference, parse as parse_references};
+pub use transfer::{Incoming, LayingDown, Pack, Pause, Reference, parse as parse_references};
 
 use crate::object::Oid;
 use batch::{Place, Pool};

@@ -200,6 +200,17 @@ impl Repositories for Source {
         self.point(repository, &format!("refs/trimtab/keep/{name}"), commit).await
     }
 
+    async fn unkeep(&self, repository: &Repository, name: &str) -> Result<()> {
+        let host = self.inner.host(repository)?;
+        let _writing = self.inner.writers.read().await;
+        let reference = format!("refs/trimtab/keep/{name}");
+        if let Some(old) = host.objects.resolve(valid(&reference)?).await? {
+            let args = ["update-ref", "-d", &reference, &old.to_string()];
+            self.inner.git.run(&host.objects.place.directory, args, &[]).await?;
+        }
+        Ok(())
+    }
+
     async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
         let host = self.inner.host(&Repository::config(project))?;
         let slot = self.journal_of(&host).await?;

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::git::MARK;
 use crate::hosting::{self, Aside};
 use crate::{Host, Source};
+use model::CommitId;
 use model::flow::Repository;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -68,44 +69,73 @@ impl Source {
         Ok(LayingDown { aside, command, child: None, source: self.clone() })
     }
 
-    /// Takes all references of a repository elsewhere: `url` is whatever git reads, with the credentials of whoever runs us.
-    /// `name` says from its main branch which repository it is to be; nothing is changed if that is refused, or exists.
+    /// Fetches all references of a repository elsewhere: `url` is whatever git reads, with the credentials of whoever runs us.
     ///
     /// # Errors
-    /// Git cannot read it, `name` refuses it, or there is one of this name.
-    pub async fn recreate(
-        &self,
-        url: &str,
-        name: impl FnOnce(&[u8]) -> Result<Repository, String> + Send,
-        file: &str,
-    ) -> Result<(Repository, bool), Error> {
-        let scratch = hosting::scratch(&self.inner.git, &self.inner.root).await?;
-        let git = |args: &[&str]| {
-            // The person's own configuration and agent sign in; what we must have stands before it.
-            let mut command = Command::new("git");
-            command.args(["-c", "core.fsync=objects,derived-metadata,reference", "-c", "fetch.fsckObjects=true"]);
-            command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]).args(args);
-            command.env(MARK, &self.inner.root).current_dir(scratch.path()).stdin(Stdio::null());
-            command.env_remove("GIT_DIR");
-            command
-        };
+    /// Git cannot read it.
+    pub async fn take_in(&self, url: &str) -> Result<Incoming, Error> {
+        let aside = hosting::scratch(&self.inner.git, &self.inner.root).await?;
+        let incoming = Incoming { aside, source: self.clone(), url: url.to_owned() };
         let refs = [
             "+refs/heads/*:refs/heads/*",
             "+refs/tags/*:refs/tags/*",
             "+refs/trimtab/*:refs/trimtab/*",
             "+refs/changes/*:refs/changes/*",
         ];
-        let mut fetch = git(&["fetch", "-q", "--no-write-fetch-head", "--no-tags", "--", url]);
+        let mut fetch = incoming.git(&["fetch", "-q", "--no-write-fetch-head", "--no-tags", "--", url]);
         run(fetch.args(refs), "fetch").await?;
-        let text = run(&mut git(&["cat-file", "blob", &format!("{}:{file}", model::MAIN)]), "cat-file").await;
-        let text =
-            text.map_err(|_| Error::Content(format!("{url} is no config repository: its main has no {file}")))?;
-        let repository = name(&text).map_err(|why| Error::Content(format!("{url}: {why}")))?;
-        let created = scratch.adopt(&self.inner.root, &repository).await?;
+        Ok(incoming)
+    }
+}
+
+/// A repository that was fetched and is nobody's yet. Dropped, nothing is left of it.
+pub struct Incoming {
+    aside: Aside,
+    source: Source,
+    url: String,
+}
+
+impl Incoming {
+    fn git(&self, args: &[&str]) -> Command {
+        // The person's own configuration and agent sign in; what we must have stands before it.
+        let mut command = Command::new("git");
+        command.args(["-c", "core.fsync=objects,derived-metadata,reference", "-c", "fetch.fsckObjects=true"]);
+        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]).args(args);
+        command.env(MARK, &self.source.inner.root).current_dir(self.aside.path()).stdin(Stdio::null());
+        command.env_remove("GIT_DIR");
+        command
+    }
+
+    /// A file on main.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn file(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let text = run(&mut self.git(&["cat-file", "blob", &format!("{}:{path}", model::MAIN)]), "cat-file").await;
+        text.map_err(|_| Error::Content(format!("{} is no config repository: its main has no {path}", self.url)))
+    }
+
+    /// The message of the commit that a reference names, if there is one.
+    pub async fn message(&self, reference: &str) -> Option<String> {
+        let text = run(&mut self.git(&["log", "-1", "--format=%B", reference, "--"]), "log").await.ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// True if main is a commit, or builds on it.
+    pub async fn builds_on(&self, commit: &CommitId) -> bool {
+        run(&mut self.git(&["merge-base", "--is-ancestor", commit.as_str(), model::MAIN]), "merge-base").await.is_ok()
+    }
+
+    /// Gives it its name; false, and nothing is changed, if there is one of this name.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn adopt(self, repository: &Repository) -> Result<bool, Error> {
+        let created = self.aside.adopt(&self.source.inner.root, repository).await?;
         if created {
-            self.inner.changed();
+            self.source.inner.changed();
         }
-        Ok((repository, created))
+        Ok(created)
     }
 }
 

@@ -136,11 +136,10 @@ impl<'t> Exec<'t> {
         &self.template.name
     }
 
-    /// Index of a function.
-    pub fn function(functions: &[Function], name: &str) -> Option<usize> {
-        let own = builtin::FUNCTIONS.len();
-        let given = functions.iter().rposition(|function| function.name == name).map(|index| own + index);
-        given.or_else(|| builtin::FUNCTIONS.iter().position(|function| function.name == name))
+    /// Indices of functions, by their names: of these, and of those that the engine has.
+    pub fn functions(functions: &[Function]) -> HashMap<&'static str, usize> {
+        let own = builtin::FUNCTIONS.iter();
+        own.chain(functions).enumerate().map(|(index, function)| (function.name, index)).collect()
     }
 
     /// Runs the template of a name and gives what it wrote.
@@ -356,7 +355,7 @@ impl<'t> Exec<'t> {
             Value::Map(map) => {
                 // The body may change the map.
                 let entries: Vec<(Text, Value)> =
-                    map.entries.borrow().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect();
+                    map.entries().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect();
                 for (key, element) in entries {
                     if one(self, Value::Text(key), &element)? == Flow::Break {
                         break;
@@ -502,12 +501,12 @@ impl<'t> Exec<'t> {
             Value::Nil => self.at(node, &format!("nil pointer evaluating interface {{}}.{name}")),
             Value::Map(map) => {
                 if map.of == Of::Values && &**name == "AsMap" {
-                    return Ok(Value::Map(Map { entries: Rc::clone(&map.entries), of: Of::Any }));
+                    return Ok(Value::Map(map.clone().typed(Of::Any)));
                 }
                 if has_args {
                     return self.at(node, &format!("{name} is not a method but has arguments"));
                 }
-                Ok(map.entries.borrow().get(&**name).cloned().unwrap_or_else(|| map.zero()))
+                Ok(map.entries().get(&**name).cloned().unwrap_or_else(|| map.zero()))
             }
             Value::Object(object) => {
                 let mut args = Vec::with_capacity(rest.len() + 1);

@@ -30,7 +30,7 @@ fn nested(out: &mut String, value: &Value, depth: usize) {
         Value::List(list) => sequence(out, list.items.iter(), |out, item| nested(out, item, depth + 1)),
         Value::Map(map) => {
             out.push_str("map");
-            sequence(out, map.entries.borrow().iter(), |out, (key, value)| {
+            sequence(out, map.entries().iter(), |out, (key, value)| {
                 out.push_str(key);
                 out.push(':');
                 nested(out, value, depth + 1);
@@ -346,7 +346,7 @@ fn verb_of(out: &mut String, verb: char, flags: &Flags, value: &Value, depth: us
         }
         (verb, Value::Map(map)) => {
             out.push_str("map[");
-            for (index, (key, item)) in map.entries.borrow().iter().enumerate() {
+            for (index, (key, item)) in map.entries().iter().enumerate() {
                 out.push_str(if index > 0 { " " } else { "" });
                 string(out, verb, flags, key, &Value::Text(key.clone()));
                 out.push(':');
@@ -510,7 +510,7 @@ fn go_syntax(value: &Value, depth: usize) -> String {
             let pair =
                 |(key, item): (&crate::value::Text, &Value)| format!("{}:{}", quoted(key), go_syntax(item, depth + 1));
             let name = if map.of == Of::Values { "chartutil.Values" } else { value.type_name() };
-            listed(name, map.entries.borrow().iter().map(pair).collect())
+            listed(name, map.entries().iter().map(pair).collect())
         }
         Value::Bytes(bytes) => listed("[]byte", bytes.iter().map(|byte| format!("{byte:#x}")).collect()),
         Value::Byte(byte) => format!("{byte:#x}"),

@@ -1,7 +1,8 @@
 //! Values with Go's kinds: maps are shared and change in place, nil differs from missing, and types have names.
 
+use crate::frozen::Pairs;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,10 +69,15 @@ pub type Entries = BTreeMap<Text, Value>;
 /// A map; clones share the entries.
 #[derive(Clone)]
 pub struct Map {
-    /// The entries.
-    pub entries: Rc<RefCell<Entries>>,
+    shared: Rc<RefCell<Held>>,
     /// Type of the values.
     pub of: Of,
+}
+
+/// What a map holds: as long as nobody looked into it, what it was made of.
+struct Held {
+    entries: Entries,
+    frozen: Option<Pairs>,
 }
 
 /// A struct or a type with methods.
@@ -136,7 +142,7 @@ impl Value {
             Self::Text(text) => !text.is_empty(),
             Self::Bytes(bytes) => !bytes.is_empty(),
             Self::List(list) => !list.items.is_empty(),
-            Self::Map(map) => !map.entries.borrow().is_empty(),
+            Self::Map(map) => !map.is_empty(),
             Self::Object(object) => object.length().is_none_or(|length| length > 0),
         }
     }
@@ -184,7 +190,7 @@ impl Value {
             Self::Text(text) => Some(byte_length(text)),
             Self::Bytes(bytes) => Some(bytes.len()),
             Self::List(list) => Some(list.items.len()),
-            Self::Map(map) => Some(map.entries.borrow().len()),
+            Self::Map(map) => Some(map.len()),
             Self::Object(object) => object.length(),
             _ => None,
         }
@@ -200,17 +206,71 @@ impl dyn Object {
 impl Map {
     /// A new `map[string]interface {}`.
     pub fn new(entries: Entries) -> Self {
-        Self { entries: Rc::new(RefCell::new(entries)), of: Of::Any }
+        Self { shared: Rc::new(RefCell::new(Held { entries, frozen: None })), of: Of::Any }
+    }
+
+    /// A new `map[string]interface {}` of what others share.
+    pub fn thawed(pairs: &Pairs) -> Self {
+        let held = Held { entries: Entries::new(), frozen: Some(Arc::clone(pairs)) };
+        Self { shared: Rc::new(RefCell::new(held)), of: Of::Any }
+    }
+
+    /// The same map, as one of such values.
+    pub fn typed(self, of: Of) -> Self {
+        Self { of, ..self }
+    }
+
+    /// True if a change of one is a change of the other.
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The entries. Maps inside of maps are made when they are looked at, too.
+    pub fn entries(&self) -> Ref<'_, Entries> {
+        self.thaw();
+        Ref::map(self.shared.borrow(), |held| &held.entries)
+    }
+
+    /// The entries, to change.
+    pub fn entries_mut(&self) -> RefMut<'_, Entries> {
+        self.thaw();
+        RefMut::map(self.shared.borrow_mut(), |held| &mut held.entries)
+    }
+
+    fn thaw(&self) {
+        if self.shared.borrow().frozen.is_none() {
+            return;
+        }
+        let mut held = self.shared.borrow_mut();
+        if let Some(pairs) = held.frozen.take() {
+            held.entries = pairs.iter().map(|(key, value)| (Text::clone(key), value.thawed())).collect();
+        }
+    }
+
+    /// A map of its own, of a map into which nobody has looked.
+    pub fn untouched(&self) -> Option<Self> {
+        self.shared.borrow().frozen.as_ref().map(|pairs| Self { of: self.of, ..Self::thawed(pairs) })
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        let held = self.shared.borrow();
+        held.frozen.as_ref().map_or(held.entries.len(), |pairs| pairs.len())
+    }
+
+    /// True without entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The value of a key; shares what is in it.
     pub fn get(&self, key: &str) -> Option<Value> {
-        self.entries.borrow().get(key).cloned()
+        self.entries().get(key).cloned()
     }
 
     /// Sets a key in place.
     pub fn set(&self, key: impl Into<Text>, value: Value) {
-        self.entries.borrow_mut().insert(key.into(), value);
+        self.entries_mut().insert(key.into(), value);
     }
 
     /// What Go gives for a key that is not there.
@@ -257,6 +317,14 @@ pub fn from_bytes(bytes: &[u8]) -> String {
         out.extend(chunk.invalid().iter().map(odd));
     }
     out
+}
+
+/// As [`from_bytes`], shared.
+pub fn text_of(bytes: &[u8]) -> Text {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => from_bytes(bytes).into(),
+    }
 }
 
 fn smuggled(character: char) -> Option<u8> {

@@ -5,6 +5,7 @@ mod calls;
 mod clock;
 mod delivery;
 mod handover;
+mod images;
 mod listener;
 mod listeners;
 mod people;
@@ -56,7 +57,8 @@ pub struct Control {
     doors: JoinSet<()>,
     /// How these end.
     ending: Ending,
-    tasks: JoinSet<Result<()>>,
+    /// By their names; none ends before it is told to.
+    tasks: JoinSet<(&'static str, Result<()>)>,
     shutdown: CancellationToken,
     /// Cancelled by `down`, after everything was stopped.
     down: CancellationToken,
@@ -78,8 +80,8 @@ pub struct Options {
 /// Why a control process ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// It was told to.
-    Stopped,
+    /// It was told to, by this signal.
+    Stopped(&'static str),
     /// Everything that it ran was stopped too.
     Down,
     /// Another process takes over; this is the way to it.
@@ -158,7 +160,9 @@ impl Control {
         api.set_kubelet(node.kubelet());
         let options = controllers::Options { node_name: NODE.into(), root_ca: Some(tls::authority(&layout)?) };
         let (client, stop) = (api.client(system("system:kube-controller-manager")), shutdown.clone());
-        tasks.spawn(async move { Ok(controllers::run(client, options, stop).await?) });
+        tasks.spawn(
+            async move { ("the controllers", controllers::run(client, options, stop).await.map_err(Into::into)) },
+        );
 
         // Git, traffic, the data plane, builds.
         let source = source::Source::open(layout.source_options()?).await?;
@@ -176,6 +180,7 @@ impl Control {
         let cluster = cluster::Cluster::new(api.client(system(TRIMTAB)));
         cluster.install_kinds(&reconcile::kinds()).await?;
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
+        let discarded = builder.discarded();
 
         // Delivery.
         let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials.clone(), instance.control));
@@ -206,7 +211,7 @@ impl Control {
         let _ = drain.set(reconciler.clone());
         people.listen(reconciler.clone());
         let (client, known, stop) = (api.client(system(TRIMTAB)), reconciler.clone(), shutdown.clone());
-        tasks.spawn(async move { rights::run(client, known, stop).await });
+        tasks.spawn(async move { ("what binds roles", rights::run(client, known, stop).await) });
         source.set_receiver(Arc::new(reconciler.clone()));
         let wake = reconciler.clone();
         source.on_change(Arc::new(move || wake.wake()));
@@ -215,11 +220,15 @@ impl Control {
             while let Some(Ok(())) = stop.run_until_cancelled(arrivals.changed()).await {
                 wake.wake();
             }
-            Ok(())
+            ("the watch of images", Ok(()))
         });
-        tasks.spawn(rest::run(reconciler.clone(), shutdown.clone()));
+        let (known, stop) = (reconciler.clone(), shutdown.clone());
+        tasks.spawn(async move { ("what gives memory back", rest::run(known, stop).await) });
+        let (store, known, client) = (images.clone(), reconciler.clone(), api.client(system(TRIMTAB)));
+        let sweeping = images::run(store, known, client, discarded, shutdown.clone());
+        tasks.spawn(async move { ("what sweeps images", Ok(sweeping.await)) });
         let work = reconciler.begin(shutdown.clone()).await?;
-        tasks.spawn(async move { Ok(work.await?) });
+        tasks.spawn(async move { ("delivery", work.await.map_err(Into::into)) });
 
         // The control listener: git, registry, API.
         let configuration = Arc::new(settings::Settings(reconciler.clone()));
@@ -316,24 +325,28 @@ impl Control {
         self.gateway.replace().await.context("the gateway that runs does not give way to the one of this program")
     }
 
-    /// Until Ctrl-C, SIGTERM, `down`, another process that takes over, or the first failure.
+    /// Until Ctrl-C, SIGTERM, `down`, another process that takes over, or the first part that ends by itself.
     pub async fn wait(mut self) -> Result<Ended> {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let (ended, why) = tokio::select! {
-            ended = self.tasks.join_next() => (ended, Ended::Stopped),
-            _ = tokio::signal::ctrl_c() => (None, Ended::Stopped),
-            _ = terminate.recv() => (None, Ended::Stopped),
-            () = self.down.cancelled() => (None, Ended::Down),
-            Some(successor) = self.successors.recv() => (None, Ended::Left(successor)),
+        let why = tokio::select! {
+            Some(ended) = self.tasks.join_next() => return Err(match ended {
+                Ok((name, Ok(()))) => anyhow::anyhow!("{name} ended by itself: this is a defect of Trimtab"),
+                Ok((name, Err(error))) => error.context(format!("{name} ended")),
+                Err(panic) => panic.into(),
+            }),
+            // Without a listener nobody could ask for anything any more.
+            Some(ended) = self.doors.join_next() => return Err(match ended {
+                Ok(()) => anyhow::anyhow!("a listener ended by itself: this is a defect of Trimtab"),
+                Err(panic) => anyhow::Error::from(panic).context("a listener ended"),
+            }),
+            _ = tokio::signal::ctrl_c() => Ended::Stopped("SIGINT"),
+            _ = terminate.recv() => Ended::Stopped("SIGTERM"),
+            () = self.down.cancelled() => Ended::Down,
+            Some(successor) = self.successors.recv() => Ended::Left(successor),
         };
-        match ended {
-            Some(Ok(Ok(()))) | None => {}
-            Some(Ok(Err(error))) => return Err(error),
-            Some(Err(error)) => return Err(error.into()),
-        }
         match &why {
             Ended::Left(_) => self.leave().await,
-            Ended::Stopped | Ended::Down => self.stop().await,
+            Ended::Stopped(_) | Ended::Down => self.stop().await,
         }
         Ok(why)
     }

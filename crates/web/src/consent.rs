@@ -5,7 +5,7 @@ use crate::service::{Certify, Delivery, Error, Result};
 use futures::StreamExt;
 use model::journal::Entry;
 use model::people::{Person, Right, Target, allowed};
-use model::{Environment, Project, Version};
+use model::{Project, Version};
 
 pub async fn approve(
     delivery: &dyn Delivery,
@@ -14,8 +14,7 @@ pub async fn approve(
     promotion: &str,
     reason: &str,
 ) -> Result<Entry> {
-    let environment = destination(delivery, person, Right::Approve, project, promotion).await?;
-    moves(delivery, person, Right::Approve, project, &environment).await?;
+    allows(delivery, person, Right::Approve, project, promotion).await?;
     delivery.approve(project, promotion, reason, person).await
 }
 
@@ -26,8 +25,7 @@ pub async fn cancel(
     promotion: &str,
     reason: &str,
 ) -> Result<Entry> {
-    let environment = destination(delivery, person, Right::Promote, project, promotion).await?;
-    moves(delivery, person, Right::Promote, project, &environment).await?;
+    allows(delivery, person, Right::Promote, project, promotion).await?;
     delivery.cancel(project, promotion, reason, &person.name).await
 }
 
@@ -43,21 +41,22 @@ pub async fn certify(
     delivery.certify(project, version, request, &person.name).await
 }
 
-/// Where a promotion goes. That there is none is said to those who could have a word in the project.
-async fn destination(
+/// `403` unless the person may do this where the promotion goes. That there is none is said to those who could have a word
+/// in the project.
+async fn allows(
     delivery: &dyn Delivery,
     person: &Person,
     right: Right,
     project: &Project,
     promotion: &str,
-) -> Result<Environment> {
+) -> Result<()> {
     let known = match delivery.promotion(project, promotion).await {
         Ok(mut states) => states.next().await,
         Err(Error::NotFound(_)) => None,
         Err(other) => return Err(other),
     };
     match known {
-        Some(known) => Ok(known.spec.environment),
+        Some(known) => moves(delivery, person, right, project, &known.spec.environment).await,
         None => {
             allowed(person, right, &Target::Project(project))?;
             Err(Error::NotFound(format!("there is no promotion {promotion}")))

@@ -24,60 +24,79 @@ pub trait Make {
     /// A map while it is filled.
     type Map: Default;
     /// `null`
-    fn null() -> Self::Value;
+    fn null(&mut self) -> Self::Value;
     /// `true`, `false`
-    fn bool(flag: bool) -> Self::Value;
+    fn bool(&mut self, flag: bool) -> Self::Value;
     /// A number.
-    fn number(number: Number) -> Self::Value;
+    fn number(&mut self, number: Number) -> Self::Value;
     /// A text.
-    fn text(text: &str) -> Self::Value;
+    fn text(&mut self, text: &str) -> Self::Value;
     /// A list.
-    fn list(items: Vec<Self::Value>) -> Self::Value;
+    fn list(&mut self, items: Vec<Self::Value>) -> Self::Value;
     /// A map that is full.
-    fn map(map: Self::Map) -> Self::Value;
+    fn map(&mut self, map: Self::Map) -> Self::Value;
     /// Puts a value into a map, over one that is there.
-    fn insert(map: &mut Self::Map, key: &str, value: Self::Value);
+    fn insert(&mut self, map: &mut Self::Map, key: &str, value: Self::Value);
     /// Puts all of another map into a map.
-    fn extend(map: &mut Self::Map, other: Self::Map);
+    fn extend(&mut self, map: &mut Self::Map, other: Self::Map);
 }
 
 /// JSON.
-struct Json;
+pub(crate) struct Json;
 
 impl Make for Json {
     type Value = Value;
     type Map = Map<String, Value>;
 
-    fn null() -> Value {
+    fn null(&mut self) -> Value {
         Value::Null
     }
 
-    fn bool(flag: bool) -> Value {
+    fn bool(&mut self, flag: bool) -> Value {
         Value::Bool(flag)
     }
 
-    fn number(number: Number) -> Value {
+    fn number(&mut self, number: Number) -> Value {
         Value::Number(number)
     }
 
-    fn text(text: &str) -> Value {
+    fn text(&mut self, text: &str) -> Value {
         Value::String(text.to_owned())
     }
 
-    fn list(items: Vec<Value>) -> Value {
+    fn list(&mut self, items: Vec<Value>) -> Value {
         Value::Array(items)
     }
 
-    fn map(map: Self::Map) -> Value {
+    fn map(&mut self, map: Self::Map) -> Value {
         Value::Object(map)
     }
 
-    fn insert(map: &mut Self::Map, key: &str, value: Value) {
+    fn insert(&mut self, map: &mut Self::Map, key: &str, value: Value) {
         map.insert(key.to_owned(), value);
     }
 
-    fn extend(map: &mut Self::Map, other: Self::Map) {
+    fn extend(&mut self, map: &mut Self::Map, other: Self::Map) {
         map.extend(other);
+    }
+}
+
+/// The first document of a text; nothing if it is empty.
+///
+/// # Errors
+/// As [`parse`](crate::parse()) and [`to_json`].
+pub fn value_in(text: &str, file: &str, dialect: Dialect) -> Result<Option<Value>, Error> {
+    made_in(text, file, dialect, &mut Json)
+}
+
+/// As [`value_in`], for those who have values of their own.
+///
+/// # Errors
+/// As there.
+pub fn made_in<M: Make>(text: &str, file: &str, dialect: Dialect, make: &mut M) -> Result<Option<M::Value>, Error> {
+    match crate::direct::read(text, dialect, make) {
+        Some(value) => Ok(Some(value)),
+        None => crate::parse(text, file)?.first().map(|node| made(node, dialect, make)).transpose(),
     }
 }
 
@@ -85,59 +104,61 @@ impl Make for Json {
 /// are numbers or booleans become texts. What JSON has no word for (`.inf`, a list as key) is an error, whose
 /// `file` is left empty.
 pub fn to_json(node: &Node, dialect: Dialect) -> Result<Value, Error> {
-    made::<Json>(node, dialect)
+    made(node, dialect, &mut Json)
 }
 
 /// As [`to_json`], for those who have values of their own.
 ///
 /// # Errors
 /// As there.
-pub fn made<M: Make>(node: &Node, dialect: Dialect) -> Result<M::Value, Error> {
+pub fn made<M: Make>(node: &Node, dialect: Dialect, make: &mut M) -> Result<M::Value, Error> {
     match &node.kind {
         Kind::Sequence(items) => {
-            items.iter().map(|item| made::<M>(item, dialect)).collect::<Result<_, _>>().map(M::list)
+            let items = items.iter().map(|item| made(item, dialect, make)).collect::<Result<_, _>>()?;
+            Ok(make.list(items))
         }
-        Kind::Mapping(pairs) => map_of::<M>(pairs, dialect).map(M::map),
+        Kind::Mapping(pairs) => map_of(pairs, dialect, make).map(|map| make.map(map)),
         Kind::Scalar(text, style) => match meaning(node, text, *style, dialect)? {
-            Scalar::Null => Ok(M::null()),
-            Scalar::Bool(flag) => Ok(M::bool(flag)),
-            Scalar::Integer(number) => Ok(M::number(integer(number))),
+            Scalar::Null => Ok(make.null()),
+            Scalar::Bool(flag) => Ok(make.bool(flag)),
+            Scalar::Integer(number) => Ok(make.number(integer(number))),
             Scalar::Float(number) => json_float(number)
-                .map(M::number)
+                .map(|number| make.number(number))
                 .ok_or_else(|| Error::new("", node.position, format!("{text} is a number that JSON cannot hold"))),
             Scalar::Timestamp | Scalar::Merge | Scalar::Text if is_binary(node) => {
-                decoded(node, text).map(|text| M::text(&text))
+                decoded(node, text).map(|text| make.text(&text))
             }
-            Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(M::text(text)),
+            Scalar::Timestamp | Scalar::Merge | Scalar::Text => Ok(make.text(text)),
         },
     }
 }
 
-fn map_of<M: Make>(pairs: &[(Node, Node)], dialect: Dialect) -> Result<M::Map, Error> {
+fn map_of<M: Make>(pairs: &[(Node, Node)], dialect: Dialect, make: &mut M) -> Result<M::Map, Error> {
     let mut map = M::Map::default();
     // To v2 a merge is one of the pairs, in their order; to v3 what stands beside it counts for more.
     let merges_first = dialect == Dialect::V3;
     if merges_first {
         for (_, value) in pairs.iter().filter(|(key, _)| is_merge(key, dialect)) {
-            merge::<M>(&mut map, value, dialect)?;
+            merge(&mut map, value, dialect, make)?;
         }
     }
     for (key, value) in pairs {
         if !is_merge(key, dialect) {
-            M::insert(&mut map, &key_text(key, dialect)?, made::<M>(value, dialect)?);
+            let value = made(value, dialect, make);
+            make.insert(&mut map, &key_text(key, dialect)?, value?);
         } else if !merges_first {
-            merge::<M>(&mut map, value, dialect)?;
+            merge(&mut map, value, dialect, make)?;
         }
     }
     Ok(map)
 }
 
-fn integer(number: i128) -> Number {
+pub(crate) fn integer(number: i128) -> Number {
     i64::try_from(number).map(Number::from).or(u64::try_from(number).map(Number::from)).unwrap_or(Number::from(0))
 }
 
 /// A whole float becomes an integer, as it does on its way through Go's JSON.
-fn json_float(number: f64) -> Option<Number> {
+pub(crate) fn json_float(number: f64) -> Option<Number> {
     let whole = number.fract() == 0.0 && number.abs() < 9e18;
     if whole {
         #[allow(clippy::cast_possible_truncation)]
@@ -174,7 +195,7 @@ fn is_merge(key: &Node, dialect: Dialect) -> bool {
 }
 
 /// All fields of a map or of a list of maps, of which the first one wins.
-fn merge<M: Make>(map: &mut M::Map, value: &Node, dialect: Dialect) -> Result<(), Error> {
+fn merge<M: Make>(map: &mut M::Map, value: &Node, dialect: Dialect, make: &mut M) -> Result<(), Error> {
     let refuse =
         |node: &Node| Error::new("", node.position, "map merge requires map or sequence of maps as the value".into());
     let sources = match &value.kind {
@@ -184,7 +205,8 @@ fn merge<M: Make>(map: &mut M::Map, value: &Node, dialect: Dialect) -> Result<()
     };
     for source in sources.iter().rev() {
         let Kind::Mapping(pairs) = &source.kind else { return Err(refuse(source)) };
-        M::extend(map, map_of::<M>(pairs, dialect)?);
+        let other = map_of(pairs, dialect, make)?;
+        make.extend(map, other);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! aliases expand to.
 
 mod de;
+mod direct;
 mod emit;
 mod error;
 mod json;
@@ -16,7 +17,7 @@ mod scan;
 
 pub use emit::{Shape, Tree, to_string, to_string_in_order};
 pub use error::Error;
-pub use json::{Make, documents, made, to_json};
+pub use json::{Make, documents, made, made_in, to_json, value_in};
 pub use node::{Kind, Node, Position, Style};
 pub use parse::{parse, parse_fields};
 pub use resolve::{Dialect, Scalar, resolve};

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The largest text that is read, in bytes: several times the largest manifests known.
-const MAX_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 /// Values that aliases may add: what they stand for is copied.
 const MAX_ALIASED: usize = 200_000;
 /// Deeper nesting is an attack, not a manifest.
-const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 /// Reads all documents of a text. Documents without any content are left out.
 pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Error> {
@@ -39,13 +39,12 @@ fn read(text: &str, fields: Option<&[&str]>) -> Result<Vec<Node>, Error> {
         depth: 0,
         anchors: HashMap::new(),
         fields,
-        skips: false,
     };
     reader.documents()
 }
 
 /// The text with `\n` alone at the ends of its lines; characters that no YAML may have are refused.
-fn plain_lines(text: &str) -> Result<Cow<'_, str>, Error> {
+pub(crate) fn plain_lines(text: &str) -> Result<Cow<'_, str>, Error> {
     let is_odd = |byte: &u8| (*byte < b' ' && !matches!(byte, b'\t' | b'\n')) || *byte == 0x7f;
     let bytes = text.as_bytes();
     // Most texts have none; nothing but this needs to look at each byte.
@@ -79,8 +78,6 @@ struct Reader<'t> {
     anchors: HashMap<&'t str, (Node, usize)>,
     /// Of maps at the top, the only ones that are kept.
     fields: Option<&'t [&'t str]>,
-    /// What is read now is not kept.
-    skips: bool,
 }
 
 /// Lists and maps that are read alike.
@@ -192,7 +189,7 @@ impl<'t> Reader<'t> {
             TokenKind::Alias(_) if !has_properties => return self.alias(),
             TokenKind::Scalar(..) => {
                 let TokenKind::Scalar(text, style) = self.scanner.take()?.kind else { return Ok(empty(position)) };
-                Kind::Scalar(if self.skips { String::new() } else { text.into_owned() }, style)
+                Kind::Scalar(text.into_owned(), style)
             }
             TokenKind::BlockEntry if indentless => self.nested(|reader| reader.block_list(true))?,
             TokenKind::FlowSequence => self.nested(|reader| reader.flow_list())?,
@@ -270,9 +267,7 @@ impl<'t> Reader<'t> {
                 _ => false,
             })?;
             let item = if is_empty { empty(position) } else { self.node(true, false)? };
-            if !self.skips {
-                items.push(item);
-            }
+            items.push(item);
         }
         if !indentless && self.skip(&TokenKind::BlockEnd)?.is_none() {
             return self.unexpected("did not find expected '-' indicator", "list", start);
@@ -300,9 +295,7 @@ impl<'t> Reader<'t> {
                 Some(_) => self.skipped()?,
                 None => empty(self.scanner.peek()?.position),
             };
-            if !self.skips {
-                pairs.push((key, value));
-            }
+            pairs.push((key, value));
         }
         if self.skip(&TokenKind::BlockEnd)?.is_none() {
             return self.unexpected("did not find expected key", "map", start);
@@ -320,12 +313,13 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads a value and forgets it.
+    /// Passes over a value.
     fn skipped(&mut self) -> Result<Node, Error> {
-        self.skips = true;
-        let node = self.node(true, true);
-        self.skips = false;
-        Ok(empty(node?.position))
+        let position = self.scanner.peek()?.position;
+        match crate::direct::skip(&mut self.scanner, self.depth) {
+            true => Ok(empty(position)),
+            false => fail(position, "something unusual"),
+        }
     }
 
     /// What separates the parts of brackets; true if they end.

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 /// Renders in one process; the first is what is cold.
 const TIMES: usize = 15;
-/// Processes that are started.
+/// Processes that are started; each also gives a first render.
 const PROCESSES: usize = 9;
 
 /// What a program that times itself says.
@@ -39,6 +39,19 @@ fn said(command: &mut Command) -> Result<Said> {
         renders: numbers("renders"),
         peak_mib: value["peak_kib"].as_f64().unwrap_or_default() / 1024.0,
     })
+}
+
+/// A program of theirs.
+fn theirs(program: &Path, args: &[&str]) -> Command {
+    let mut command = peers::alone(program);
+    command.args(args);
+    command
+}
+
+/// The first renders of fresh processes: of one alone, chance decides.
+fn firsts(count: usize, make: impl Fn() -> Command) -> Result<Vec<f64>> {
+    let first = |_| said(&mut make())?.runs.first().copied().context("a first render");
+    (0..count).map(first).collect()
 }
 
 fn median(samples: &[f64]) -> f64 {
@@ -86,20 +99,18 @@ fn overlay(
     let theirs = said(peers::alone(krusty).args([&directory, &times]))?;
     let our = said(&mut ours(&["overlay", &root.display().to_string(), "overlay", &times]))?;
     row(table, &format!("kustomize, {name}, in process"), (&our.runs[1..], &theirs.runs[1..]), bar);
-    row(table, &format!("kustomize, {name}, first in process"), (&our.runs[..1], &theirs.runs[..1]), "");
+    let count = if name.contains("MB") { 3 } else { PROCESSES };
+    let our_first = firsts(count, || ours(&["overlay", &root.display().to_string(), "overlay", "1"]))?;
+    let their_first = firsts(count, || self::theirs(krusty, &[&directory, "1"]))?;
+    row(table, &format!("kustomize, {name}, first in process"), (&our_first, &their_first), "");
     if small {
         let reset = said(peers::alone(krusty).args([&directory, &times, "reset"]))?;
         row(table, &format!("kustomize, {name}, schema reset as Flux does"), (&our.runs[1..], &reset.runs[1..]), "");
     }
     let memory = if name.starts_with("12") { "≥ 4" } else { "" };
     row(table, &format!("kustomize, {name}, peak MiB"), (&[our.peak_mib], &[theirs.peak_mib]), memory);
-    let count = if name.contains("MB") { 3 } else { PROCESSES };
     let our = processes(count, || command("trimtab", &["render", &directory]))?;
-    let theirs = processes(count, || {
-        let mut command = peers::alone(kustomize);
-        command.args(["build", &directory]);
-        command
-    })?;
+    let theirs = processes(count, || self::theirs(kustomize, &["build", &directory]))?;
     row(table, &format!("kustomize, {name}, process"), (&our, &theirs), "");
     Ok(())
 }
@@ -156,7 +167,9 @@ fn charts(table: &mut Table) -> Result<()> {
         let name = size.name;
         let theirs = said(peers::alone(&library).args([&path, &times]))?;
         let our = said(&mut ours(&["chart", &path, &times]))?;
-        row(table, &format!("helm, {name}, first, read and rendered"), (&our.runs[..1], &theirs.runs[..1]), "≥ 5");
+        let our_first = firsts(PROCESSES, || ours(&["chart", &path, "1"]))?;
+        let their_first = firsts(PROCESSES, || self::theirs(&library, &[&path, "1"]))?;
+        row(table, &format!("helm, {name}, first, read and rendered"), (&our_first, &their_first), "≥ 5");
         // Its library keeps nothing between renders, ours what was read and parsed.
         row(table, &format!("helm, {name}, once more"), (&our.renders[1..], &theirs.runs[1..]), "≥ 10");
         row(
@@ -167,11 +180,7 @@ fn charts(table: &mut Table) -> Result<()> {
         );
         row(table, &format!("helm, {name}, peak MiB"), (&[our.peak_mib], &[theirs.peak_mib]), "≥ 3");
         let our = processes(PROCESSES, || command("trimtab", &["render", &path]))?;
-        let theirs = processes(PROCESSES, || {
-            let mut command = peers::alone(&helm);
-            command.args(["template", "release-name", &path]);
-            command
-        })?;
+        let theirs = processes(PROCESSES, || self::theirs(&helm, &["template", "release-name", &path]))?;
         row(table, &format!("helm, {name}, process"), (&our, &theirs), if name == "podinfo" { "≥ 10" } else { "" });
         if name == "ingress-nginx" {
             let theirs = said(peers::alone(&library).args([&path, "1000", "different"]))?;

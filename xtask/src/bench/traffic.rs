@@ -1,16 +1,20 @@
 //! The gateway beside nginx: each alone on the first processor, in turns, with wrk and the endpoint on the second.
 //!
 //! The rate alone would say as much about the other processor's load as about the proxy, so the processor time of a
-//! request stands beside it.
+//! request stands beside it. At that rate the proxies are not asked for the same: the faster one fills the other processor,
+//! and what an answer then takes is that one's queue. So what an answer takes is measured at rates that are equal, too.
 
-use super::{Scratch, Table, until};
+use super::{Scratch, Table, paced, until};
 use crate::root;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
+/// Requests in a second that both are given alike.
+const RATES: &[u32] = &[2_000, 10_000];
 /// Ticks of `/proc/<pid>/stat` in a second.
 const TICKS: f64 = 100.0;
 
@@ -61,6 +65,15 @@ pub fn measure(table: &mut Table) -> Result<()> {
         table.row(&format!("{name}, one processor: requests/s"), did.rate, bar[0]);
         table.row(&format!("{name}, one processor: p99, ms"), did.p99, bar[1]);
         table.row(&format!("{name}: processor time of a request, µs"), did.micros, bar[2]);
+    }
+    for rate in RATES {
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            theirs.extend(paced::answers(nginx, *rate, Duration::from_secs(SECONDS.into()))?);
+            ours.extend(paced::answers(gateway, *rate, Duration::from_secs(SECONDS.into()))?);
+        }
+        table.row(&format!("nginx, {rate} requests/s: an answer, ms"), theirs, "");
+        table.row(&format!("gateway, {rate} requests/s: an answer, ms"), ours, "≤ nginx (p99)");
     }
     Ok(())
 }

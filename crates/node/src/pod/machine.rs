@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// Reason of an end that nobody saw.
 pub(crate) const LOST: &str = "ContainerStatusUnknown";
+/// A container that was lost after it ran for so long is started again at once: it is not known to have failed. One that
+/// is lost sooner each time would be started without end.
+const HELD: Duration = Duration::from_secs(1);
 
 /// State of one Pod. The worker owns it, tells it news with [`Machine::apply`] and asks it what to do
 /// with `step`.
@@ -233,6 +236,11 @@ impl Tracked {
         }
     }
 
+    /// When it may run again after it ended so.
+    pub(crate) fn again_at(&self, end: &Termination) -> Timestamp {
+        if end.is_loss() { end.finished_at } else { self.restart.until(end.finished_at) }
+    }
+
     /// An attempt runs now.
     pub(crate) fn run(&mut self, attempt: u32, running: Running) {
         self.restarts = attempt;
@@ -251,6 +259,11 @@ impl Tracked {
 }
 
 impl Termination {
+    /// What ended was not the program but what held it: its shim was killed, or the machine went down.
+    pub(crate) fn is_loss(&self) -> bool {
+        self.reason == LOST && self.finished_at >= self.started_at + HELD
+    }
+
     /// Of a container whose end nobody saw.
     pub(crate) fn lost(id: &str, started_at: Timestamp, now: Timestamp, message: impl Into<String>) -> Self {
         Self {

@@ -134,7 +134,7 @@ impl Machine {
                 _ => self.begin(index, now, step),
             },
             Life::Terminated(end) if tracked.wanted_again(policy, end) => {
-                let (end, until) = (end.clone(), tracked.restart.until(end.finished_at));
+                let (end, until) = (end.clone(), tracked.again_at(end));
                 if until <= now {
                     return self.begin(index, now, step);
                 }
@@ -169,7 +169,9 @@ impl Machine {
             _ => Waiting::initial(false),
         };
         let pulling = shown.reason == "ImagePullBackOff";
-        if let (Some(last), false) = (&tracked.last, pulling) {
+        if let (Some(last), false) = (&tracked.last, pulling)
+            && !last.is_loss()
+        {
             tracked.restart.retried(last.finished_at, now);
         }
         tracked.life = Life::Starting(shown);

@@ -75,6 +75,13 @@ impl Driven {
         self.news(News::Exited { index, end })
     }
 
+    /// Its shim was killed.
+    fn lost(&mut self, index: usize) -> Vec<Action> {
+        let running = self.machine.containers[index].running().unwrap().clone();
+        let end = Termination::lost(&running.id, running.started_at, self.now, "");
+        self.news(News::Exited { index, end })
+    }
+
     fn delete(&mut self, grace: i64) -> Vec<Action> {
         self.pod.metadata.deletion_timestamp = Some(status::seconds(self.now));
         self.pod.metadata.deletion_grace_period_seconds = Some(grace);
@@ -158,6 +165,23 @@ fn a_crash_loop_backs_off_and_says_so() {
     pod.started(0);
     pod.pass(601);
     assert_eq!(pod.exited(0, 1), [start(0, 4)], "forgotten after ten quiet minutes");
+}
+
+#[test]
+fn a_container_whose_shim_is_lost_has_not_failed_and_starts_at_once() {
+    let mut pod = Driven::new(pod("Always", &[], &["main"]));
+    pod.sandbox();
+    for attempt in 1..=9 {
+        pod.started(0);
+        pod.pass(1);
+        assert_eq!(pod.lost(0), [start(0, attempt)]);
+    }
+    pod.started(0);
+    assert_eq!(pod.exited(0, 1), [start(0, 10)], "nothing was counted against it");
+    pod.started(0);
+    assert!(matches!(pod.lost(0)[..], [Action::SayBackOff { .. }]), "what is lost as it starts waits like any other");
+    assert_eq!(pod.pass(9), []);
+    assert_eq!(pod.pass(1), [start(0, 11)]);
 }
 
 #[test]

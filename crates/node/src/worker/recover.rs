@@ -96,7 +96,9 @@ fn restore(tracked: &mut Tracked, known: &ContainerStatus) {
     tracked.image_id = known.image_id.clone();
     let state = known.state.clone().unwrap_or_default();
     tracked.attempted = known.restart_count > 0 || last.is_some() || state.waiting.is_none();
-    if let Some(end) = &last {
+    if let Some(end) = &last
+        && !end.is_loss()
+    {
         tracked.restart = Backoff::after(tracked.restarts, end.finished_at);
     }
     tracked.last = last;

@@ -1,7 +1,7 @@
 //! The schemas of Kubernetes itself, unpacked once when first asked for.
 
 use super::compile::{self, Definitions};
-use super::{Schema, Table, TypeId};
+use super::{Schema, Table, TypeId, facts};
 use crate::meta::Gvk;
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 /// Where the schemas come from; what `/version` tells.
 pub const KUBERNETES_VERSION: &str = "v1.34.4";
 
-/// Made by `examples/extract.rs`.
+/// Shapes and defaults; what merges how stands in the table of [`facts`]. Made by `cargo xtask schema`.
 static PACKED: &[u8] = include_bytes!("../../data/schema.json.gz");
 
 struct Builtin {
@@ -31,7 +31,10 @@ fn load() -> &'static Builtin {
 }
 
 fn unpack() -> Definitions {
-    serde_json::from_reader(GzDecoder::new(PACKED)).expect("the committed schemas are JSON; a test reads them")
+    let shapes = serde_json::from_reader(GzDecoder::new(PACKED));
+    let mut definitions = shapes.expect("the committed schemas are JSON; a test reads them");
+    facts::apply(&mut definitions);
+    definitions
 }
 
 /// The kinds that a definition says it is.

@@ -9,6 +9,7 @@ mod compile;
 mod decode;
 mod defaults;
 mod error;
+pub mod facts;
 mod format;
 pub mod openapi;
 mod unknown;

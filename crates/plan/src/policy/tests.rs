@@ -63,7 +63,7 @@ fn told(world: &World, policies: &[Policy]) -> Vec<PolicyResult> {
     };
     let part = Part {
         component: Some(&component),
-        build: json!({ "name": "web-1", "number": 1, "commit": "abc", "pushedBy": "ada" }),
+        build: json!({ "name": "web-1", "number": 1, "commit": "abcdef", "shortCommit": "abc", "pushedBy": "ada" }),
         release: world.release.map(str::to_owned),
         actor: world.actor.to_owned(),
         signed: world.signed,

@@ -9,6 +9,7 @@ use crate::{Inner, Reconciler};
 use model::change::Need;
 use model::config::{Approvals, Strategy};
 use model::journal::{Entry, EntryKind, detail};
+use model::policy::PolicyAction;
 use model::ports::PortError;
 use model::{Change, CommitId, Environment, Project};
 use std::collections::BTreeSet;
@@ -59,6 +60,12 @@ async fn whole(inner: &Inner, handle: &Handle, change: &Change, commit: &CommitI
 }
 
 impl Matter {
+    /// True if there is a policy that may deny something: then it must be known what the Change would do.
+    pub fn may_be_denied(&self, view: &View) -> bool {
+        let mut policies = view.law.policies.iter().chain(self.after.policies.values().flatten());
+        policies.any(|policy| policy.file.action == PolicyAction::Deny)
+    }
+
     /// Environments that get something else by it.
     pub fn environments(&self, change: &Change) -> BTreeSet<Environment> {
         if change.spec.repository.is_config() {

@@ -27,7 +27,11 @@ impl Reconciler {
             let matter = matter(&self.0, &handle, &change).await?;
             may_merge(person, &change, &matter)?;
             let journal = self.0.ports.repositories.journal(project).await?;
-            let mut why = blocked(&change, &matter, &matter.needs(&change, &view, &journal));
+            let plans = match matter.may_be_denied(&view) {
+                true => self.plans(&handle, &view, &change, &matter).await?,
+                false => Vec::new(),
+            };
+            let mut why = blocked(&change, &matter, &matter.needs(&change, &view, &journal), &plans);
             if let (Landing::On(_, to), true) = (&matter.landing, change.spec.repository.is_config()) {
                 let snapshot = landing::snapshot(&self.0, &change, to).await?;
                 let more = self.broken(&change.spec.repository, &snapshot).await;

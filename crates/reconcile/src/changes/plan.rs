@@ -15,11 +15,14 @@ use crate::{Inner, Reconciler};
 use model::change::EnvironmentPlan;
 use model::config::Strategy;
 use model::flow::{Repository, Revision};
+use model::policy::PolicyAction;
 use model::ports::PortError;
 use model::records::GateState;
+use model::views::PolicyResult;
 use model::{BuildId, Change, CommitId, Digest, Environment, ImageRef, Pin};
 use promote::{Facts, State};
 use render::kustomize::Cache;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,6 +51,7 @@ fn empty(config: &Config, environment: &Environment) -> EnvironmentPlan {
         objects: Vec::new(),
         gates: Vec::new(),
         policies: Vec::new(),
+        denied: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -146,7 +150,23 @@ async fn compare(
         (renderer.objects(&plan.environment, before).await?, renderer.objects(&plan.environment, after).await?);
     plan.objects = differences(&old.objects, &new.objects);
     if let Some(side) = after {
-        plan.policies = reviewed(facts, law, &plan.environment, &side.state, &old.objects, &new.objects);
+        let judged = |state: &State, old: &BTreeMap<_, _>, new: &BTreeMap<_, _>| {
+            reviewed(facts, law, &plan.environment, state, old, new)
+        };
+        plan.policies = judged(&side.state, &old.objects, &new.objects);
+        if plan.policies.iter().any(|broken| broken.action == PolicyAction::Deny) {
+            // What was there before somebody wrote the policy may stay as it is; what changes must hold to it.
+            let apart = |these: &BTreeMap<String, Value>, others: &BTreeMap<String, Value>| {
+                let differs = |(name, object): &(&String, &Value)| others.get(*name) != Some(object);
+                these.iter().filter(differs).map(|(name, object)| (name.clone(), object.clone())).collect()
+            };
+            let (left, come) = (apart(&old.objects, &new.objects), apart(&new.objects, &old.objects));
+            let changed = judged(&side.state, &left, &come);
+            let stood = before.map(|before| judged(&before.state, &old.objects, &old.objects)).unwrap_or_default();
+            let counts = |broken: &&PolicyResult| changed.contains(broken) || !stood.contains(broken);
+            let denied = plan.policies.iter().filter(|broken| broken.action == PolicyAction::Deny).filter(counts);
+            plan.denied = denied.cloned().collect();
+        }
     }
     plan.notes.extend(new.problems.into_iter().filter(|problem| !old.problems.contains(problem)));
     Ok(())
@@ -234,6 +254,10 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
         }
         if image.is_none() && file.has_image() {
             plan.notes.push("its image is not built: the digest is that of the build before".to_owned());
+        }
+        if !automatic {
+            // It is held to that when somebody promotes it.
+            plan.denied.clear();
         }
         plan.notes.push(match automatic {
             true => format!("takes {build} by itself, once it is merged and built"),

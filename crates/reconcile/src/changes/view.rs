@@ -7,7 +7,7 @@ use super::landing::{self, Landing};
 use crate::Reconciler;
 use crate::project::{Handle, View};
 use crate::requests::Refusal;
-use model::change::{ChangeDetail, ChangeState, ChangeSummary, CheckState, FileDifference, Need};
+use model::change::{ChangeDetail, ChangeState, ChangeSummary, CheckState, EnvironmentPlan, FileDifference, Need};
 use model::flow::{File, FileMode};
 use model::journal::Entry;
 use model::{Change, Project};
@@ -28,27 +28,33 @@ impl Reconciler {
             changes.into_iter().rev().partition(|change| change.status.state == ChangeState::Open);
         let mut found = Vec::new();
         for change in open.into_iter().chain(done.into_iter().take(closed)) {
-            found.push(self.summary(&handle, &view, &journal, change).await?.0);
+            found.push(self.summary(&handle, &view, &journal, change, false).await?.0);
         }
         Ok(found)
     }
 
+    /// With `whole`, or where a policy may deny it, what it would do; and who must agree.
     async fn summary(
         &self,
         handle: &Handle,
         view: &View,
         journal: &[Entry],
         change: Change,
-    ) -> Result<(ChangeSummary, Option<Matter>, Vec<Need>), Refusal> {
+        whole: bool,
+    ) -> Result<(ChangeSummary, Vec<EnvironmentPlan>, Vec<Need>), Refusal> {
         let approved_by: BTreeSet<String> = approvals(journal, &change).into_iter().map(|(name, _)| name).collect();
         let approved_by = approved_by.into_iter().collect();
         if change.status.state != ChangeState::Open {
-            return Ok((ChangeSummary { change, approved_by, blocked: Vec::new() }, None, Vec::new()));
+            return Ok((ChangeSummary { change, approved_by, blocked: Vec::new() }, Vec::new(), Vec::new()));
         }
         let matter = matter(&self.0, handle, &change).await?;
         let needs = matter.needs(&change, view, journal);
-        let blocked = blocked(&change, &matter, &needs);
-        Ok((ChangeSummary { change, approved_by, blocked }, Some(matter), needs))
+        let plans = match whole || matter.may_be_denied(view) {
+            true => self.plans(handle, view, &change, &matter).await?,
+            false => Vec::new(),
+        };
+        let blocked = blocked(&change, &matter, &needs, &plans);
+        Ok((ChangeSummary { change, approved_by, blocked }, plans, needs))
     }
 
     /// One Change, with what it would do.
@@ -56,11 +62,7 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         let journal = self.0.ports.repositories.journal(project).await?;
         let change = find(&self.0, project, number).await?;
-        let (summary, matter, needs) = self.summary(&handle, &view, &journal, change).await?;
-        let plans = match &matter {
-            Some(matter) => self.plans(&handle, &view, &summary.change, matter).await?,
-            None => Vec::new(),
-        };
+        let (summary, plans, needs) = self.summary(&handle, &view, &journal, change, true).await?;
         let files = self.files(&summary.change).await?;
         Ok(ChangeDetail { summary, address: self.change_address(project, number), needs, plans, files })
     }
@@ -102,12 +104,15 @@ fn word(mode: FileMode) -> &'static str {
 }
 
 /// What keeps a Change from being merged, for people.
-pub fn blocked(change: &Change, matter: &Matter, needs: &[Need]) -> Vec<String> {
+pub fn blocked(change: &Change, matter: &Matter, needs: &[Need], plans: &[EnvironmentPlan]) -> Vec<String> {
     let mut why: Vec<String> = Vec::new();
     for need in needs.iter().filter(|need| (need.by.len() as u64) < u64::from(need.count)) {
         let from = if need.from.is_empty() { String::new() } else { format!(" of {}", need.from.join(", ")) };
         let by = if need.by.is_empty() { String::new() } else { format!(" ({})", need.by.join(", ")) };
         why.push(format!("{} of {} approvals for {}{from}{by}", need.by.len(), need.count, need.environment));
+    }
+    for plan in plans {
+        why.extend(plan.denied.iter().map(|broken| format!("denied for {} by {broken}", plan.environment)));
     }
     let checks = &change.status.checks;
     for check in checks.iter().filter(|check| check.state != CheckState::Passed) {

@@ -13,6 +13,7 @@ use model::{BuildId, CommitId, Component, Environment, Pin};
 use plan::{HookInput, HookProgress};
 use promote::{Facts, Report, State};
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub enum Movement {
     Install,
     /// It was.
     Upgrade,
-    /// And was a later build.
+    /// And was a later build, or went back to a configuration that this one had here before.
     Rollback,
 }
 
@@ -83,10 +84,13 @@ pub fn movements(facts: &Facts, name: &Environment, report: &Report, state: &Sta
         let since = report.since.get(&pin.build.component)?;
         let at = admitted.iter().position(|commit| *commit == since)?;
         let before = admitted.get(at.checked_sub(1)?)?;
-        let before = facts.state(before, name)?.as_ref().ok()?.pins.get(&pin.build.component)?;
-        Some(match before.build.number > pin.build.number {
-            true => Movement::Rollback,
-            false => Movement::Upgrade,
+        let pinned = |commit: &CommitId| facts.state(commit, name)?.as_ref().ok()?.pins.get(&pin.build.component);
+        let before = pinned(before)?;
+        let was_here = || admitted[..at].iter().any(|commit| pinned(commit) == Some(pin));
+        Some(match before.build.number.cmp(&pin.build.number) {
+            Ordering::Greater => Movement::Rollback,
+            Ordering::Equal if before != pin && was_here() => Movement::Rollback,
+            _ => Movement::Upgrade,
         })
     };
     let charts = state.pins.values().filter(|pin| pin.chart.is_some());

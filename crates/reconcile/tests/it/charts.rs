@@ -240,6 +240,51 @@ async fn hooks_run_in_their_order_before_anything_is_applied_and_after_it_is_hea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn going_back_runs_the_hooks_for_rollbacks_and_no_migration_again() {
+    let shop = Shop::open().await;
+    let (migrate, back) = (hook("migrate", "pre-install,pre-upgrade", "0"), hook("back", "pre-rollback", "0"));
+    let files = chart(&[("templates/1.yaml", &migrate), ("templates/2.yaml", &back)]);
+    let migrated = async |build: &str| {
+        shop.eventually("it migrates", async || shop.job("migrate")).await;
+        shop.world.finish_job("migrate", "Complete");
+        shop.healthy("dev", build).await;
+    };
+    let went_back = async |build: &str| {
+        shop.eventually("the hook for rollbacks runs", async || shop.job("back")).await;
+        assert!(!shop.job("migrate"));
+        shop.world.finish_job("back", "Complete");
+        shop.healthy("dev", build).await;
+    };
+    let back_again = async || {
+        shop.reconciler.rollback(&shop.project(), &name("dev"), None, None, "ada", "").await.unwrap();
+    };
+    let ran = || -> Vec<String> {
+        let journal = shop.world.journal_of(&shop.project()).into_iter();
+        journal.filter(|e| e.kind == EntryKind::Hooked).map(|e| e.summary).collect()
+    };
+    shop.push_chart("0.1.0", "chart: {path: chart}\n", &files);
+    migrated("web-1").await;
+    shop.push_chart("0.2.0", "chart: {path: chart}\n", &files);
+    migrated("web-2").await;
+    // To the build before.
+    back_again().await;
+    went_back("web-1").await;
+    let told = ["web-1: hooks of pre-install", "web-2: hooks of pre-upgrade", "web-1: hooks of pre-rollback"];
+    assert_eq!(ran(), told.map(|words| format!("dev: {words} succeeded")));
+    // Another configuration of the build that runs is an upgrade; going back to the one before is none.
+    shop.edit("values", &[("components/web/values-dev.yaml", Some("replicas: 4\n"))]);
+    shop.eventually("it migrates for that", async || shop.job("migrate")).await;
+    shop.world.finish_job("migrate", "Complete");
+    shop.eventually("the values are there", async || shop.replicas("dev") == Some(4)).await;
+    shop.healthy("dev", "web-1").await;
+    back_again().await;
+    went_back("web-1").await;
+    shop.eventually("the values are those of before", async || shop.replicas("dev") == Some(1)).await;
+    assert_eq!(ran().len(), 5, "{:?}", ran());
+    assert_eq!(ran()[4], "dev: web-1: hooks of pre-rollback succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_fails_keeps_everything_as_it_is() {
     let shop = Shop::open().await;
     let hook = hook("migrate", "pre-upgrade", "0");

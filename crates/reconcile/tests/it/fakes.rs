@@ -53,9 +53,13 @@ struct State {
     routes: RouteTable,
     /// Builds made so far: a rollback makes none.
     built: Vec<BuildId>,
+    /// Builds whose images lost their names.
+    discarded: BTreeSet<BuildId>,
     /// Builds whose containers crash.
     crashing: BTreeSet<BuildId>,
     wakes: Vec<Wake>,
+    /// What is watched shows Deployments as they were before the controllers' last word on them.
+    late: bool,
     /// Whose keys are registered.
     known: Vec<String>,
     /// By discovery.
@@ -151,6 +155,21 @@ impl World {
 
     pub fn crash_loop(&self, build: &str) {
         self.state.lock().unwrap().crashing.insert(build.parse().unwrap());
+    }
+    /// Builds whose images lost their names.
+    pub fn discarded(&self) -> Vec<String> {
+        self.state.lock().unwrap().discarded.iter().map(ToString::to_string).collect()
+    }
+    /// Builds whose commits are kept.
+    pub fn kept(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let name = |(_, name): &(Repository, String)| Some(name.strip_prefix("refs/trimtab/keep/builds/")?.to_owned());
+        state.refs.keys().filter_map(name).collect()
+    }
+    /// From now on, or no more, the newest state of Deployments is not seen yet.
+    pub fn see_late(&self, late: bool) {
+        self.state.lock().unwrap().late = late;
+        self.wake();
     }
     pub fn built(&self) -> usize {
         self.state.lock().unwrap().built.len()
@@ -390,6 +409,10 @@ impl Repositories for World {
         state.refs.insert((repository.clone(), format!("refs/trimtab/keep/{name}")), commit.clone());
         Ok(())
     }
+    async fn unkeep(&self, repository: &Repository, name: &str) -> Result<()> {
+        self.state.lock().unwrap().refs.remove(&(repository.clone(), format!("refs/trimtab/keep/{name}")));
+        Ok(())
+    }
     async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
         Ok(Arc::new(self.journal_of(project)))
     }
@@ -429,6 +452,10 @@ impl Builder for World {
     }
     async fn has(&self, _: &ImageRef) -> Result<bool> {
         Ok(true)
+    }
+    async fn discard(&self, _: &Project, build: &BuildId) -> Result<()> {
+        self.state.lock().unwrap().discarded.insert(build.clone());
+        Ok(())
     }
 }
 
@@ -525,7 +552,11 @@ impl DataPlane for World {
             labels[model::LABEL_PROJECT] == scope.project.as_str()
                 && labels[model::LABEL_ENVIRONMENT] == scope.environment.as_str()
         };
-        Ok(state.objects.values().filter(in_scope).cloned().collect())
+        let mut seen: Vec<Value> = state.objects.values().filter(in_scope).cloned().collect();
+        for deployment in seen.iter_mut().filter(|object| state.late && object["kind"] == "Deployment") {
+            deployment["metadata"]["resourceVersion"] = json!("0");
+        }
+        Ok(seen.into_iter().collect())
     }
     async fn predict(&self, manifests: &[Value]) -> Result<Vec<std::result::Result<Value, String>>> {
         let state = self.state.lock().unwrap();
@@ -585,6 +616,9 @@ fn applied(state: &State, manifest: &Value) -> Value {
     object["metadata"]["generation"] = json!(generation + i64::from(changed));
     object["metadata"]["uid"] =
         live.map_or_else(|| json!(format!("uid-{}", state.revision)), |l| l["metadata"]["uid"].clone());
+    if let Some(live) = live {
+        object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+    }
     object
 }
 

@@ -188,3 +188,24 @@ async fn unsigned_commits_are_held_where_signatures_are_asked_for_until_the_key_
     shop.reconciler.wake();
     shop.healthy("staging", "web-1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_gate_names_a_commit_by_twelve_digits() {
+    let shop = Shop::open().await;
+    let starter = plan::policy::STARTER.iter().find(|(name, _)| *name == "signed-commits").unwrap().1;
+    shop.policy("signed-commits", Some(&starter.replace("production: true", "environments: [dev]")));
+    shop.knows(&["signed-commits"]).await;
+    shop.push("1");
+    let mut message = String::new();
+    shop.eventually("it waits for an approval", async || {
+        let held = shop.reconciler.explain(&shop.project(), &shop.web(), &name("dev")).await;
+        let gate = held.ok().and_then(|held| held.gates.into_iter().find(|g| g.name == GateName::Approvals));
+        message = gate.map(|gate| gate.message).unwrap_or_default();
+        message.contains("signed-commits")
+    })
+    .await;
+    let builds = shop.reconciler.builds(&shop.project()).await.unwrap();
+    let commit = builds[0].spec.commit.as_str();
+    let told = format!("commit {} is not signed by anybody who is known", &commit[..12]);
+    assert!(message.contains(&told) && !message.contains(&commit[..13]), "{message}");
+}

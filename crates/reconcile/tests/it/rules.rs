@@ -4,9 +4,9 @@ use crate::fakes::{World, ports};
 use futures::StreamExt;
 use model::flow::{Health, Repository};
 use model::journal::EntryKind;
-use model::records::{Promotion, PromotionPhase};
-use model::{Component, Environment, Project};
-use reconcile::{Reconciler, Settings};
+use model::records::{BuildPhase, Class, Promotion, PromotionPhase};
+use model::{BuildId, Component, Environment, Project};
+use reconcile::{Reconciler, Settings, Wish};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -278,6 +278,23 @@ async fn drift_is_repaired_and_told() {
     let repair = journal.iter().find(|e| e.kind == EntryKind::Repaired).unwrap();
     assert!(repair.summary.contains("Deployment.apps shop-dev/web"), "{repair:?}");
     assert!(repair.reason.contains("deleted in the cluster"), "{repair:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_passed_over_because_its_newest_state_was_not_seen_is_no_drift() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.world.see_late(true);
+    shop.push("two");
+    let version = |kind: &str| {
+        shop.world.object(kind, "shop-dev", "web").unwrap()["metadata"]["labels"]["app.kubernetes.io/version"].clone()
+    };
+    shop.eventually("the Service is of the second", async || version("Service") == "web-2").await;
+    shop.world.see_late(false);
+    shop.healthy("dev", "web-2").await;
+    assert_eq!(version("Deployment"), "web-2");
+    assert_eq!(shop.told(EntryKind::Repaired, "dev"), 0, "{:#?}", shop.world.journal_of(&shop.project()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -567,4 +584,70 @@ async fn a_component_that_nothing_describes_leaves_auto_environments_and_goes_on
     assert!(shop.pin("staging").is_none());
     shop.push("again");
     shop.eventually("it is back in dev", async || shop.pin("dev").is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_twenty_builds_are_kept_and_older_ones_go_unless_a_pin_or_a_release_names_them() {
+    let shop = Shop::open().await;
+    shop.push("1");
+    shop.healthy("dev", "web-1").await;
+    // The first is pinned in staging, the second released.
+    shop.promote("staging").await;
+    shop.healthy("staging", "web-1").await;
+    shop.push("2");
+    shop.healthy("dev", "web-2").await;
+    shop.reconciler.create_release(&shop.project(), &"1.0.0".parse().unwrap(), &name("dev"), "ada").await.unwrap();
+    // One that fails counts for nothing, and goes with those around it.
+    shop.push_files("no Dockerfile", &[("Dockerfile", None)]);
+    shop.eventually("web-3 failed", async || {
+        let builds = shop.reconciler.builds(&shop.project()).await.unwrap();
+        builds.iter().any(|b| b.spec.build == name("web-3") && b.status.phase == BuildPhase::Failed)
+    })
+    .await;
+    shop.edit("dev by hand", &[("environments/dev.yaml", Some("promotion: {strategy: Manual}\n"))]);
+    let built = async |number: u64| {
+        shop.push(&number.to_string());
+        shop.eventually("it is built", async || {
+            let builds = shop.reconciler.builds(&shop.project()).await.unwrap();
+            let of_it = |b: &&model::Build| b.spec.build.number == number && b.status.phase == BuildPhase::Succeeded;
+            builds.iter().any(|b| of_it(&b))
+        })
+        .await;
+    };
+    for number in 4..=23 {
+        built(number).await;
+    }
+    let known = async || -> Vec<u64> {
+        let builds = shop.reconciler.builds(&shop.project()).await.unwrap();
+        let mut known: Vec<u64> = builds.iter().map(|b| b.spec.build.number).collect();
+        known.sort_unstable();
+        known
+    };
+    shop.eventually("the one that failed is gone", async || shop.world.discarded() == ["web-3"]).await;
+    built(24).await;
+    let kept: Vec<u64> = [1, 2].into_iter().chain(5..=24).collect();
+    shop.eventually("the oldest is gone", async || known().await == kept).await;
+    assert_eq!(shop.world.discarded(), ["web-3", "web-4"]);
+    let mut commits: Vec<u64> = shop.world.kept().iter().map(|id| id.parse::<BuildId>().unwrap().number).collect();
+    commits.sort_unstable();
+    assert_eq!(commits, kept);
+    let images = shop.reconciler.images().await.unwrap();
+    assert_eq!(images.len(), kept.len(), "{images:?}");
+    // What is gone is said; what is kept moves without a build.
+    let built_before = shop.world.built();
+    let wish = |build: &str| Wish {
+        component: Some(shop.web()),
+        build: Some(name(build)),
+        ..Wish::new(Class::Promote, &name("dev"))
+    };
+    let asked = shop.reconciler.request(&shop.project(), wish("web-4"), "ada").await.unwrap();
+    let gone = shop.ended(&asked).await.status;
+    assert!(gone.phase == PromotionPhase::Failed && gone.message.contains("web-4"), "{gone:?}");
+    shop.reconciler.request(&shop.project(), wish("web-5"), "ada").await.unwrap();
+    shop.healthy("dev", "web-5").await;
+    // And so it stays: neither a look nor a new process makes it again.
+    let shop = shop.restart();
+    shop.healthy("dev", "web-5").await;
+    assert_eq!(shop.world.built(), built_before);
+    assert_eq!(shop.world.discarded(), ["web-3", "web-4"]);
 }

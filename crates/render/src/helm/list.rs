@@ -136,7 +136,7 @@ impl Chart {
         };
         let tree = Tree {
             metadata,
-            values: serde_json::Map::new(),
+            values: Arc::from([]),
             schema: None,
             templates: Vec::new(),
             files: Vec::new(),

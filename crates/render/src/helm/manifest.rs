@@ -163,7 +163,7 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     let text = text.trim();
     let mut documents = Vec::new();
     let (mut start, mut from) = (0, 0);
-    while let Some(found) = text[from..].find("---") {
+    while let Some(found) = memchr::memmem::find(&text.as_bytes()[from..], b"---") {
         let at = from + found;
         // The line's end before it belongs to it, so that it cannot follow another one directly.
         if at > 0 && (at == start || !text[..at].ends_with('\n')) {

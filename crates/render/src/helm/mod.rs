@@ -26,7 +26,7 @@ pub use facts::{Capabilities, KubeVersion, Release};
 pub use list::{Entry, REPOSITORIES, entries, relevant, repositories};
 pub use manifest::{Document, Hook, Rendered};
 pub use needs::{Files, Need, directory, is_exact, needs, newer, newest, pack};
-pub use output::{Shown, printed};
+pub use output::{Shown, pieces, printed};
 pub use values::Layers;
 
 use chart::Tree;
@@ -34,6 +34,7 @@ use functions::Host;
 use jiff::Timestamp;
 use node::Node;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use template::{Entries, Exec, Fault, Library, Limits, Map, Of, Text, Value};
 
@@ -80,15 +81,13 @@ const STACK: usize = 256 << 20;
 /// # Errors
 /// What is wrong with chart, values or templates, as helm words it.
 pub fn render(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered, Error> {
-    std::thread::scope(|scope| {
-        let worker = std::thread::Builder::new().name("render".into()).stack_size(STACK);
-        let worker = worker.spawn_scoped(scope, || rendered(chart, layers, options));
-        let worker = worker.map_err(|error| Error::Render(format!("no thread could be started: {error}")))?;
-        worker.join().unwrap_or_else(|_| Err(Error::Render("the renderer failed; this is a fault of it".into())))
-    })
+    // On a stack of its own, and not in a thread of its own: there, what is allocated is asked of the kernel page by page.
+    let caught = stacker::grow(STACK, || catch_unwind(AssertUnwindSafe(|| rendered(chart, layers, options))));
+    caught.unwrap_or_else(|_| Err(Error::Render("the renderer failed; this is a fault of it".into())))
 }
 
 fn rendered(chart: &Chart, layers: &Layers, options: Options) -> Result<Rendered, Error> {
+    chart.texts.begin();
     let metadata = &chart.tree.metadata;
     if metadata.kind == "library" {
         return Err(Error::Chart("library charts are not installable".into()));
@@ -129,7 +128,7 @@ fn executed(chart: &Chart, root: &Node, values: Map, options: Options) -> Result
     let top = Map::new(Entries::from([
         ("Release".into(), options.release.value()),
         ("Capabilities".into(), options.capabilities.value()),
-        ("Values".into(), Value::Map(Map { of: Of::Values, ..values })),
+        ("Values".into(), Value::Map(values.typed(Of::Values))),
     ]));
     gather(root, "", true, &top, &mut templates);
     // Deep files first, by name backwards: later definitions of a template replace earlier ones.
@@ -162,8 +161,8 @@ fn executed(chart: &Chart, root: &Node, values: Map, options: Options) -> Result
             ("Name".into(), path.as_str().into()),
             ("BasePath".into(), Value::Text(Arc::clone(&template.base))),
         ]);
-        template.facts.set("Template", Value::Map(Map { of: Of::Values, ..Map::new(place) }));
-        let data = Value::Map(Map { of: Of::Values, ..template.facts.clone() });
+        template.facts.set("Template", Value::Map(Map::new(place).typed(Of::Values)));
+        let data = Value::Map(template.facts.clone().typed(Of::Values));
         let text = exec.run(path, data).map_err(|fault: Fault| error::exec(path, &fault))?;
         let text = if text.contains(functions::NO_VALUE) { text.replace(functions::NO_VALUE, "") } else { text };
         written.insert(path.clone(), text);
@@ -181,7 +180,7 @@ fn gather(node: &Node, above: &str, is_root: bool, outer: &Map, templates: &mut 
         copy("Values")
     } else {
         let found = values::table(outer, &format!("Values.{}", node.name));
-        Value::Map(Map { of: Of::Values, ..found.unwrap_or_else(|| Map::new(Entries::new())) })
+        Value::Map(found.unwrap_or_else(|| Map::new(Entries::new())).typed(Of::Values))
     };
     let facts = Map::new(Entries::from([
         ("Chart".into(), tree.metadata.value(&node.dependencies, &node.name, is_root)),

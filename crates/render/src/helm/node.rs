@@ -2,7 +2,7 @@
 
 use super::chart::{Dependency, Tree};
 use super::functions::{Constraint, Version};
-use super::values::{coalesced, copied, map_of, table, tables, value_at};
+use super::values::{coalesced, copied, table, tables, value_at};
 use std::sync::Arc;
 use template::{Entries, Map, Value};
 
@@ -34,7 +34,7 @@ impl Node {
         Self {
             tree: Arc::clone(tree),
             name,
-            values: map_of(&tree.values),
+            values: Map::thawed(&tree.values),
             dependencies: tree.metadata.dependencies.clone(),
             children: tree.dependencies.iter().map(Node::of).collect(),
         }

@@ -2,6 +2,7 @@
 
 use super::manifest::{Rendered, split};
 use super::{Error, glob};
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// What is printed of a render.
@@ -22,31 +23,39 @@ pub struct Shown {
 /// # Errors
 /// If a template is to be shown that wrote nothing.
 pub fn printed(rendered: &Rendered, shown: &Shown) -> Result<String, Error> {
-    let texts = rendered.manifests.iter().chain(rendered.hooks.iter().map(|hook| &hook.document));
-    let around = "---\n# Source: \n\n".len();
-    let size: usize = texts.map(|document| document.text.len() + document.path.len() + around).sum();
-    let mut out = String::with_capacity(size + 1);
+    Ok(pieces(rendered, shown)?.concat())
+}
+
+/// The parts of which [`printed`] consists: who writes them one by one needs no second copy of the documents.
+///
+/// # Errors
+/// As there.
+pub fn pieces<'r>(rendered: &'r Rendered, shown: &Shown) -> Result<Vec<Cow<'r, str>>, Error> {
+    let mut out = Vec::new();
     if shown.crds {
-        for (path, text) in &rendered.crds {
-            _ = writeln!(out, "---\n# Source: {path}\n{text}");
+        rendered.crds.iter().for_each(|(path, text)| put(&mut out, path, text));
+    }
+    rendered.manifests.iter().for_each(|document| put(&mut out, &document.path, &document.text));
+    while let Some(last) = out.pop() {
+        let text = last.trim_end();
+        if !text.is_empty() {
+            out.push(text);
+            break;
         }
     }
-    for document in &rendered.manifests {
-        _ = writeln!(out, "---\n# Source: {}\n{}", document.path, document.text);
-    }
-    out.truncate(out.trim_end().len());
-    out.push('\n');
+    out.push("\n");
     if !shown.no_hooks {
         for hook in &rendered.hooks {
             if shown.no_tests && hook.events.iter().any(|event| event == "test") {
                 continue;
             }
-            _ = writeln!(out, "---\n# Source: {}\n{}", hook.document.path, hook.document.text);
+            put(&mut out, &hook.document.path, &hook.document.text);
         }
     }
     if shown.only.is_empty() {
-        return Ok(as_bytes(out));
+        return Ok(out.into_iter().map(as_bytes).collect());
     }
+    let out = out.concat();
     let documents = split(&out);
     let mut kept = String::new();
     for pattern in &shown.only {
@@ -61,12 +70,19 @@ pub fn printed(rendered: &Rendered, shown: &Shown) -> Result<String, Error> {
             return Err(Error::Values(format!("could not find template {pattern} in chart")));
         }
     }
-    Ok(as_bytes(kept))
+    Ok(vec![as_bytes(&kept).into_owned().into()])
+}
+
+fn put<'r>(out: &mut Vec<&'r str>, path: &'r str, text: &'r str) {
+    out.extend(["---\n# Source: ", path, "\n", text, "\n"]);
 }
 
 /// Bytes that are no UTF-8 cannot be printed as what they were.
-fn as_bytes(text: String) -> String {
-    if template::is_binary(&text) { String::from_utf8_lossy(&template::to_bytes(&text)).into_owned() } else { text }
+fn as_bytes(text: &str) -> Cow<'_, str> {
+    match template::is_binary(text) {
+        true => String::from_utf8_lossy(&template::to_bytes(text)).into_owned().into(),
+        false => text.into(),
+    }
 }
 
 /// The path that a document's comment names, without the chart.

@@ -33,7 +33,7 @@ pub(super) fn set(
         let json: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         if let Value::Map(over) = value_of(&json) {
             let merged = super::values::merged(map, &over);
-            *map.entries.borrow_mut() = merged.entries.borrow().clone();
+            *map.entries_mut() = merged.entries().clone();
         }
         return Ok(());
     }
@@ -106,7 +106,7 @@ impl Parser<'_> {
                     Some(_) => return Err(format!("unable to parse key: {key} is no map")),
                 };
                 self.key(&inner, depth + 1)?;
-                if inner.entries.borrow().is_empty() {
+                if inner.is_empty() {
                     return Err(format!("key map {key:?} has no value"));
                 }
                 put(map, &key, Value::Map(inner));

@@ -1,6 +1,5 @@
 //! Layers of values: what charts bring, what users say.
 
-use super::functions::value_of;
 use super::node::Node;
 use super::set::Reading;
 use std::rc::Rc;
@@ -9,21 +8,18 @@ use template::{Entries, Map, Of, Text, Value};
 /// What subcharts share.
 const GLOBAL: &str = "global";
 
-/// A map of JSON as a new map of values.
-pub(super) fn map_of(json: &serde_json::Map<String, serde_json::Value>) -> Map {
-    Map::new(json.iter().map(|(key, value)| (key.as_str().into(), value_of(value))).collect())
-}
-
-/// A copy that shares nothing with the original.
+/// A copy that shares nothing with the original that could change.
 pub(super) fn copied(map: &Map) -> Map {
-    let entries = map.entries.borrow().iter().map(|(key, value)| (Text::clone(key), copy(value))).collect();
-    Map::new(entries)
+    map.untouched().unwrap_or_else(|| {
+        let entries = map.entries().iter().map(|(key, value)| (Text::clone(key), copy(value))).collect();
+        Map::new(entries).typed(map.of)
+    })
 }
 
 fn copy(value: &Value) -> Value {
     match value {
-        Value::Map(map) => Value::Map(Map { of: map.of, ..copied(map) }),
-        Value::List(list) => {
+        Value::Map(map) => Value::Map(copied(map)),
+        Value::List(list) if list.items.iter().any(|item| matches!(item, Value::Map(_) | Value::List(_))) => {
             let items = list.items.iter().map(copy).collect();
             Value::List(template::List { items: Rc::new(items), of: list.of })
         }
@@ -39,7 +35,7 @@ fn as_table(value: &Value) -> Option<&Map> {
 }
 
 fn entries(map: &Map) -> Vec<(Text, Value)> {
-    map.entries.borrow().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect()
+    map.entries().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect()
 }
 
 /// Values as a chart and those below it see them: its own below the given ones. With `merge`, null keeps its place;
@@ -75,7 +71,7 @@ fn own_values(node: &Node, values: &Map, merge: bool) {
     for (key, value) in entries(&copied(&node.values)) {
         match values.get(&key) {
             None => values.set(key, value),
-            Some(Value::Nil) if !merge => drop(values.entries.borrow_mut().remove(&key)),
+            Some(Value::Nil) if !merge => drop(values.entries_mut().remove(&key)),
             Some(Value::Map(target)) if target.of == Of::Any => {
                 if let Some(source) = as_table(&value) {
                     let is_child = node.children.iter().any(|child| *child.name == *key);
@@ -99,7 +95,7 @@ fn globals(inner: &Map, outer: &Map) {
         match (as_table(&value), target.get(&key)) {
             (Some(map), before) => {
                 // The keys are new, what they stand for is shared.
-                let over = Map::new(map.entries.borrow().clone());
+                let over = Map::new(map.entries().clone());
                 match before {
                     None => target.set(key, Value::Map(over)),
                     Some(Value::Map(before)) if before.of == Of::Any => {
@@ -118,7 +114,7 @@ fn globals(inner: &Map, outer: &Map) {
 
 /// Entries of the source that the target does not have; null in the target takes one away, or stays with `merge`.
 pub(super) fn tables(target: &Map, source: &Map, merge: bool) {
-    if Rc::ptr_eq(&target.entries, &source.entries) {
+    if target.is(source) {
         return;
     }
     let source_has: Vec<Text> =
@@ -132,7 +128,7 @@ pub(super) fn tables(target: &Map, source: &Map, merge: bool) {
         match target.get(&key) {
             None => target.set(key, value),
             Some(before) if before.is_nil() && !merge && source_has.contains(&key) => {
-                target.entries.borrow_mut().remove(&key);
+                target.entries_mut().remove(&key);
             }
             Some(before) => {
                 if let (Some(below), Some(before)) = (as_table(&value), as_table(&before)) {
@@ -145,7 +141,7 @@ pub(super) fn tables(target: &Map, source: &Map, merge: bool) {
 
 /// Files and flags of a command line: the later one wins, maps are merged.
 pub(super) fn merged(base: &Map, over: &Map) -> Map {
-    let result = Map::new(base.entries.borrow().clone());
+    let result = Map::new(base.entries().clone());
     for (key, value) in entries(over) {
         let value = match (as_table(&value), result.get(&key).as_ref().and_then(as_table)) {
             (Some(over), Some(base)) => Value::Map(merged(base, over)),

@@ -1,10 +1,9 @@
 //! Builds that were made: of the same files, nothing is built again.
 
 use super::files::{Sources, Trace};
-use super::{Charts, Options, Order, built};
+use super::{Built, Charts, Options, Order, built};
 use crate::error::Error;
 use model::Snapshot;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +15,7 @@ const DIRECTORIES_MAX: usize = 256;
 /// they were, although all of them are read from a new commit.
 #[derive(Default)]
 pub struct Cache {
-    built: Mutex<HashMap<(String, Way), (Trace, Arc<Vec<Value>>)>>,
+    built: Mutex<HashMap<(String, Way), (Trace, Arc<Built>)>>,
 }
 
 /// What a build depends on beside its files.
@@ -27,7 +26,7 @@ impl Cache {
     ///
     /// # Errors
     /// As there; what is wrong is not remembered.
-    pub fn build(&self, snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Arc<Vec<Value>>, Error> {
+    pub fn build(&self, snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Arc<Built>, Error> {
         let way = (options.order, options.load_outside, options.charts.clone(), options.managed_by_label);
         let key = (directory.to_owned(), way);
         if let Some((trace, objects)) = self.lock().get(&key)
@@ -49,7 +48,7 @@ impl Cache {
         Ok(objects)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Way), (Trace, Arc<Vec<Value>>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Way), (Trace, Arc<Built>)>> {
         self.built.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use super::read::located;
 use super::resource::{Origin, Resource};
 use super::set::Resources;
 use super::transform::set_texts;
-use super::{Options, Order, VERSION, names, plugin, sort, vars};
+use super::{Built, Options, Order, VERSION, names, plugin, sort, vars};
 use crate::error::Error;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ const ORIGIN: &str = "config.kubernetes.io/origin";
 const TRANSFORMATIONS: &str = "alpha.config.kubernetes.io/transformations";
 
 /// The objects as they are printed.
-pub(super) fn finish(target: &Target<'_>, gathered: Accumulator, options: &Options) -> Result<Vec<Value>, Error> {
+pub(super) fn finish(target: &Target<'_>, gathered: Accumulator, options: &Options) -> Result<Built, Error> {
     let Accumulator { mut resources, config, vars } = gathered;
     let config = config.unwrap_or_else(Config::standard);
     plugin::add_hashes(&mut resources)?;
@@ -53,12 +53,14 @@ pub(super) fn finish(target: &Target<'_>, gathered: Accumulator, options: &Optio
         let specs = [FieldSpec::everywhere("metadata/labels", true)];
         set_texts(&mut resources, &BTreeMap::from([label]), &specs)?;
     }
+    let from_charts = resources.list.iter().map(Resource::is_from_chart).collect();
     let print = |mut resource: Resource| {
         annotate(target, &mut resource);
         let id = resource.id();
         resource.node.into_json().map_err(|problem| located(&resource.place, format!("{id}: {problem}")))
     };
-    resources.list.into_iter().map(print).collect()
+    let objects = resources.list.into_iter().map(print).collect::<Result<_, Error>>()?;
+    Ok(Built { objects, from_charts })
 }
 
 fn order(target: &Target<'_>, resources: &mut Resources, options: &Options) -> Result<(), Error> {

@@ -101,7 +101,16 @@ impl Charts {
 /// Where a file cannot be read, a field is wrong, or the parts do not fit together: with file, line and field.
 /// [`Error::Remote`] if it names what lies elsewhere and is not among [`Options::remotes`]: fetch that and build again.
 pub fn build(snapshot: &Snapshot, directory: &str, options: &Options) -> Result<Vec<Value>, Error> {
-    built(snapshot, directory, options, &Rc::new(files::Sources::new(&options.remotes)))
+    Ok(built(snapshot, directory, options, &Rc::new(files::Sources::new(&options.remotes)))?.objects)
+}
+
+/// What a directory with a kustomization stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// In their order.
+    pub objects: Vec<Value>,
+    /// Of each, whether a chart made it: what it holds does not stand in git as it is.
+    pub from_charts: Vec<bool>,
 }
 
 fn built<'s>(
@@ -109,7 +118,7 @@ fn built<'s>(
     directory: &str,
     options: &'s Options,
     sources: &Rc<files::Sources<'s>>,
-) -> Result<Vec<Value>, Error> {
+) -> Result<Built, Error> {
     let made = made(snapshot, directory, options, sources);
     match sources.lacking() {
         none if none.is_empty() => made,
@@ -123,7 +132,7 @@ fn made<'s>(
     directory: &str,
     options: &'s Options,
     sources: &Rc<files::Sources<'s>>,
-) -> Result<Vec<Value>, Error> {
+) -> Result<Built, Error> {
     let mut loader = loader::Loader::new(snapshot, directory, !options.load_outside, sources.clone())?;
     loader.charts = options.charts.clone().map(Rc::new);
     let mut target = accumulate::Target::load(loader, &Rc::new(schema::Known::new()), None)?;

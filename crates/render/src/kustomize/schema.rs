@@ -1,6 +1,7 @@
 //! What kustomize knows of kinds: which are cluster-scoped, and which lists merge by which keys.
 
 use super::id::Gvk;
+use object::schema::facts::{self, Edition, Row, short};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -66,7 +67,7 @@ pub(super) struct Type<'t> {
 
 static BUILTIN: LazyLock<Arc<Types>> = LazyLock::new(|| {
     let mut types = Types::default();
-    types.read_table(include_str!("data/merge.txt"));
+    types.read_table();
     types.cluster_scoped = lines(include_str!("data/cluster_scoped.txt")).map(str::to_owned).collect();
     Arc::new(types)
 });
@@ -81,24 +82,23 @@ impl Types {
         BUILTIN.clone()
     }
 
-    fn read_table(&mut self, table: &'static str) {
+    fn read_table(&mut self) {
         let mut open = String::new();
-        for line in lines(table) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["kind", api_version, kind, ty] => {
-                    self.kinds.insert(format!("{api_version} {kind}"), (*ty).to_owned());
+        for row in facts::rows(Edition::Kustomize) {
+            match row {
+                Row::Kind { api_version, kind, ty } => {
+                    let ty = match ty {
+                        facts::Type::Named(name) => name.to_owned(),
+                        facts::Type::Prefixed(prefix) => format!("{prefix}.{kind}"),
+                    };
+                    self.kinds.insert(format!("{api_version} {kind}"), ty);
                 }
-                ["type", name] => open = (*name).to_owned(),
-                [field, rest @ .., ty] => {
-                    let keys = rest.first().map(|keys| {
-                        let keys = keys.trim_matches(['[', ']']);
-                        keys.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect()
-                    });
-                    let field = ((*field).to_owned(), Field { ty: (*ty).to_owned(), keys });
+                Row::Type { name, .. } => open = name.to_owned(),
+                Row::Field { name, ty, facts } => {
+                    let keys = facts.merge_keys().map(|keys| keys.map(str::to_owned).collect());
+                    let field = (name.to_owned(), Field { ty: ty.to_owned(), keys });
                     self.types.entry(open.clone()).or_default().extend([field]);
                 }
-                _ => {}
             }
         }
     }
@@ -177,12 +177,6 @@ const GVK: &str = "x-kubernetes-group-version-kind";
 
 fn referred(reference: &str) -> String {
     short(reference.rsplit('/').next().unwrap_or_default()).to_owned()
-}
-
-/// Names of Kubernetes' own types, as the table has them.
-fn short(name: &str) -> &str {
-    let prefixes = ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s."];
-    prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 fn kind_name(gvk: &Value) -> String {

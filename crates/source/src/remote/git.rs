@@ -1,6 +1,6 @@
 //! One commit of a repository elsewhere, without its history.
 
-use super::{Fetcher, Found, Rights, failed};
+use super::{Fetcher, Found, Rights, failed, submodules};
 use crate::batch::{Place, Pool};
 use crate::cache::Cache;
 use crate::error::Error;
@@ -30,15 +30,14 @@ pub async fn fetch(fetcher: &Fetcher, git: &Git) -> Result<Found, Error> {
     let runner = Runner::alone(scratch.path());
     runner.run(scratch.path(), ["init", "--bare", "-q", "--template=", "--object-format=sha1", "."], &[]).await?;
     let reference = if git.reference.is_empty() { "HEAD" } else { &git.reference };
-    let args = ["fetch", "-q", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", &git.url, reference];
-    run(fetcher, scratch.path(), git, &args).await?;
+    fetch_into(fetcher, scratch.path(), git, Asked::ByAddress, &["--depth=1"], reference).await?;
     let objects = Objects {
         key: 0,
         place: Place { directory: scratch.path().to_owned(), quarantine: None },
-        pool: Arc::new(Pool::new(runner)),
+        pool: Arc::new(Pool::new(runner.clone())),
         cache: Arc::new(Cache::new(0)),
         limits: SnapshotLimits { files_max: fetcher.files_max, bytes_max: fetcher.bytes_max },
-        // Whoever needs what lies in one finds that it is not there.
+        // They are fetched by themselves.
         skip_submodules: true,
     };
     let head = std::fs::read_to_string(scratch.path().join("FETCH_HEAD")).unwrap_or_default();
@@ -47,8 +46,36 @@ pub async fn fetch(fetcher: &Fetcher, git: &Git) -> Result<Found, Error> {
     let commit = objects.peeled(id).await.map_err(|error| failed(&git.url, &error.explain()))?;
     let repository = Repository { project: "remote".parse().expect("a label"), name: "remote".into() };
     let revision = Revision { repository, commit: commit.commit() };
-    let snapshot = objects.snapshot(&revision, ".").await.map_err(|error| failed(&git.url, &error.explain()))?;
+    let mut snapshot = objects.snapshot(&revision, ".").await.map_err(|error| failed(&git.url, &error.explain()))?;
+    if git.submodules {
+        submodules::add(fetcher, git, (&runner, scratch.path(), &objects), commit, &mut snapshot).await?;
+    }
     Ok(Found { fetched: Fetched::Tree(Arc::new(snapshot)), resolved: commit.to_string() })
+}
+
+/// Who named an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// A manifest.
+    ByAddress,
+    /// A repository that was fetched.
+    BySubmodule,
+}
+
+/// Fetches a reference into the repository in a directory.
+pub async fn fetch_into(
+    fetcher: &Fetcher,
+    directory: &Path,
+    git: &Git,
+    asked: Asked,
+    options: &[&str],
+    reference: &str,
+) -> Result<(), Error> {
+    check(git)?;
+    let fetch = ["fetch", "-q", "--no-tags", "--no-recurse-submodules"];
+    let what = ["--", &git.url, reference];
+    let args: Vec<&str> = fetch.iter().chain(options).chain(&what).copied().collect();
+    run(fetcher, directory, git, asked, &args).await.map(drop)
 }
 
 /// Where a reference stands now, without fetching anything: what it would be fetched as. `None` if only fetching tells.
@@ -63,7 +90,7 @@ pub async fn resolved(fetcher: &Fetcher, git: &Git) -> Result<Option<String>, Er
     let peeled = format!("refs/tags/{name}^{{}}");
     let mut args = vec!["ls-remote", "-q", "--", &git.url];
     args.extend(names.iter().map(String::as_str).chain([peeled.as_str()]));
-    let output = run(fetcher, &fetcher.scratch, git, &args).await?;
+    let output = run(fetcher, &fetcher.scratch, git, Asked::ByAddress, &args).await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let at = |name: &str| text.lines().find_map(|line| line.split_once('\t').filter(|(_, n)| *n == name));
     let found = names.iter().find_map(|name| at(&format!("{name}^{{}}")).or_else(|| at(name)));
@@ -82,7 +109,7 @@ fn check(git: &Git) -> Result<(), Error> {
 }
 
 /// Git, bounded in what it writes and in time; all its children end with it.
-async fn run(fetcher: &Fetcher, directory: &Path, git: &Git, args: &[&str]) -> Result<Output, Error> {
+async fn run(fetcher: &Fetcher, directory: &Path, git: &Git, asked: Asked, args: &[&str]) -> Result<Output, Error> {
     let mut command = Command::new("sh");
     command.args(["-c", BOUNDED, "sh", &(fetcher.bytes_max / BLOCK_BYTES).to_string()]);
     match &fetcher.rights {
@@ -98,6 +125,10 @@ async fn run(fetcher: &Fetcher, directory: &Path, git: &Git, args: &[&str]) -> R
             command.args(["-c", "http.followRedirects=false", "-c", "credential.helper="]);
             command.args(["-c", "gc.auto=0", "-c", "fetch.fsckObjects=true"]);
         }
+    }
+    if asked == Asked::BySubmodule {
+        // As git itself has it: what a repository names reaches neither files of this machine nor programs.
+        command.env("GIT_PROTOCOL_FROM_USER", "0");
     }
     command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env(MARK, &fetcher.scratch);
     command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");

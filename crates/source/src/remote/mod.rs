@@ -8,6 +8,7 @@
 mod git;
 mod keep;
 mod oci;
+mod submodules;
 mod web;
 
 use crate::charts::{chart_versions, fetch_chart};

@@ -32,8 +32,6 @@ impl Elsewhere {
         elsewhere.git(&["init", "-q", "-b", "main", "."]);
         std::fs::write(tree.join("base/kustomization.yaml"), "resources: [a.yaml]\n").unwrap();
         std::os::unix::fs::symlink("../a.yaml", tree.join("base/link")).unwrap();
-        // A submodule, which is never followed.
-        elsewhere.git(&["update-index", "--add", "--cacheinfo", "160000,0123456789012345678901234567890123456789,sub"]);
         elsewhere.commit("one");
         elsewhere.git(&["clone", "-q", "--bare", ".", elsewhere.bare().to_str().unwrap()]);
         elsewhere
@@ -386,4 +384,87 @@ async fn charts_are_kept_with_the_commit_that_names_them() {
     assert!(refused.contains("remotes: [charts.example]"), "{refused}");
     drop(server);
     assert_eq!(bytes(source.elsewhere(&revisions[0], &db, &[]).await.unwrap()), "1.0.0");
+}
+
+/// A repository beside it with one file, `<root>/org/<name>.git`; its commit.
+fn beside(elsewhere: &Elsewhere, name: &str, files: &[(&str, &str)], link: Option<(&str, &str)>) -> String {
+    let tree = elsewhere.root.path().join(name);
+    std::fs::create_dir_all(&tree).unwrap();
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=ada", "-c", "user.email=ada@example.com"]).args(args).current_dir(&tree);
+        let output = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q", "-b", "main", "."]);
+    for (path, text) in files {
+        std::fs::write(tree.join(path), text).unwrap();
+    }
+    git(&["add", "."]);
+    if let Some((path, commit)) = link {
+        git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+    }
+    git(&["commit", "-q", "-m", "says something"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    // A later one: the commit is asked for by its id, or found on its branch.
+    git(&["commit", "-q", "--allow-empty", "-m", "and more"]);
+    let bare = elsewhere.root.path().join(format!("org/{name}.git"));
+    git(&["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    commit
+}
+
+#[tokio::test]
+async fn submodules_and_theirs_are_fetched_from_allowed_hosts_unless_the_address_says_otherwise() {
+    let elsewhere = Elsewhere::new();
+    let (http, _server) = served(elsewhere.root.path()).await;
+    let innermost = beside(&elsewhere, "innermost", &[("b.yaml", "innermost")], None);
+    let modules = format!("[submodule \"in\"]\n\tpath = in\n\turl = {http}/org/innermost.git\n");
+    let inner =
+        beside(&elsewhere, "inner", &[("a.yaml", "inner"), (".gitmodules", &modules)], Some(("in", &innermost)));
+    std::fs::write(elsewhere.tree().join(".gitmodules"), "[submodule \"s\"]\n\tpath = lib/sub\n\turl = ../inner.git\n")
+        .unwrap();
+    elsewhere.git(&["add", ".gitmodules"]);
+    elsewhere.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{inner},lib/sub")]);
+    elsewhere.commit("with a submodule");
+    elsewhere.push("main");
+    let here = Rights::Hosts(vec!["127.0.0.1".into()]);
+    let tree = async |text: String, rights: Rights| match elsewhere.fetcher(rights).fetch(&address(&text)).await {
+        Ok(found) => match found.fetched {
+            Fetched::Tree(tree) => Ok(tree),
+            Fetched::File(_) => panic!("{text} is a repository"),
+        },
+        Err(error) => Err(error.to_string()),
+    };
+    let says =
+        |tree: &model::Snapshot, path: &str| tree.files.get(path).map(|f| String::from_utf8(f.bytes.to_vec()).unwrap());
+    let repository = format!("{http}/org/repo.git");
+    for rights in [Rights::Person, here.clone()] {
+        let whole = tree(repository.clone(), rights).await.unwrap();
+        assert_eq!(says(&whole, "lib/sub/a.yaml").as_deref(), Some("inner"), "the address begins where it lies");
+        assert_eq!(says(&whole, "lib/sub/in/b.yaml").as_deref(), Some("innermost"));
+        assert_eq!(says(&whole, "base/a.yaml").as_deref(), Some("with a submodule"));
+    }
+    let without = tree(format!("{repository}?submodules=false"), here.clone()).await.unwrap();
+    assert!(says(&without, "lib/sub/a.yaml").is_none() && says(&without, ".gitmodules").is_some());
+
+    // What one names is no more allowed than what a manifest names.
+    let modules = |url: &str| format!("[submodule \"s\"]\n\tpath = lib/sub\n\turl = {url}\n");
+    let refused = async |text: &str, rights: Rights| {
+        std::fs::write(elsewhere.tree().join(".gitmodules"), text).unwrap();
+        elsewhere.git(&["add", "-A", ".gitmodules"]);
+        elsewhere.commit(text);
+        elsewhere.push("main");
+        tree(repository.clone(), rights).await.unwrap_err()
+    };
+    let told = refused(&modules("https://other.example/org/x.git"), here.clone()).await;
+    for words in ["remotes: [other.example]", "submodule lib/sub", "?submodules=false"] {
+        assert!(told.contains(words), "{words:?} is missing in: {told}");
+    }
+    let told = refused(&modules(&format!("file://{}", elsewhere.bare().display())), here.clone()).await;
+    assert!(told.contains("only https:// and http://"), "{told}");
+    let told = tree(repository.clone(), Rights::Person).await.unwrap_err();
+    assert!(told.contains("'file' not allowed"), "as git has it: {told}");
+    let told = refused("", here).await;
+    assert!(told.contains("no address of submodule lib/sub") && told.contains("?submodules=false"), "{told}");
 }

@@ -48,8 +48,8 @@ impl Part {
     pub fn parse(name: &str) -> Option<Self> {
         let words: Vec<&str> = name.split('/').collect();
         let repository = |project: &str, name: &str| {
-            name.parse::<model::Component>().ok()?;
-            Some(Repository { project: project.parse().ok()?, name: name.to_owned() })
+            let repository = Repository { project: project.parse().ok()?, name: name.to_owned() };
+            (repository.environment().is_some() || name.parse::<model::Component>().is_ok()).then_some(repository)
         };
         let piece = |word: &str, prefix: &str| -> Option<usize> { word.strip_prefix(prefix)?.parse().ok() };
         match words.as_slice() {
@@ -89,6 +89,8 @@ mod tests {
             "objects.000000",
             "git/shop/web/refs",
             "git/shop/web/pack.000012",
+            "git/shop/config.prod/refs",
+            "git/shop/config.prod/pack.000000",
         ];
         let blob = format!("images/sha256/{hex}");
         let more = ["images/names.json", &blob, "logs/shop/web-1.log", "identity.age", "secrets.000003", "seal.json"];
@@ -97,7 +99,17 @@ mod tests {
         for name in good.iter().chain(&more).chain([&chart]) {
             assert_eq!(Part::parse(name).map(|part| part.to_string()).as_deref(), Some(*name));
         }
-        let bad = ["", "x", "objects.x", "git/../x/refs", "git/shop/../refs", "images/sha256/..", "logs", "logs/../x"];
+        let bad = [
+            "",
+            "x",
+            "objects.x",
+            "git/../x/refs",
+            "git/shop/../refs",
+            "git/shop/config./refs",
+            "images/sha256/..",
+            "logs",
+            "logs/../x",
+        ];
         for name in bad.iter().chain(&["logs//etc/passwd", "/etc/passwd", "git/shop/web", "secrets."]) {
             assert_eq!(Part::parse(name), None, "{name:?}");
         }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use model::ChartSource;
 use model::ports::ChartAccess;
-use render::helm::{Chart, KubeVersion, Layers, Options, Release, Shown, is_exact, newest, printed};
+use render::helm::{Chart, KubeVersion, Layers, Options, Release, Rendered, Shown, is_exact, newest};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -123,8 +123,8 @@ impl ChartArgs {
     }
 }
 
-/// What a chart stands for that lies in a directory, an archive or a repository, as helm prints it.
-pub async fn rendered(path: &Path, args: &ChartArgs) -> Result<String> {
+/// What a chart stands for that lies in a directory, an archive or a repository, and what is to be printed of it.
+pub async fn rendered(path: &Path, args: &ChartArgs) -> Result<(Rendered, Shown)> {
     let chart = if args.is_remote(path) {
         args.fetched(path).await?
     } else if path.is_file() {
@@ -171,7 +171,7 @@ pub async fn rendered(path: &Path, args: &ChartArgs) -> Result<String> {
         no_tests: args.skip_tests,
         only: args.show_only.clone(),
     };
-    Ok(printed(&render::helm::render(&chart, &layers, options)?, &shown)?)
+    Ok((render::helm::render(&chart, &layers, options)?, shown))
 }
 
 /// Bytes that a chart's directory may hold, what is ignored included.

@@ -51,7 +51,7 @@ fn text(plan: &Plan) -> String {
         return format!("{}: nothing to change\n", plan.environment);
     }
     let mut text = format!("{} at {}:\n", plan.environment, plan.commit.short());
-    for step in plan.steps.iter().filter(|s| s.action != Action::Unchanged) {
+    for step in plan.changing() {
         let sign = match step.action {
             Action::Create => '+',
             Action::Delete => '-',

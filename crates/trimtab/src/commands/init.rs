@@ -59,9 +59,12 @@ pub async fn run(common: &Common, args: InitArgs) -> Result<ExitCode> {
     };
     let answer = json!({ "project": component.project, "component": component.component, "repository": text("repository"), "config": text("config"), "push": push });
     common.output.print(&answer, |_| {
-        let made =
-            if done["created"] == true { "created with dev (Auto), staging and prod (Manual)" } else { "joined" };
-        format!("project {} {made}; its config repository: {}\nnow: {push}\n", component.project, text("config"))
+        let (made, policies) = match done["created"] == true {
+            true => ("created with dev (Auto), staging and prod (Manual)", "no policies yet: trimtab policy add\n"),
+            false => ("joined", ""),
+        };
+        let config = text("config");
+        format!("project {} {made}; its config repository: {config}\n{policies}now: {push}\n", component.project)
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -5,12 +5,17 @@ use anyhow::{Context, Result, bail};
 use model::Manifests;
 use model::flow::{File, FileMode, Repository, Revision, Snapshot};
 use model::remote::Remotes;
+use render::helm;
 use render::kustomize::{self, Options, Order};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// What is written at once: charts write many small pieces.
+const BUFFER: usize = 64 << 10;
 
 /// Print the manifests that a directory stands for
 ///
@@ -72,10 +77,17 @@ pub async fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
     let detected = || if remote { Kind::Helm } else { detected(&args.directory) };
     let manifests = match args.kind.unwrap_or_else(detected) {
         Kind::Helm => {
-            let text = chart::rendered(&args.directory, &args.chart).await?;
+            let (made, shown) = chart::rendered(&args.directory, &args.chart).await?;
             match common.output {
-                Output::Text => print!("{text}"),
+                Output::Text => {
+                    let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+                    for piece in helm::pieces(&made, &shown)? {
+                        out.write_all(piece.as_bytes())?;
+                    }
+                    out.flush()?;
+                }
                 Output::Json => {
+                    let text = helm::printed(&made, &shown)?;
                     let documents = yaml::documents(&text, "the chart", yaml::Dialect::V2)?;
                     let objects: Vec<_> = documents.into_iter().map(|(object, _)| object).collect();
                     common.output.print(&objects, |_| String::new());

@@ -24,8 +24,9 @@ pub struct UpArgs {
     /// A program that kubeconfigs of other clusters may run for their credentials; may be given several times
     #[arg(long, value_name = "PROGRAM")]
     allow_exec: Vec<String>,
-    /// First take a project in from its config repository: anything that git reads, with its journal and history. What is
-    /// not in it (images, application sources, keys) is held, with the command that brings it
+    /// First take a project in from its config repository: anything that git reads, with its journal and history, and with the
+    /// repositories of environments that lie beside it (…/config.git, …/config.prod.git). What is not in it (images, application
+    /// sources, keys) is held, with the command that brings it
     #[arg(long, value_name = "URL")]
     from: Option<String>,
     /// A registry that holds pinned images which are not here: they are fetched by digest

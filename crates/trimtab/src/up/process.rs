@@ -48,9 +48,9 @@ pub fn run(layout: &Layout, wishes: Wishes) -> Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let ended = runtime.block_on(place.serve(layout, wishes.take()));
         match ended? {
-            Ended::Stopped => {
+            Ended::Stopped(signal) => {
                 println!(
-                    "The control process has stopped. Containers and the gateway run on; `trimtab down` stops them."
+                    "The control process has stopped ({signal}). Containers and the gateway run on; `trimtab down` stops them."
                 );
                 return leave(runtime);
             }

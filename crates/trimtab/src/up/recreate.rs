@@ -3,6 +3,8 @@
 use super::Control;
 use anyhow::{Context, Result};
 use futures::StreamExt;
+use model::CommitId;
+use model::config::ProjectFile;
 use model::flow::{Repository, Revision};
 use model::ports::Repositories as _;
 use std::collections::BTreeSet;
@@ -34,16 +36,27 @@ impl OldRegistry {
 }
 
 impl Control {
-    /// Hosts the project whose config repository stands at `url`. One that is here already is left as it is.
+    /// Hosts the project whose config repository stands at `url`, with the repositories of environments that lie beside it.
+    /// A project that is here already is left as it is.
     pub async fn recreate(&self, url: &str) -> Result<String> {
-        let name = |text: &[u8]| {
-            let text = std::str::from_utf8(text).map_err(|_| format!("{FILE} is not UTF-8"))?;
-            let file: model::config::ProjectFile = yaml::from_str(text, FILE).map_err(|error| error.to_string())?;
-            Ok(Repository::config(&file.project))
-        };
-        let (config, created) = self.source.recreate(url, name, FILE).await?;
-        let project = &config.project;
-        if !created {
+        let incoming = self.source.take_in(url).await?;
+        let text = incoming.file(FILE).await?;
+        let text = std::str::from_utf8(&text).with_context(|| format!("{url}: {FILE} is not UTF-8"))?;
+        let file: ProjectFile = yaml::from_str(text, FILE).with_context(|| url.to_owned())?;
+        let project = &file.project;
+        let config = Repository::config(project);
+        if self.source.list().await?.contains(&config) {
+            return Ok(format!("project {project} is here already: nothing was taken from {url}"));
+        }
+        let followed = incoming.message(reconcile::LINE).await.as_deref().map(reconcile::followed).unwrap_or_default();
+        // Before the project's, which makes anybody look for them.
+        let mut own = String::new();
+        for environment in &file.own_repositories {
+            let repository = Repository::of_environment(project, environment);
+            let known = followed.get(&repository.name);
+            own.push_str(&format!("\n  {}", self.take_in_beside(url, &repository, known).await?));
+        }
+        if !incoming.adopt(&config).await? {
             return Ok(format!("project {project} is here already: nothing was taken from {url}"));
         }
         // Where sources are pushed to: a repository per component that a pin names.
@@ -67,6 +80,7 @@ impl Control {
                 " (refs/trimtab/journal is not there: what had been admitted is not known, and is judged anew)",
             );
         }
+        text.push_str(&own);
         for component in &components {
             text.push_str(&format!(
                 "\n  sources of {component}: in its working copy, trimtab init && git push trimtab main"
@@ -74,6 +88,35 @@ impl Control {
         }
         text.push_str("\n  images that are not here: trimtab status names each, with the commands that bring it");
         Ok(text)
+    }
+
+    /// Takes in the repository of one environment, which lies beside the project's or nowhere. What the project's says of it
+    /// (`known`: the commit that it had followed) is enough to go on without it. Answers what became of it, for people.
+    async fn take_in_beside(&self, url: &str, repository: &Repository, known: Option<&CommitId>) -> Result<String> {
+        let again = |why: String| match known {
+            Some(_) => format!("{repository}: {why}; what stood there is made again from {} of {url}", reconcile::LINE),
+            None => format!("{repository}: {why}; its environment is held until its main is pushed there"),
+        };
+        let Some(own) = beside(url, repository) else {
+            return Ok(again(format!("where it lies does not follow from {url} (…/config.git)")));
+        };
+        let incoming = match self.source.take_in(&own).await {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                tracing::debug!(url = own, %error, "the repository of an environment");
+                return Ok(again(format!("{own} cannot be read")));
+            }
+        };
+        // An older copy would take back what has happened since.
+        if let Some(known) = known
+            && !incoming.builds_on(known).await
+        {
+            return Ok(again(format!("{own} is older than what {url} says of it")));
+        }
+        Ok(match incoming.adopt(repository).await? {
+            true => format!("{repository} from {own}"),
+            false => format!("{repository} is here already: nothing was taken from {own}"),
+        })
     }
 
     /// Fetches what components wait for, until the process ends.
@@ -98,6 +141,14 @@ impl Control {
     }
 }
 
+/// The address of an environment's repository beside that of the project's: `…/config.git` → `…/config.prod.git`.
+fn beside(url: &str, repository: &Repository) -> Option<String> {
+    let place = url.trim_end_matches('/');
+    let (place, ending) = place.strip_suffix(".git").map_or((place, ""), |place| (place, ".git"));
+    let place = place.strip_suffix("config").filter(|place| place.is_empty() || place.ends_with(['/', ':']))?;
+    Some(format!("{place}{}{ending}", repository.name))
+}
+
 async fn fetch(images: &oci::Store, old: &OldRegistry, image: &model::ImageRef) -> Result<()> {
     let own: oci::Reference = image.to_string().parse()?;
     let there = oci::Reference { registry: old.address.clone(), ..own.clone() };
@@ -107,4 +158,25 @@ async fn fetch(images: &oci::Store, old: &OldRegistry, image: &model::ImageRef) 
     images.tag(&oci::Reference { digest: None, tag: None, ..own }, &digest)?;
     images.untag(&there)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beside;
+    use model::flow::Repository;
+
+    #[test]
+    fn repositories_of_environments_lie_beside_that_of_their_project() {
+        let live = Repository::of_environment(&"shop".parse().unwrap(), &"live".parse().unwrap());
+        for (url, expect) in [
+            ("http://127.0.0.1:7181/shop/config.git", Some("http://127.0.0.1:7181/shop/config.live.git")),
+            ("/safe/config/", Some("/safe/config.live")),
+            ("git@host:config.git", Some("git@host:config.live.git")),
+            ("config", Some("config.live")),
+            ("/safe/mirror", None),
+            ("/safe/myconfig.git", None),
+        ] {
+            assert_eq!(beside(url, &live).as_deref(), expect, "{url}");
+        }
+    }
 }

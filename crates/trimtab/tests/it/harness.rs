@@ -3,8 +3,9 @@
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take: generous, because a busy machine is no failure.
@@ -12,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A push is followed for three minutes at most, and every other command ends before.
 const COMMAND_LIMIT: Duration = Duration::from_secs(240);
+
+/// Of the control process's log, behind a failure.
+const LOG_LINES: usize = 200;
 
 /// What a command printed, and how it ended.
 pub struct Said {
@@ -130,7 +134,7 @@ impl Home {
                 let status = child.wait().unwrap();
                 let stdout = out.join().unwrap();
                 let said: Said = Output { status, stdout, stderr: err.join().unwrap() }.into();
-                panic!("{shown} does not end; it said {:?}\n{}", said.text, self.log());
+                panic!("{shown} does not end; it said {:?}\n{}", said.text, self.account());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -210,6 +214,30 @@ impl Home {
         self.process.as_mut().is_none_or(|p| p.try_wait().unwrap().is_some())
     }
 
+    /// What became of the control process, for whoever reads a failure: it may have ended by itself.
+    pub fn fate(&self) -> String {
+        let Some(process) = &self.process else { return "no control process was started".to_owned() };
+        let pid = process.id();
+        // Looking takes nothing away: whoever waits for it still can. Behind the name in brackets stands the state, and what
+        // `wait` would say is the last field.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        match (fields.first(), fields.last().and_then(|code| code.parse().ok())) {
+            (Some(&"Z"), Some(code)) => {
+                format!("the control process {pid} HAS ENDED BY ITSELF: {}", ExitStatus::from_raw(code))
+            }
+            (Some(state), _) => format!("the control process {pid} runs ({state})"),
+            (None, _) => format!("the control process {pid} is gone"),
+        }
+    }
+
+    /// What there is to know when something is not as it should be: fate of the process, and the end of its log.
+    pub fn account(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("{}\n{}", self.fate(), lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
+    }
+
     /// `kill -9` of the control process.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -224,7 +252,7 @@ impl Home {
         while !condition() {
             if Instant::now() > deadline {
                 let said = |arguments: &[&str]| self.trimtab(arguments).text;
-                panic!("never: {what}\n{}\n{}\n{}", said(&["status"]), said(&["history"]), self.log());
+                panic!("never: {what}\n{}\n{}\n{}", said(&["status"]), said(&["history"]), self.account());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -51,6 +51,7 @@ fn kill_9_at_25_random_moments_leaves_one_commit_per_movement() {
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (seed >> 33) % below
     };
+    let mut moments = Vec::new();
     for moment in 0..MOMENTS {
         std::fs::write(home.path().join("hello/public/index.html"), format!("moment {moment}")).unwrap();
         home.sh("hello", &format!("git commit -qam 'moment {moment}'")).ok();
@@ -68,8 +69,10 @@ fn kill_9_at_25_random_moments_leaves_one_commit_per_movement() {
                 let _ = home.command("kill").args(["-9", &pid.to_string()]).status();
             }
             _ => {
+                moments.push(format!("{} killed", jiff::Timestamp::now()));
                 home.kill();
                 home.start(&[]);
+                moments.push(format!("{} ready", jiff::Timestamp::now()));
             }
         }
         let _ = push.kill();
@@ -107,7 +110,9 @@ fn kill_9_at_25_random_moments_leaves_one_commit_per_movement() {
     let ids: Vec<String> = home.history().iter().map(|e| e["id"].to_string()).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an entry of the journal stands twice");
     let repaired: Vec<Value> = home.history().into_iter().filter(|e| e["kind"] == "repaired").collect();
-    assert!(repaired.is_empty(), "a crash is no drift: {repaired:#?}\n{}", home.log());
+    let line = |e: &Value| format!("{} {} {} {}", e["at"], e["id"], e["commit"], e["summary"]);
+    let lines: Vec<String> = home.history().iter().map(line).collect();
+    assert!(repaired.is_empty(), "a crash is no drift: {repaired:#?}\n{}\n{moments:#?}", lines.join("\n"));
     let git = home.data().join("git");
     let check =
         "for r in */*.git; do git -c safe.directory='*' -C $r fsck --strict --full --no-dangling || exit 1; done";

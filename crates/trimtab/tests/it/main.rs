@@ -10,6 +10,7 @@ mod full_disk;
 mod harness;
 mod kills;
 mod kubernetes;
+mod own;
 mod people;
 mod planes;
 mod policies;

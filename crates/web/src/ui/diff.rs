@@ -23,7 +23,7 @@ pub async fn handle(
 }
 
 pub fn main(plan: &Plan) -> Markup {
-    let changing: Vec<&Step> = plan.steps.iter().filter(|step| step.action != Action::Unchanged).collect();
+    let changing: Vec<&Step> = plan.changing().collect();
     let unchanged = plan.steps.iter().filter(|step| step.action == Action::Unchanged);
     html! {
         h1 { "Diff of " (plan.environment) }

@@ -242,6 +242,10 @@ impl Repositories for FakeRepositories {
         Ok(())
     }
 
+    async fn unkeep(&self, _: &Repository, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
         Ok(Arc::new(self.entries(project)))
     }

@@ -74,6 +74,10 @@ impl Builder for FakeBuilder {
     async fn has(&self, _: &ImageRef) -> model::ports::Result<bool> {
         Ok(true)
     }
+
+    async fn discard(&self, _: &Project, _: &BuildId) -> model::ports::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the builder makes of a Dockerfile.

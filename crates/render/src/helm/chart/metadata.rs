@@ -235,7 +235,7 @@ impl Metadata {
                 .value()
         };
         let annotations = self.annotations.iter().map(|(key, value)| (key.as_str().into(), text(value))).collect();
-        let annotations = Value::Map(template::Map { of: Of::Text, ..template::Map::new(annotations) });
+        let annotations = Value::Map(template::Map::new(annotations).typed(Of::Text));
         Record::new("struct { chart.Metadata; IsRoot bool }", "struct")
             .with("Name", "name", text(name))
             .with("Home", "home", text(&self.home))

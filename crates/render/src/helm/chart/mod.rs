@@ -1,6 +1,7 @@
 //! Charts as they stand in files: read once, rendered often.
 
 mod archive;
+mod freeze;
 mod ignore;
 mod metadata;
 
@@ -8,14 +9,15 @@ pub(super) use archive::unpack;
 pub(super) use metadata::{Dependency, Metadata};
 
 use super::Error;
-use super::functions::yaml_value;
+use super::functions::{Go, to_yaml};
 use super::manifest::Head;
 pub(super) use ignore::Rules;
 use jsonschema::Validator;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use template::Parsed;
+use template::{Frozen, Map, Pairs, Parsed, Value};
 use yaml::Dialect;
 
 /// A file of a chart.
@@ -41,7 +43,7 @@ pub(super) struct Template {
 pub(super) struct Tree {
     pub metadata: Metadata,
     /// `values.yaml`.
-    pub values: serde_json::Map<String, serde_json::Value>,
+    pub values: Pairs,
     /// `values.schema.json`.
     pub schema: Option<Arc<[u8]>>,
     pub templates: Vec<Template>,
@@ -67,6 +69,8 @@ pub(super) struct Texts {
     schemas: Mutex<HashMap<usize, Arc<Validator>>>,
     /// By digests of the documents that they stand in: most are the same in each render.
     heads: Mutex<HashMap<[u8; 32], Arc<Head>>>,
+    /// Renders that were begun: of most charts there is one, and nothing need be kept of its documents.
+    renders: AtomicUsize,
 }
 
 /// What is kept of documents and keys; they follow from values, so there must be a bound.
@@ -81,6 +85,11 @@ pub(super) const FILE_MAX: usize = 5 << 20;
 pub(super) const CHART_MAX: usize = 100 << 20;
 
 impl Texts {
+    /// A render begins.
+    pub fn begin(&self) {
+        self.renders.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A text that was given as a value.
     pub fn parsed(
         &self,
@@ -102,6 +111,9 @@ impl Texts {
 
     /// What is looked at of a document.
     pub fn head(&self, text: &str, read: impl Fn(&str) -> Result<Head, String>) -> Result<Arc<Head>, String> {
+        if self.renders.load(Ordering::Relaxed) < 2 {
+            return read(text).map(Arc::new);
+        }
         let digest: [u8; 32] = Sha256::digest(text).into();
         let lock = || self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(head) = lock().get(&digest) {
@@ -213,7 +225,7 @@ impl Chart {
 
     /// Its own values, as YAML.
     pub(crate) fn own_values(&self) -> String {
-        yaml::to_string(&serde_json::Value::Object(self.tree.values.clone()))
+        to_yaml(&Value::Map(Map::thawed(&self.tree.values)))
     }
 
     /// Its version.
@@ -229,27 +241,40 @@ fn without_mark(bytes: &Arc<[u8]>) -> Arc<[u8]> {
     }
 }
 
+/// What is wrong with a YAML file of a chart.
+fn unloadable(name: &str) -> impl Fn(yaml::Error) -> String {
+    move |error| {
+        format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
+    }
+}
+
+fn utf8<'b>(bytes: &'b [u8], name: &str) -> Result<&'b str, String> {
+    std::str::from_utf8(bytes).map_err(|_| format!("cannot load {name}: it is not UTF-8"))
+}
+
 /// A YAML file as JSON; nothing if it is empty.
 pub(super) fn yaml_file(bytes: &[u8], name: &str) -> Result<serde_json::Value, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| format!("cannot load {name}: it is not UTF-8"))?;
-    let fail = |error: yaml::Error| {
-        format!("cannot load {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
-    };
-    let nodes = yaml::parse(text, name).map_err(fail)?;
-    let Some(node) = nodes.first() else { return Ok(serde_json::Value::Null) };
-    yaml::to_json(node, Dialect::V2).map_err(fail)
+    let value = yaml::value_in(utf8(bytes, name)?, name, Dialect::V2).map_err(unloadable(name))?;
+    Ok(value.unwrap_or(serde_json::Value::Null))
+}
+
+/// `values.yaml`.
+fn own_values(bytes: &[u8]) -> Result<Pairs, String> {
+    let name = "values.yaml";
+    let made = yaml::made_in(utf8(bytes, name)?, name, Dialect::V2, &mut freeze::Freeze::new());
+    match made.map_err(unloadable(name))? {
+        Some(Frozen::Map(pairs)) => Ok(pairs),
+        None | Some(Frozen::Nil) => Ok(Arc::from([])),
+        Some(_) => Err(format!("cannot load {name}: error unmarshaling JSON: it is no map")),
+    }
 }
 
 /// Values from a file, for `--values`.
-pub(super) fn values_file(text: &str, name: &str) -> Result<template::Value, String> {
+pub(super) fn values_file(text: &str, name: &str) -> Result<Value, String> {
     let fail = |error: yaml::Error| {
         format!("failed to parse {name}: error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
     };
-    let nodes = yaml::parse(text, name).map_err(fail)?;
-    match nodes.first() {
-        None => Ok(template::Value::Nil),
-        Some(node) => yaml_value(node).map_err(fail),
-    }
+    Ok(yaml::made_in(text, name, Dialect::V2, &mut Go).map_err(fail)?.unwrap_or(Value::Nil))
 }
 
 fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
@@ -262,7 +287,7 @@ fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
     let mut metadata = Metadata::parse(&own.bytes, "Chart.yaml")?;
     let mut tree = Tree {
         metadata: Metadata::default(),
-        values: serde_json::Map::new(),
+        values: Arc::from([]),
         schema: None,
         templates: Vec::new(),
         files: Vec::new(),
@@ -274,11 +299,7 @@ fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
         match name {
             "Chart.yaml" => {}
             "Chart.lock" => drop(yaml_file(&file.bytes, name)?),
-            "values.yaml" => match yaml_file(&file.bytes, name)? {
-                serde_json::Value::Object(map) => tree.values = map,
-                serde_json::Value::Null => {}
-                _ => return Err("cannot load values.yaml: error unmarshaling JSON: it is no map".into()),
-            },
+            "values.yaml" => tree.values = own_values(&file.bytes)?,
             "values.schema.json" => tree.schema = Some(file.bytes),
             "requirements.yaml" => {
                 metadata.add_requirements(&file.bytes)?;
@@ -292,7 +313,7 @@ fn tree(files: Vec<File>, depth: usize) -> Result<Tree, String> {
                 }
             }
             _ if name.starts_with("templates/") => {
-                let text = template::from_bytes(&file.bytes).into();
+                let text = template::text_of(&file.bytes);
                 tree.templates.push(Template { name: file.name, text });
             }
             _ if name.starts_with("charts/") => {

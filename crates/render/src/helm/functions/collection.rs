@@ -16,19 +16,19 @@ pub(super) const FUNCTIONS: &[Function] = table! {
     };
     "unset" "ms" |call| {
         let map = call.map(0);
-        map.entries.borrow_mut().remove(call.str(1));
+        map.entries_mut().remove(call.str(1));
         Ok(plain_map(map))
     };
-    "hasKey" "ms" |call| Ok(Value::Bool(call.map(0).entries.borrow().contains_key(call.str(1))));
+    "hasKey" "ms" |call| Ok(Value::Bool(call.map(0).entries().contains_key(call.str(1))));
     "pluck" "sm*" |call| {
         let key = call.text(0);
         Ok(Value::list((1..call.args.len()).filter_map(|at| call.map(at).get(&key)).collect()))
     };
     "keys" "m*" |call| {
         let maps = (0..call.args.len()).map(|at| call.map(at));
-        Ok(Value::texts(maps.flat_map(|map| map.entries.borrow().keys().cloned().collect::<Vec<_>>())))
+        Ok(Value::texts(maps.flat_map(|map| map.entries().keys().cloned().collect::<Vec<_>>())))
     };
-    "values" "m" |call| Ok(Value::list(call.map(0).entries.borrow().values().cloned().collect()));
+    "values" "m" |call| Ok(Value::list(call.map(0).entries().values().cloned().collect()));
     "pick" "ms*" |call| {
         let map = call.map(0);
         let keys = (1..call.args.len()).map(|at| call.text(at));
@@ -36,7 +36,7 @@ pub(super) const FUNCTIONS: &[Function] = table! {
     };
     "omit" "ms*" |call| {
         let omitted: Vec<_> = (1..call.args.len()).map(|at| call.text(at)).collect();
-        let mut entries = call.map(0).entries.borrow().clone();
+        let mut entries = call.map(0).entries().clone();
         entries.retain(|key, _| !omitted.contains(key));
         Ok(Value::map(entries))
     };
@@ -49,7 +49,7 @@ pub(super) const FUNCTIONS: &[Function] = table! {
 
 /// The parameter's type is a map without a name of its own.
 fn plain_map(map: template::Map) -> Value {
-    Value::Map(template::Map { of: template::Of::Any, ..map })
+    Value::Map(map.typed(template::Of::Any))
 }
 
 fn dict(call: &mut Call<'_, '_>) -> Result {

@@ -68,56 +68,50 @@ fn not_a(value: &Value, wanted: &str) -> String {
 }
 
 fn from_yaml(text: &str) -> std::result::Result<Value, String> {
-    let nodes = yaml::parse(text, "yaml").map_err(|error| yaml_error(&error))?;
-    let Some(node) = nodes.first() else { return Ok(Value::Nil) };
-    yaml_value(node).map_err(|error| yaml_error(&error))
+    let value = yaml::made_in(text, "yaml", Dialect::V2, &mut Go).map_err(|error| yaml_error(&error))?;
+    Ok(value.unwrap_or(Value::Nil))
 }
 
 fn yaml_error(error: &yaml::Error) -> String {
     format!("error converting YAML to JSON: yaml: line {}: {}", error.line, error.reason())
 }
 
-/// What a YAML document stands for to Go: all numbers are floats.
-pub(in crate::helm) fn yaml_value(node: &yaml::Node) -> std::result::Result<Value, yaml::Error> {
-    yaml::made::<Go>(node, Dialect::V2)
-}
-
-/// What Go's YAML makes of a document that is to be JSON.
-struct Go;
+/// What Go's YAML makes of a document that is to be JSON: all numbers are floats.
+pub(in crate::helm) struct Go;
 
 impl yaml::Make for Go {
     type Value = Value;
     type Map = Entries;
 
-    fn null() -> Value {
+    fn null(&mut self) -> Value {
         Value::Nil
     }
 
-    fn bool(flag: bool) -> Value {
+    fn bool(&mut self, flag: bool) -> Value {
         Value::Bool(flag)
     }
 
-    fn number(number: serde_json::Number) -> Value {
+    fn number(&mut self, number: serde_json::Number) -> Value {
         Value::Float(number.as_f64().unwrap_or(0.0))
     }
 
-    fn text(text: &str) -> Value {
+    fn text(&mut self, text: &str) -> Value {
         text.into()
     }
 
-    fn list(items: Vec<Value>) -> Value {
+    fn list(&mut self, items: Vec<Value>) -> Value {
         Value::list(items)
     }
 
-    fn map(map: Entries) -> Value {
+    fn map(&mut self, map: Entries) -> Value {
         Value::map(map)
     }
 
-    fn insert(map: &mut Entries, key: &str, value: Value) {
+    fn insert(&mut self, map: &mut Entries, key: &str, value: Value) {
         map.insert(key.into(), value);
     }
 
-    fn extend(map: &mut Entries, other: Entries) {
+    fn extend(&mut self, map: &mut Entries, other: Entries) {
         map.extend(other);
     }
 }
@@ -174,8 +168,8 @@ fn pretty(out: &mut String, value: &Value, indent: usize, inline: bool) {
     };
     let mut first = true;
     match value {
-        Value::Map(map) if !map.entries.borrow().is_empty() => {
-            let mut keys: Vec<_> = map.entries.borrow().keys().cloned().collect();
+        Value::Map(map) if !map.is_empty() => {
+            let mut keys: Vec<_> = map.entries().keys().cloned().collect();
             // The writer knows the natural order.
             let order = yaml::to_string(&serde_json::Value::Object(
                 keys.iter().map(|key| (key.to_string(), serde_json::Value::Null)).collect(),

@@ -45,7 +45,7 @@ impl Draft {
                 Self::List(list.items.iter().map(|item| Self::at(item, depth + 1)).collect::<Option<_>>()?)
             }
             Value::Map(map) => {
-                let entries = map.entries.borrow();
+                let entries = map.entries();
                 let pair = |(key, value): (&Text, &Value)| Some((text(key), Self::at(value, depth + 1)?));
                 Self::Map(entries.iter().map(pair).collect::<Option<_>>()?)
             }

@@ -52,9 +52,9 @@ fn put(out: &mut String, value: &Value, form: Form, depth: usize) -> Result<()> 
             line(out, form, depth);
             out.push(']');
         }
-        Value::Map(map) if map.entries.borrow().is_empty() => out.push_str("{}"),
+        Value::Map(map) if map.is_empty() => out.push_str("{}"),
         Value::Map(map) => {
-            let entries = map.entries.borrow();
+            let entries = map.entries();
             members(out, entries.iter().map(|(key, item)| (&**key, item)), form, depth)?;
         }
         Value::Object(object) => match object.fields() {

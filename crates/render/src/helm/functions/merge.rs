@@ -2,7 +2,6 @@
 
 use super::types::is_empty;
 use super::{Result, fail};
-use std::rc::Rc;
 use template::{Map, Value};
 
 /// Brings entries of one map into another: those that are missing or empty there, or all of them. Maps inside of
@@ -11,10 +10,10 @@ pub(super) fn merge(target: &Map, source: &Map, overwrite: bool, depth: usize) -
     if depth > 1000 {
         return fail("maps are nested deeper than 1000 levels; does one contain itself?");
     }
-    if Rc::ptr_eq(&target.entries, &source.entries) {
+    if target.is(source) {
         return Ok(());
     }
-    let entries: Vec<_> = source.entries.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let entries: Vec<_> = source.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     for (key, value) in entries {
         let before = target.get(&key);
         if value.is_nil() {
@@ -25,7 +24,7 @@ pub(super) fn merge(target: &Map, source: &Map, overwrite: bool, depth: usize) -
         }
         if let (Some(Value::Map(inner)), Value::Map(value)) = (&before, &value) {
             merge(inner, value, overwrite, depth + 1)?;
-            if !inner.entries.borrow().is_empty() {
+            if !inner.is_empty() {
                 continue;
             }
         }

@@ -22,7 +22,7 @@ mod types;
 mod url;
 mod version;
 
-pub(super) use data::{json_of, to_yaml, value_of, yaml_value};
+pub(super) use data::{Go, json_of, to_yaml, value_of};
 pub(super) use engine::{Host, NO_VALUE, WARNING_END, WARNING_START};
 pub(super) use version::{Constraint, Version};
 
@@ -60,11 +60,7 @@ const TABLES: &[&[Function]] = &[
 
 static ALL: LazyLock<(Vec<Function>, HashMap<&'static str, usize>)> = LazyLock::new(|| {
     let functions: Vec<Function> = TABLES.iter().flat_map(|table| table.iter().copied()).collect();
-    let builtins = ["and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "print", "println"]
-        .into_iter()
-        .chain(["printf", "html", "js", "urlquery", "call"]);
-    let names = functions.iter().map(|function| function.name).chain(builtins);
-    let index = names.filter_map(|name| Some((name, Exec::function(&functions, name)?))).collect();
+    let index = Exec::functions(&functions);
     (functions, index)
 });
 

@@ -97,7 +97,7 @@ fn split(text: &str, separator: &str) -> Vec<String> {
 fn numbered(parts: Vec<String>) -> Value {
     let entries = parts.into_iter().enumerate().map(|(index, part)| (format!("_{index}").into(), part.into()));
     let map = template::Map::new(entries.collect());
-    Value::Map(template::Map { of: template::Of::Text, ..map })
+    Value::Map(map.typed(template::Of::Text))
 }
 
 /// Bytes from and to, as Go cuts: a character may fall apart.

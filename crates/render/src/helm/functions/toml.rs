@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, String>;
 pub(super) fn write(value: &Value) -> Result<String> {
     let mut out = String::new();
     match plain(value) {
-        Value::Map(map) => table(&mut out, &map.entries.borrow(), &mut Vec::new())?,
+        Value::Map(map) => table(&mut out, &map.entries(), &mut Vec::new())?,
         Value::Missing | Value::Nil => return Err("toml: top-level values must be Go maps or structs".into()),
         _ => return Err("toml: top-level values must be Go maps or structs".into()),
     }
@@ -74,7 +74,7 @@ fn table(out: &mut String, entries: &Entries, path: &mut Vec<String>) -> Result<
                     out.push('\n');
                 }
                 out.push_str(&format!("{indent}[{name}]\n"));
-                table(out, &map.entries.borrow(), path)?;
+                table(out, &map.entries(), path)?;
             }
             Value::List(list) => {
                 for item in list.items.iter() {
@@ -83,7 +83,7 @@ fn table(out: &mut String, entries: &Entries, path: &mut Vec<String>) -> Result<
                     }
                     out.push_str(&format!("{indent}[[{name}]]\n"));
                     if let Value::Map(map) = item {
-                        table(out, &map.entries.borrow(), path)?;
+                        table(out, &map.entries(), path)?;
                     }
                 }
             }
@@ -114,7 +114,7 @@ fn inline(value: &Value, depth: usize) -> Result<String> {
             format!("[{}]", parts?.join(", "))
         }
         Value::Map(map) => {
-            let entries = map.entries.borrow();
+            let entries = map.entries();
             let parts: Result<Vec<String>> = entries
                 .iter()
                 .filter(|(_, value)| !value.is_nil())

@@ -62,10 +62,10 @@ fn equal(a: &Value, b: &Value, depth: usize) -> bool {
                 && a.items.iter().zip(b.items.iter()).all(|(a, b)| equal(a, b, depth + 1))
         }
         (Value::Map(a), Value::Map(b)) => {
-            if std::rc::Rc::ptr_eq(&a.entries, &b.entries) {
+            if a.is(b) {
                 return a.of == b.of;
             }
-            let (entries, others) = (a.entries.borrow(), b.entries.borrow());
+            let (entries, others) = (a.entries(), b.entries());
             a.of == b.of
                 && entries.len() == others.len()
                 && entries.iter().zip(others.iter()).all(|((a, x), (b, y))| a == b && equal(x, y, depth + 1))
@@ -84,12 +84,14 @@ pub(super) fn copied(value: &Value, depth: usize) -> Result {
     }
     Ok(match value {
         Value::Map(map) => {
+            if let Some(copy) = map.untouched() {
+                return Ok(Value::Map(copy));
+            }
             let mut entries = template::Entries::new();
-            for (key, value) in map.entries.borrow().iter() {
+            for (key, value) in map.entries().iter() {
                 entries.insert(key.clone(), copied(value, depth + 1)?);
             }
-            let copy = template::Map::new(entries);
-            Value::Map(template::Map { of: map.of, ..copy })
+            Value::Map(template::Map::new(entries).typed(map.of))
         }
         Value::List(list) => {
             let items: Result<Vec<Value>> = list.items.iter().map(|item| copied(item, depth + 1)).collect();

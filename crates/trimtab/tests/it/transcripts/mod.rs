@@ -73,7 +73,7 @@ impl Stage {
         let words = Words::of(&home);
         let stage = Self { home, words };
         let said = stage.run("given_shop");
-        assert!(said.is_ok(), "{}", said.unwrap_err());
+        assert!(said.is_ok(), "{}\n{}", said.unwrap_err(), stage.home.account());
         stage
     }
 
@@ -133,8 +133,9 @@ fn play(name: &str) {
         fs::write(&path, &played).unwrap();
     } else if played != text {
         panic!(
-            "{name}.txt: {}\nUPDATE=1 writes what was printed; all of it:\n{played}",
-            first_difference(&text, &played)
+            "{name}.txt: {}\nUPDATE=1 writes what was printed; all of it:\n{played}\n{}",
+            first_difference(&text, &played),
+            stage.home.account()
         );
     }
 }
