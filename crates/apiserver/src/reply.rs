@@ -78,10 +78,11 @@ impl Form {
 /// The object in full, in the version of the resource.
 pub fn whole(resource: &Resource, object: &Stored) -> Bytes {
     let head = head(resource);
-    if object.json().starts_with(head.as_bytes()) {
-        return object.json().clone();
+    let json = object.json();
+    if json.starts_with(head.as_bytes()) {
+        return json;
     }
-    [head.as_bytes(), object.tail()].concat().into()
+    [head.as_bytes(), &object.tail()].concat().into()
 }
 
 fn head(resource: &Resource) -> String {
@@ -150,7 +151,7 @@ fn whole_list(resource: &Resource, objects: &[Arc<Stored>], metadata: &Value) ->
     }
     let start = json!({"kind": resource.list_kind(), "apiVersion": resource.gvk.api_version(), "metadata": metadata});
     let head = if resource.custom.is_some() { head(resource) } else { "{".to_owned() };
-    let length: usize = objects.iter().map(|object| object.tail().len() + head.len() + 1).sum();
+    let length: usize = objects.iter().map(|object| object.length() + head.len() + 1).sum();
     let mut list = Vec::with_capacity(length + 256);
     serde_json::to_writer(&mut list, &start).expect("memory takes everything");
     list.pop();
@@ -160,7 +161,7 @@ fn whole_list(resource: &Resource, objects: &[Arc<Stored>], metadata: &Value) ->
             list.push(b',');
         }
         list.extend_from_slice(head.as_bytes());
-        list.extend_from_slice(object.tail());
+        list.extend_from_slice(&object.tail());
     }
     list.extend_from_slice(b"]}");
     list.into()

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::reply::{self, Body, BoxError};
 use crate::resource::{self, Registry, Resource};
 use crate::status::{Refusal, Result};
-use crate::store::{Change, CommitError, Expected, Key, Store, StoreError, Stored, Write};
+use crate::store::{self, Change, CommitError, Expected, Key, Store, StoreError, Stored, Write};
 use crate::{crd, discovery, expiry, gc, rbac, strategy};
 use bytes::Bytes;
 use http::header::USER_AGENT;
@@ -110,6 +110,7 @@ impl ApiServer {
         }
         tokio::spawn(gc::run(Arc::downgrade(&inner), inner.stop.clone(), inner.store.changes()));
         tokio::spawn(expiry::run(Arc::downgrade(&inner), inner.stop.clone()));
+        tokio::spawn(store::settle_down(Arc::downgrade(&inner.store), inner.stop.clone()));
         Ok(Self { inner })
     }
 

@@ -1,8 +1,12 @@
 //! What the watches have seen, by the scope whose it is.
+//!
+//! Objects are kept as packed text and read when somebody looks: a tree of values takes fifty times as much, and all of
+//! them stand here for ever, while an environment is looked at now and then.
 
 use kube::core::ApiResource;
 use model::ports::{Scope, Wake};
 use model::{LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId};
+use object::packed::{DICTIONARY_MAX, Dictionary, Packer, Text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,6 +17,7 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub(crate) struct View {
     state: Mutex<State>,
+    packing: Mutex<Packing>,
     changed: watch::Sender<()>,
 }
 
@@ -21,18 +26,62 @@ const LAG_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct State {
-    objects: HashMap<Scope, BTreeMap<ObjectId, Arc<Value>>>,
-    owner: HashMap<ObjectId, Scope>,
+    objects: HashMap<Arc<Scope>, BTreeMap<Arc<ObjectId>, Arc<Kept>>>,
+    owner: HashMap<Arc<ObjectId>, Arc<Scope>>,
     /// All of them: one that should be ours may not carry our labels.
-    namespaces: BTreeMap<String, Arc<Value>>,
+    namespaces: BTreeMap<String, Arc<Kept>>,
     wakes: HashMap<Scope, Wake>,
     /// Latest resourceVersion seen of each group and kind.
     versions: HashMap<(String, String), u64>,
 }
 
+/// A live object, and what is asked about it without reading it.
+struct Kept {
+    json: Text,
+    uid: Option<Box<str>>,
+    deleting: bool,
+}
+
+/// How objects are packed: the first of a kind serves as the dictionary of the others.
+#[derive(Default)]
+struct Packing {
+    packer: Packer,
+    dictionaries: HashMap<(String, String), Dictionary>,
+}
+
+impl Packing {
+    fn text(&mut self, id: &ObjectId, object: &Value) -> Text {
+        let json = serde_json::to_vec(object).expect("JSON values serialise");
+        // What is secret does not outlive its object.
+        if id.is_secret() || json.len() > DICTIONARY_MAX {
+            return Text::new(json.into());
+        }
+        let kind = (id.group.clone(), id.kind.clone());
+        let dictionary = self.dictionaries.entry(kind).or_insert_with(|| json.as_slice().into());
+        let text = Text::new(json.into());
+        text.pack(&mut self.packer, dictionary);
+        text
+    }
+}
+
+impl Kept {
+    fn of(json: Text, object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        Self {
+            json,
+            uid: metadata["uid"].as_str().map(Box::from),
+            deleting: metadata.get("deletionTimestamp").is_some(),
+        }
+    }
+
+    fn value(&self) -> Value {
+        serde_json::from_slice(&self.json.get()).expect("what was serialised here can be read")
+    }
+}
+
 impl State {
     /// Takes an object out; returns whose it was.
-    fn remove(&mut self, id: &ObjectId) -> Option<Scope> {
+    fn remove(&mut self, id: &ObjectId) -> Option<Arc<Scope>> {
         let scope = self.owner.remove(id)?;
         let of_scope = self.objects.get_mut(&scope)?;
         of_scope.remove(id);
@@ -42,26 +91,35 @@ impl State {
         Some(scope)
     }
 
-    fn put(&mut self, id: ObjectId, object: Arc<Value>, touched: &mut HashSet<Scope>) {
-        let scope = scope_of(&object);
+    fn put(&mut self, id: ObjectId, scope: Option<Scope>, object: Arc<Kept>, touched: &mut HashSet<Arc<Scope>>) {
         if let Some(scope) = scope.as_ref() {
             let before = self.objects.get(scope).and_then(|of_scope| of_scope.get(&id));
-            if before.is_some_and(|before| before == &object) {
+            if before.is_some_and(|before| before.json.get() == object.json.get()) {
                 return;
             }
         }
         touched.extend(self.remove(&id));
         if let Some(scope) = scope {
+            let (id, scope) = (Arc::new(id), self.shared(scope));
             touched.insert(scope.clone());
             self.owner.insert(id.clone(), scope.clone());
             self.objects.entry(scope).or_default().insert(id, object);
         }
+    }
+
+    /// The scope as its other objects name it.
+    fn shared(&self, scope: Scope) -> Arc<Scope> {
+        self.objects.get_key_value(&scope).map_or_else(|| Arc::new(scope), |(known, _)| known.clone())
     }
 }
 
 impl View {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic happens while the view is locked")
+    }
+
+    fn packed(&self, id: &ObjectId, object: &Value) -> Text {
+        self.packing.lock().expect("no panic happens while something is packed").text(id, object)
     }
 
     /// From now on `wake` is called when something of this scope changes; it replaces an earlier one.
@@ -77,28 +135,31 @@ impl View {
 
     /// All objects of a scope, and its namespace even if it is somebody else's.
     pub(crate) fn observe(&self, scope: &Scope) -> BTreeMap<ObjectId, Arc<Value>> {
-        let state = self.lock();
-        let objects = state.objects.get(scope).into_iter().flatten();
-        let mut observed: BTreeMap<ObjectId, Arc<Value>> =
-            objects.map(|(id, object)| (id.clone(), object.clone())).collect();
         let namespace = model::names::workload_namespace(&scope.project, &scope.environment);
-        if let Some(object) = state.namespaces.get(&namespace) {
-            observed.insert(ObjectId::of(object), object.clone());
-        }
-        observed
+        let kept: Vec<Arc<Kept>> = {
+            let state = self.lock();
+            let own = state.objects.get(scope).into_iter().flat_map(BTreeMap::values);
+            own.chain(state.namespaces.get(&namespace)).cloned().collect()
+        };
+        let read = |object: Arc<Kept>| {
+            let value = object.value();
+            (ObjectId::of(&value), Arc::new(value))
+        };
+        kept.into_iter().map(read).collect()
     }
 
     /// An object was created or changed.
     pub(crate) fn put(&self, object: Value) {
         let mut touched = HashSet::new();
+        let id = ObjectId::of(&object);
+        let kept = Arc::new(Kept::of(self.packed(&id, &object), &object));
         let mut state = self.lock();
-        let (id, object) = (ObjectId::of(&object), Arc::new(object));
         state.note_version(&id, &object);
         if is_namespace(&id) {
             state.touch_namespace(&id.name, &mut touched);
-            state.namespaces.insert(id.name.clone(), object.clone());
+            state.namespaces.insert(id.name.clone(), kept.clone());
         }
-        state.put(id, object, &mut touched);
+        state.put(id, scope_of(&object), kept, &mut touched);
         self.tell(state, touched);
     }
 
@@ -122,8 +183,7 @@ impl View {
         let gone: Vec<ObjectId> = {
             let state = self.lock();
             let is_kind = |id: &&ObjectId| id.group == api.group && id.kind == api.kind;
-            let cluster_scoped = state.namespaces.values().map(|object| ObjectId::of(object));
-            let known = state.owner.keys().cloned().chain(cluster_scoped);
+            let known = state.owner.keys().map(|id| ObjectId::clone(id)).chain(state.namespaces.keys().map(namespace));
             known.filter(|id| is_kind(&id) && !ids.contains(id)).collect()
         };
         gone.iter().for_each(|id| self.remove(id, None));
@@ -131,8 +191,8 @@ impl View {
     }
 
     /// Wakes outside of the lock, for whoever is woken may look at once.
-    fn tell(&self, state: MutexGuard<'_, State>, touched: HashSet<Scope>) {
-        let wakes: Vec<Wake> = touched.iter().filter_map(|scope| state.wakes.get(scope).cloned()).collect();
+    fn tell(&self, state: MutexGuard<'_, State>, touched: HashSet<Arc<Scope>>) {
+        let wakes: Vec<Wake> = touched.iter().filter_map(|scope| state.wakes.get(&**scope).cloned()).collect();
         drop(state);
         self.changed.send_replace(());
         wakes.iter().for_each(|wake| wake());
@@ -153,8 +213,8 @@ impl View {
         self.wait(|state| {
             let live = state.owner.get(id).and_then(|scope| state.objects.get(scope)?.get(id));
             live.is_none_or(|live| {
-                let is_other = uid.is_some() && live["metadata"]["uid"].as_str() != uid;
-                is_other || live["metadata"].get("deletionTimestamp").is_some()
+                let is_other = uid.is_some() && live.uid.as_deref() != uid;
+                is_other || live.deleting
             })
         })
         .await;
@@ -177,14 +237,18 @@ impl State {
         }
     }
 
-    fn touch_namespace(&self, name: &str, touched: &mut HashSet<Scope>) {
+    fn touch_namespace(&self, name: &str, touched: &mut HashSet<Arc<Scope>>) {
         let is_its = |scope: &&Scope| model::names::workload_namespace(&scope.project, &scope.environment) == name;
-        touched.extend(self.wakes.keys().filter(is_its).cloned());
+        touched.extend(self.wakes.keys().filter(is_its).cloned().map(Arc::new));
     }
 }
 
 fn version(object: &Value) -> Option<u64> {
     object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+}
+
+fn namespace(name: &String) -> ObjectId {
+    ObjectId { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: name.clone() }
 }
 
 fn is_namespace(id: &ObjectId) -> bool {
@@ -239,6 +303,20 @@ mod tests {
         assert_eq!(view.observe(&scope("prod")).len(), 1);
         view.remove(&ObjectId::of(&map("a", "prod", "1")), None);
         assert_eq!(woken(), (2, 2));
+    }
+
+    #[test]
+    fn alike_objects_take_little_and_are_seen_as_they_are() {
+        let view = View::default();
+        let objects: Vec<Value> = (0..50).map(|n| map(&format!("m{n}"), "dev", &"some text ".repeat(100))).collect();
+        objects.iter().for_each(|object| view.put(object.clone()));
+        let state = view.lock();
+        let held: usize = state.objects.values().flat_map(BTreeMap::values).map(|kept| kept.json.held()).sum();
+        drop(state);
+        let text: usize = objects.iter().map(|object| object.to_string().len()).sum();
+        assert!(held * 10 < text, "{held} of {text} bytes");
+        let seen = view.observe(&scope("dev"));
+        assert!(objects.iter().all(|object| seen[&ObjectId::of(object)].as_ref() == object));
     }
 
     #[test]

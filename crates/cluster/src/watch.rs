@@ -8,11 +8,12 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::core::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use model::ports::{PortError, Result};
-use model::{LABEL_PROJECT, ObjectId};
+use model::{FIELD_MANAGER, LABEL_PROJECT, ObjectId};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -193,11 +194,24 @@ fn failure(error: watcher::Error) -> Failure {
     }
 }
 
+/// What is asked about a change is who made it, beside us: of our own fields, and of those of a status, nothing is kept.
+fn attribution(entry: &mut ManagedFieldsEntry) {
+    let of_object = entry.subresource.as_deref().unwrap_or_default().is_empty();
+    let theirs = of_object && entry.manager.as_deref() != Some(FIELD_MANAGER);
+    *entry = ManagedFieldsEntry {
+        manager: entry.manager.take(),
+        subresource: entry.subresource.take(),
+        fields_v1: entry.fields_v1.take().map(|fields| if theirs { fields } else { FieldsV1(serde_json::json!({})) }),
+        ..ManagedFieldsEntry::default()
+    };
+}
+
 /// Objects of a list do not say what they are. Who changed which field matters only of what is applied.
 fn value(api: &ApiResource, mut object: DynamicObject) -> Value {
     object.types = Some(TypeMeta { api_version: api.api_version.clone(), kind: api.kind.clone() });
-    if matches!(api.kind.as_str(), "Pod" | "ReplicaSet" | "EndpointSlice") {
-        object.metadata.managed_fields = None;
+    match api.kind.as_str() {
+        "Pod" | "ReplicaSet" | "EndpointSlice" => object.metadata.managed_fields = None,
+        _ => object.metadata.managed_fields.iter_mut().flatten().for_each(attribution),
     }
     serde_json::to_value(object).expect("an object that was JSON is JSON")
 }

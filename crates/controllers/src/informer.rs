@@ -94,27 +94,42 @@ impl<K: Resource> Cache<K> {
     }
 }
 
+/// What of an object nobody here reads.
+pub(crate) trait Trim {
+    /// Takes it away before the object is kept.
+    fn trim(&mut self) {}
+}
+
+/// As it is held for as long as it stands: a copy takes no more than it needs, what was read has room to grow.
+fn kept<K: Clone>(object: &K) -> Arc<K> {
+    Arc::new(object.clone())
+}
+
 /// Watches until dropped. A broken watch is taken up again; what was missed meanwhile is told as changes.
 pub(crate) async fn inform<K>(api: Api<K>, config: watcher::Config, cache: &Cache<K>, on_change: impl Fn(Change<'_, K>))
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource + Trim + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Default,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
     let events = watcher(api, config).backoff(WatchBackoff::default());
-    let mut events = std::pin::pin!(events.map_ok(|event| event.modify(|k| k.meta_mut().managed_fields = None)));
+    let lean = |object: &mut K| {
+        object.meta_mut().managed_fields = None;
+        K::trim(object);
+    };
+    let mut events = std::pin::pin!(events.map_ok(|event| event.modify(lean)));
     let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => {
-                listed.insert(Key::of(&object), Arc::new(object));
+                listed.insert(Key::of(&object), kept(&object));
             }
             Ok(watcher::Event::InitDone) => {
                 cache.replace(std::mem::take(&mut listed), &on_change);
                 cache.synced.send_replace(true);
             }
-            Ok(watcher::Event::Apply(object)) => cache.put(Arc::new(object), &on_change),
+            Ok(watcher::Event::Apply(object)) => cache.put(kept(&object), &on_change),
             Ok(watcher::Event::Delete(object)) => cache.remove(&Key::of(&object), Some(&object), &on_change),
             Err(error) => tracing::warn!(kind, %error, "watch broke; taking it up again"),
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not the name it should be. The message says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,8 +13,9 @@ pub struct NameError(pub String);
 macro_rules! text_type {
     ($(#[$meta:meta])* $name:ident, $check:expr) => {
         $(#[$meta])*
+        // Named again and again, by every state of every environment: a copy shares the text.
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text itself.
@@ -27,7 +29,7 @@ macro_rules! text_type {
             fn from_str(text: &str) -> Result<Self, NameError> {
                 let check: fn(&str) -> Result<(), NameError> = $check;
                 check(text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
         impl Serialize for $name {
@@ -179,7 +181,7 @@ impl Digest {
             use fmt::Write as _;
             let _ = write!(text, "{byte:02x}");
         }
-        Self(text)
+        Self(text.into())
     }
     /// The 64 digits without the algorithm.
     pub fn hex(&self) -> &str {
@@ -190,12 +192,12 @@ impl Digest {
 impl ImageRef {
     /// The recorded form for a build of ours.
     pub fn recorded(project: &Project, component: &Component, digest: &Digest) -> Self {
-        Self(format!("{}/{project}/{component}@{digest}", crate::REGISTRY))
+        Self(format!("{}/{project}/{component}@{digest}", crate::REGISTRY).into())
     }
     /// The digest part.
     pub fn digest(&self) -> Digest {
         let (_, digest) = self.0.rsplit_once('@').expect("checked when it was parsed");
-        Digest(digest.to_owned())
+        Digest(digest.into())
     }
     /// The part before `@`.
     pub fn name(&self) -> &str {

@@ -158,7 +158,7 @@ pub trait Repositories: Send + Sync {
     /// Keeps what stands under this name no more; nothing happens if nothing does.
     async fn unkeep(&self, repository: &Repository, name: &str) -> Result<()>;
     /// The whole journal of a project, oldest first.
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>>;
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>>;
     /// Appends, unless an entry with this id is there already.
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()>;
 }

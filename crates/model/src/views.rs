@@ -207,7 +207,7 @@ pub struct DataPlaneStatus {
 pub struct Resources {
     /// Workloads, what they own, Services, EndpointSlices, configuration. Never a Secret.
     pub objects: Vec<Value>,
-    /// `v1` Events of the environment's namespace.
+    /// `v1` Events about them.
     pub events: Vec<Value>,
 }
 

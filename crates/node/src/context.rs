@@ -16,6 +16,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -85,27 +86,35 @@ impl Context {
             }
         }
     }
+}
+
+/// Where a container leaves what it has to say when it ends.
+pub(crate) struct LastWords {
+    message: PathBuf,
+    /// Its log, if that speaks for it when it says nothing else.
+    log: Option<PathBuf>,
+}
+
+impl LastWords {
+    pub(crate) fn of(layout: &Layout, pod: &Pod, container: &Container, attempt: u32) -> Self {
+        let fall_back = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        Self {
+            message: layout.termination_message(pod, &container.name, attempt),
+            log: fall_back.then(|| layout.log(pod, &container.name, attempt)),
+        }
+    }
 
     /// What the container left to say why it ended.
-    pub(crate) async fn termination_message(
-        &self,
-        pod: &Pod,
-        container: &Container,
-        attempt: u32,
-        failed: bool,
-    ) -> String {
-        let path = self.layout.termination_message(pod, &container.name, attempt);
+    pub(crate) async fn read(&self, failed: bool) -> String {
         let mut message = Vec::new();
-        if let Ok(file) = tokio::fs::File::open(path).await {
+        if let Ok(file) = tokio::fs::File::open(&self.message).await {
             // What cannot be read is shown as empty: it is the container's to write.
             let _ = file.take(MESSAGE_BYTES).read_to_end(&mut message).await;
         }
-        let fall_back = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
-        if message.is_empty() && failed && fall_back {
-            let log = self.layout.log(pod, &container.name, attempt);
-            return logs::tail_text(&log, MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES).await;
+        match self.log.as_ref().filter(|_| message.is_empty() && failed) {
+            Some(log) => logs::tail_text(log, MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES).await,
+            None => String::from_utf8_lossy(&message).into_owned(),
         }
-        String::from_utf8_lossy(&message).into_owned()
     }
 }
 

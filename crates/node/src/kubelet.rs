@@ -65,10 +65,10 @@ pub(crate) fn publish(shown: &Shown, layout: &Layout, pod: &Pod, machine: &Machi
 }
 
 /// Shows a Pod no longer, unless another has its name by now.
-pub(crate) fn withdraw(shown: &Shown, pod: &Pod) {
+pub(crate) fn withdraw(shown: &Shown, uid: &str, key: &(String, String)) {
     let mut all = shown.0.write().unwrap_or_else(PoisonError::into_inner);
-    if all.get(&pod.key()).is_some_and(|entry| entry.uid == pod.uid_str()) {
-        all.remove(&pod.key());
+    if all.get(key).is_some_and(|entry| entry.uid == uid) {
+        all.remove(key);
     }
 }
 

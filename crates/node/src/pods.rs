@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::kubelet;
 use crate::pod::PodExt;
 use crate::worker::{self, Latest};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::WatchStreamExt;
@@ -15,12 +15,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Of a Pod: uid, and namespace and name.
+type Identity = (String, (String, String));
+
 struct Pods {
     context: Arc<Context>,
     shutdown: CancellationToken,
     /// By uid: a name may come again while its old Pod still ends.
     workers: HashMap<String, watch::Sender<Latest>>,
-    tasks: JoinSet<Arc<Pod>>,
+    /// Which end with what identifies their Pod.
+    tasks: JoinSet<Identity>,
     /// Uids seen since a list began.
     listed: HashSet<String>,
     orphans_removed: bool,
@@ -30,7 +34,8 @@ struct Pods {
 pub(crate) async fn run(context: Arc<Context>, node: String, shutdown: CancellationToken) {
     let api: Api<Pod> = Api::all(context.client.clone());
     let ours = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-    let mut changes = std::pin::pin!(watcher(api, ours).default_backoff());
+    let changes = watcher(api, ours).default_backoff();
+    let mut changes = std::pin::pin!(changes.map_ok(|event| event.modify(|pod| pod.metadata.managed_fields = None)));
     let mut pods = Pods {
         context,
         shutdown: shutdown.clone(),
@@ -53,6 +58,11 @@ pub(crate) async fn run(context: Arc<Context>, node: String, shutdown: Cancellat
     while pods.tasks.join_next().await.is_some() {}
 }
 
+/// A Pod as it is held for as long as it lives: a copy takes no more than it needs, what was read has room to grow.
+pub(crate) fn kept(pod: &Pod) -> Arc<Pod> {
+    Arc::new(pod.clone())
+}
+
 impl Pods {
     fn take(&mut self, event: watcher::Event<Pod>) {
         match event {
@@ -68,17 +78,18 @@ impl Pods {
     }
 
     fn is(&mut self, pod: Pod) {
-        let (uid, pod) = (pod.uid_str().to_owned(), Arc::new(pod));
+        let (uid, pod) = (pod.uid_str().to_owned(), kept(&pod));
         if let Some(worker) = self.workers.get(&uid) {
             worker.send_replace(Latest::Is(pod));
             return;
         }
-        let (sender, receiver) = watch::channel(Latest::Is(pod.clone()));
+        let identity = (uid.clone(), pod.key());
+        let (sender, receiver) = watch::channel(Latest::Is(pod));
         self.workers.insert(uid, sender);
         let (context, shutdown) = (self.context.clone(), self.shutdown.child_token());
         self.tasks.spawn(async move {
             worker::run(context, receiver, shutdown).await;
-            pod
+            identity
         });
     }
 
@@ -105,11 +116,11 @@ impl Pods {
         });
     }
 
-    fn ended(&mut self, ended: Result<Arc<Pod>, tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<Identity, tokio::task::JoinError>) {
         match ended {
-            Ok(pod) => {
-                self.workers.remove(pod.uid_str());
-                kubelet::withdraw(&self.context.shown, &pod);
+            Ok((uid, key)) => {
+                self.workers.remove(&uid);
+                kubelet::withdraw(&self.context.shown, &uid, &key);
             }
             Err(error) => tracing::error!(%error, "a Pod's worker failed; restart to take its Pod up again"),
         }

@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod diff;
 pub mod meta;
+pub mod packed;
 pub mod patch;
 pub mod quantity;
 pub mod schema;

@@ -9,6 +9,7 @@ use model::ports::Commit;
 use model::release::{Release, Version};
 use model::{Build, CommitId, Component, DataPlaneName, Environment, EnvironmentFile, Project, Promotion, Window};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// So many movements of an environment are remembered for going back. Each costs one reading of a commit, cached.
 const HISTORY_MAX: usize = 50;
@@ -42,7 +43,7 @@ pub struct Facts {
     /// All promotions.
     pub promotions: Vec<Promotion>,
     /// The whole journal, oldest first.
-    pub journal: Vec<Entry>,
+    pub journal: Arc<Vec<Entry>>,
     /// What builds are given by commits of the config repository.
     pub inputs: Inputs,
     /// Policies that are broken, and signatures that lack.

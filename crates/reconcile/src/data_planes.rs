@@ -74,9 +74,9 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, environment)?;
         let target = handle.environment(environment).and_then(|environment| environment.target());
-        let Some(plane) = target.and_then(|target| target.plane) else { return Ok(None) };
-        let file = plane.file.map_err(Refusal::Refused)?;
-        Ok(Some((plane.name, file)))
+        let Some(plane) = target.as_ref().and_then(|target| target.plane.as_ref()) else { return Ok(None) };
+        let file = plane.file.clone().map_err(Refusal::Refused)?;
+        Ok(Some((plane.name.clone(), file)))
     }
 
     /// A credential of a data plane has changed: everything on it is looked at again.

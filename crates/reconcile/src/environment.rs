@@ -139,7 +139,8 @@ pub struct Work {
     /// Objects of which the server knows a newer state than the observation, and since when.
     behind: BTreeMap<ObjectId, Instant>,
     pub(crate) told: BTreeSet<String>,
-    pub(crate) shown: BTreeMap<String, Value>,
+    /// Records as they were written last, by name: what tells one from another.
+    pub(crate) shown: BTreeMap<String, Digest>,
     digests: sealing::Digests,
     /// Policies that the target breaks.
     broken: Vec<PolicyResult>,
@@ -429,7 +430,7 @@ impl Work {
 
     /// A look ended early: why, and whether the data plane is to blame.
     async fn stopped(&mut self, stop: Stop) {
-        let plane = self.handle.target().and_then(|target| target.plane).map(|plane| plane.name);
+        let plane = self.handle.target().and_then(|target| Some(target.plane.as_ref()?.name.clone()));
         match (stop, plane) {
             (Stop::DataPlane(error), Some(plane)) => {
                 self.fail(format!("DataPlane {plane} unreachable: {error}"), Some(plane)).await;

@@ -319,7 +319,7 @@ impl Inner {
         };
         court.commits = rule.map(|named| Trusted::of(named, &keys));
         let outcome = handle.environment(environment).map(|e| e.outcome()).unwrap_or_default();
-        let plan = outcome.plan.filter(|_| outcome.error.is_none());
+        let plan = outcome.plan.as_ref().filter(|_| outcome.error.is_none());
         let mut found = Vec::new();
         for pin in state.pins.values() {
             let Some(build) = facts.build(&pin.build) else { continue };
@@ -342,7 +342,7 @@ impl Inner {
                 environment,
                 production: state.file.production,
                 groups: state.groups.iter().map(model::Group::as_str).collect(),
-                plan: plan.as_ref(),
+                plan,
             };
             found.extend(judge(&policies, &place, &[part]));
         }

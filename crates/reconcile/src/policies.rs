@@ -54,7 +54,8 @@ impl Reconciler {
             let environments: Vec<Environment> = view.facts.environments.iter().filter(holds).cloned().collect();
             let results = environments.iter().filter_map(|environment| {
                 let outcome = handle.environment(environment)?.outcome();
-                let of_it: Vec<PolicyResult> = outcome.policies.into_iter().filter(|one| one.policy == *name).collect();
+                let of_it: Vec<PolicyResult> =
+                    outcome.policies.iter().filter(|one| one.policy == *name).cloned().collect();
                 (!of_it.is_empty()).then(|| (environment.clone(), of_it))
             });
             PolicyStatus {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use model::flow::Repository;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::Kind;
-use model::{BuildId, CommitId, Component, DataPlaneName, Environment, Project};
+use model::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Project};
 use promote::{Action, Decision, Facts};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,7 +116,8 @@ impl Handle {
         let mut missing = Vec::new();
         for environment in self.environments.lock().unwrap_or_else(PoisonError::into_inner).values() {
             let Some(target) = environment.target() else { continue };
-            let waits = environment.outcome().components.into_iter().filter(|c| c.reason == crate::lacks::IMAGE);
+            let outcome = environment.outcome();
+            let waits = outcome.components.iter().filter(|c| c.reason == crate::lacks::IMAGE);
             missing.extend(waits.filter_map(|c| target.state.pins.get(&c.component)?.image.clone()));
         }
         missing
@@ -157,13 +158,13 @@ impl Handle {
     }
     /// What the cluster of an environment could do when something was rendered for it last.
     pub fn capabilities(&self, name: &Environment) -> Option<Arc<environment::Recorded>> {
-        self.environment(name).and_then(|environment| environment.outcome().capabilities)
+        self.environment(name).and_then(|environment| environment.outcome().capabilities.clone())
     }
     /// Data planes that do not answer, and why.
     fn unreachable(&self) -> BTreeMap<DataPlaneName, String> {
         let said = |environment: Arc<environment::Handle>| {
             let outcome = environment.outcome();
-            Some((outcome.unreachable?, outcome.error?))
+            Some((outcome.unreachable.clone()?, outcome.error.clone()?))
         };
         self.environments().into_iter().filter_map(said).collect()
     }
@@ -241,7 +242,8 @@ struct Work {
     looked_at: Option<CommitId>,
     /// Changes that are not on main yet, as far as was looked.
     compared: changes::Compared,
-    projected: BTreeMap<(Kind, String), Value>,
+    /// Records as they were written last: what tells one from another.
+    projected: BTreeMap<(Kind, String), Digest>,
     /// Application repositories that cannot be read, and why. The others go on.
     damaged: Vec<String>,
 }
@@ -404,11 +406,12 @@ impl Work {
 
     async fn put(&mut self, kind: Kind, object: Value) -> Result<(), PortError> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if self.projected.get(&(kind, name.clone())) == Some(&object) {
+        let digest = Digest::of(object.to_string().as_bytes());
+        if self.projected.get(&(kind, name.clone())) == Some(&digest) {
             return Ok(());
         }
         self.inner.ports.records.apply(kind, &object).await?;
-        self.projected.insert((kind, name), object);
+        self.projected.insert((kind, name), digest);
         Ok(())
     }
 }

@@ -408,8 +408,8 @@ impl Follower<'_> {
         let ended = until(self.handle, ROLLOUT, || {
             let handle = self.handle.environment(environment)?;
             let (target, outcome) = (handle.target()?, handle.outcome());
-            if let Some(error) = outcome.error {
-                return Some(Err(error));
+            if let Some(error) = &outcome.error {
+                return Some(Err(error.clone()));
             }
             if target.state.pins.get(&id.component).is_some_and(|pin| pin.build != *id) {
                 return Some(Err("another build came after it".to_owned()));
@@ -426,7 +426,8 @@ impl Follower<'_> {
         match ended.await {
             Some(Ok(url)) => {
                 self.say(&format!("✔ {environment} healthy {}", url.unwrap_or_default()));
-                let broken = self.handle.environment(environment).map(|e| e.outcome().policies).unwrap_or_default();
+                let broken =
+                    self.handle.environment(environment).map(|e| e.outcome().policies.clone()).unwrap_or_default();
                 broken.iter().for_each(|one| self.say(&format!("{environment}: {}: {one}", one.action)));
             }
             Some(Err(why)) => {

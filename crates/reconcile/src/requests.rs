@@ -223,7 +223,8 @@ impl Reconciler {
         known_component(&view, component)?;
         let status = environment_status(&handle, &view, environment);
         let prospect = promote::prospect(&view.facts, environment, component);
-        Ok(explanation(&view, &status, component, prospect))
+        let running = status.components.iter().find(|status| status.component == *component);
+        Ok(explanation(&view, &status, component, running, prospect))
     }
 
     /// The same of every component that has builds, in one environment or in all of them.
@@ -241,9 +242,12 @@ impl Reconciler {
         for name in view.facts.environments.iter().filter(|name| environment.is_none_or(|wanted| wanted == *name)) {
             let status = environment_status(&handle, &view, name);
             let mut prospects = promote::prospects(&view.facts, name, |_| true);
-            let explained =
-                components.iter().map(|component| explanation(&view, &status, component, prospects.remove(*component)));
-            found.extend(explained);
+            let running: BTreeMap<&Component, &ComponentStatus> =
+                status.components.iter().map(|status| (&status.component, status)).collect();
+            found.extend(components.iter().map(|component| {
+                let running = running.get(component).copied();
+                explanation(&view, &status, component, running, prospects.remove(*component))
+            }));
         }
         Ok(found)
     }
@@ -257,8 +261,8 @@ impl Reconciler {
     ) -> Result<Vec<Entry>, Refusal> {
         self.look(project).await?;
         let journal = self.0.ports.repositories.journal(project).await?;
-        let of_it = |entry: &Entry| environment.is_none() || entry.environment.as_ref() == environment;
-        Ok(journal.into_iter().rev().filter(of_it).take(limit).collect())
+        let of_it = |entry: &&Entry| environment.is_none() || entry.environment.as_ref() == environment;
+        Ok(journal.iter().rev().filter(of_it).take(limit).cloned().collect())
     }
 
     /// What applying would do now.
@@ -266,7 +270,7 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         known_environment(&view, environment)?;
         let outcome = handle.environment(environment).map(|e| e.outcome()).unwrap_or_default();
-        Ok(outcome.plan.unwrap_or_else(|| Plan {
+        Ok(outcome.plan.clone().unwrap_or_else(|| Plan {
             project: project.clone(),
             environment: environment.clone(),
             commit: view.facts.head.clone(),
@@ -288,13 +292,14 @@ impl Reconciler {
             let advice = format!("trimtab explain {component} --env {environment}");
             return Err(Refusal::NotFound(format!("{component} does not run in {environment}: {advice}")));
         }
-        let seen =
-            || handle.environment(environment)?.outcome().components.into_iter().find(|c| c.component == *component);
+        let seen = || {
+            handle.environment(environment)?.outcome().components.iter().find(|c| c.component == *component).cloned()
+        };
         let running = until(&handle, FIRST_LOOK, seen).await;
         let running = running.ok_or_else(|| PortError::Transient(format!("{environment} cannot be read yet")))?;
         let target = handle.environment(environment).and_then(|e| e.target()).filter(|target| !target.is_routed());
-        if let Some(plane) = target.and_then(|target| target.plane) {
-            let name = plane.name;
+        if let Some(plane) = target.as_ref().and_then(|target| target.plane.as_ref()) {
+            let name = &plane.name;
             return Err(Refusal::NotFound(format!(
                 "{component} runs in {environment} on data plane {name}, whose Pods the gateway does not reach: an Ingress or Service there gives it its address. If they can be reached from here, say `reachable: true` in dataplanes/{name}.yaml"
             )));
@@ -407,19 +412,19 @@ fn explanation(
     view: &View,
     status: &EnvironmentStatus,
     component: &Component,
+    running: Option<&ComponentStatus>,
     prospect: Option<(BuildId, Vec<Gate>)>,
 ) -> Explanation {
-    let running = status.components.iter().find(|c| c.component == *component).cloned();
     let (candidate, gates) = prospect.map_or((None, Vec::new()), |(build, gates)| (Some(build), gates));
     let held = status.held.clone().filter(|held| held.components.contains(component) || held.components.is_empty());
-    let mut sentences = sentences(status, running.as_ref(), component, candidate.as_ref(), &gates);
+    let mut sentences = sentences(status, running, component, candidate.as_ref(), &gates);
     let open = view.facts.promotions.iter().filter(|p| p.spec.environment == status.name && !p.status.phase.is_final());
     for promotion in
         open.filter(|p| p.spec.component.as_ref().is_none_or(|c| c == component) && !p.status.message.is_empty())
     {
         sentences.push(format!("{} waits: {}", promotion.name, promotion.status.message));
     }
-    let (component, environment) = (component.clone(), status.name.clone());
+    let (component, environment, running) = (component.clone(), status.name.clone(), running.cloned());
     Explanation { component, environment, running, sentences, candidate, gates, held }
 }
 
@@ -428,7 +433,8 @@ fn leaving(handle: &Handle) -> Vec<String> {
     let mut told = Vec::new();
     for environment in handle.environments() {
         if environment.target().is_some_and(|target| target.removed) {
-            let components = environment.outcome().components.into_iter();
+            let outcome = environment.outcome();
+            let components = outcome.components.iter();
             told.extend(
                 components
                     .filter(|c| c.health == Health::Degraded)

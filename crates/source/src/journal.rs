@@ -8,6 +8,7 @@ use crate::write::{Committer, Draft, Failpoints, store};
 use model::JOURNAL;
 use model::journal::Entry;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 const FAILPOINTS: Failpoints = Failpoints { before: "source.journal.before", after: "source.journal.after" };
 /// A write that loses this often is not racing but broken.
@@ -17,7 +18,8 @@ const ATTEMPTS_MAX: usize = 3;
 #[derive(Default)]
 pub struct Journal {
     tip: Option<Oid>,
-    entries: Vec<Entry>,
+    /// Shared with whoever reads: those keep what they were given when another entry comes.
+    entries: Arc<Vec<Entry>>,
     ids: HashSet<String>,
 }
 
@@ -39,8 +41,8 @@ impl Journal {
         Ok(journal)
     }
 
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> Arc<Vec<Entry>> {
+        self.entries.clone()
     }
 
     /// Appends, unless the id is there.
@@ -75,6 +77,6 @@ impl Journal {
 
     fn remember(&mut self, entry: Entry) {
         self.ids.insert(entry.id.clone());
-        self.entries.push(entry);
+        Arc::make_mut(&mut self.entries).push(entry);
     }
 }

@@ -211,10 +211,10 @@ impl Repositories for Source {
         Ok(())
     }
 
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
         let host = self.inner.host(&Repository::config(project))?;
         let slot = self.journal_of(&host).await?;
-        Ok(slot.as_ref().map(|journal| journal.entries().to_vec()).unwrap_or_default())
+        Ok(slot.as_ref().map(|journal| journal.entries()).unwrap_or_default())
     }
 
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {

@@ -14,6 +14,8 @@ mod policies;
 mod process;
 mod recover;
 mod recreate;
+mod resources;
+mod rest;
 mod reviews;
 mod rights;
 mod settings;
@@ -220,6 +222,8 @@ impl Control {
             }
             ("the watch of images", Ok(()))
         });
+        let (known, stop) = (reconciler.clone(), shutdown.clone());
+        tasks.spawn(async move { ("what gives memory back", rest::run(known, stop).await) });
         let (store, known, client) = (images.clone(), reconciler.clone(), api.client(system(TRIMTAB)));
         let sweeping = images::run(store, known, client, discarded, shutdown.clone());
         tasks.spawn(async move { ("what sweeps images", Ok(sweeping.await)) });

@@ -311,8 +311,9 @@ pub trait Delivery: Reviews {
     async fn builds(&self, project: &Project) -> Result<Vec<Build>>;
     /// A build's log: what is there and, with `follow`, what comes until it ends.
     async fn build_log(&self, project: &Project, build: &BuildId, follow: bool) -> Result<Text>;
-    /// What stands in the cluster for an environment.
-    async fn resources(&self, project: &Project, environment: &Environment) -> Result<Resources>;
+    /// What stands in the cluster for a component in an environment.
+    async fn resources(&self, project: &Project, environment: &Environment, component: &Component)
+    -> Result<Resources>;
     /// Something whenever a page about this project, or about all, may look different.
     async fn changes(&self, project: Option<&Project>) -> Result<Changes>;
     /// All promotions that are kept, newest first.

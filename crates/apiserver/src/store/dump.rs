@@ -19,7 +19,7 @@ impl Dump {
     }
 
     /// `resource/namespace/name` and the object's JSON, which holds no line break, in the order of keys.
-    pub fn rows(&self) -> impl Iterator<Item = (String, &Bytes)> {
+    pub fn rows(&self) -> impl Iterator<Item = (String, Bytes)> {
         self.objects.iter().map(|object| (object.key.on_disk(), object.json()))
     }
 }

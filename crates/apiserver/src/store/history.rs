@@ -3,6 +3,7 @@
 use super::{Past, Stored};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Watchers that fall further behind than this start over. A rollout of a hundred Pods makes
 /// about a thousand events of one resource.
@@ -41,7 +42,8 @@ impl Event {
 
 /// Events of a resource, oldest first, none missing after [`Window::start`].
 pub(super) struct Window {
-    events: VecDeque<Arc<Event>>,
+    /// With the time at which they happened.
+    events: VecDeque<(Instant, Arc<Event>)>,
     start: u64,
     bytes: usize,
 }
@@ -53,12 +55,31 @@ impl Window {
 
     pub fn push(&mut self, event: Arc<Event>) {
         self.bytes += event.object.size();
-        self.events.push_back(event);
+        self.events.push_back((Instant::now(), event));
         while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
-            let Some(oldest) = self.events.pop_front() else { break };
+            self.pop();
+        }
+    }
+
+    /// Lets go what happened before. True if anything is left.
+    pub fn forget(&mut self, before: Instant) -> bool {
+        while self.events.front().is_some_and(|(at, _)| *at < before) {
+            self.pop();
+        }
+        self.events.shrink_to(2 * self.events.len());
+        !self.events.is_empty()
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, oldest)) = self.events.pop_front() {
             self.bytes -= oldest.object.size();
             self.start = oldest.revision();
         }
+    }
+
+    /// Everything up to here is in it no more.
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     fn check(&self, revision: u64) -> Result<(), Past> {
@@ -66,16 +87,16 @@ impl Window {
     }
 
     fn first_after(&self, revision: u64) -> usize {
-        self.events.partition_point(|event| event.revision() <= revision)
+        self.events.partition_point(|(_, event)| event.revision() <= revision)
     }
 
     pub fn after(&self, revision: u64, limit: usize) -> Result<Vec<Arc<Event>>, Past> {
         self.check(revision)?;
-        Ok(self.events.range(self.first_after(revision)..).take(limit).cloned().collect())
+        Ok(self.events.range(self.first_after(revision)..).take(limit).map(|(_, event)| event.clone()).collect())
     }
 
     pub fn newest_first_after(&self, revision: u64) -> Result<impl Iterator<Item = &Arc<Event>>, Past> {
         self.check(revision)?;
-        Ok(self.events.range(self.first_after(revision)..).rev())
+        Ok(self.events.range(self.first_after(revision)..).rev().map(|(_, event)| event))
     }
 }

@@ -9,17 +9,20 @@ mod disk;
 mod dump;
 mod graph;
 mod history;
+mod settling;
 mod stored;
 mod writer;
 
 pub use disk::StoreError;
 pub use dump::{Dump, Restore};
 pub use history::{Event, EventKind};
+pub use settling::run as settle_down;
 pub use stored::{Key, Stored};
 pub use writer::{Change, CommitError, Expected, FAILPOINTS, Write};
 
 use graph::Graph;
 use history::Window;
+use object::packed::Dictionary;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -48,6 +51,8 @@ struct Collection {
     objects: BTreeMap<(Arc<str>, Arc<str>), Arc<Stored>>,
     window: Window,
     changed: watch::Sender<u64>,
+    /// What its objects are packed by, once there are any to pack.
+    dictionary: Option<Dictionary>,
 }
 
 /// Objects of a resource at one revision.
@@ -225,6 +230,7 @@ impl State {
             objects: BTreeMap::new(),
             window: Window::starting_at(loaded),
             changed: watch::Sender::new(loaded),
+            dictionary: None,
         })
     }
 

@@ -3,6 +3,7 @@
 use crate::builtin;
 use bytes::Bytes;
 use object::meta;
+use object::packed::{Dictionary, Packer, Text};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -58,10 +59,11 @@ pub struct Stored {
     pub finalizers: Box<[Box<str>]>,
     /// `metadata.ownerReferences`.
     pub owners: Box<[Owner]>,
-    labels: Box<[(Box<str>, Box<str>)]>,
-    /// Values of [`builtin::selectable`], in its order.
-    fields: Box<[Box<str>]>,
-    json: Bytes,
+    /// Names and values by turns, each ended by a NUL.
+    labels: Box<str>,
+    /// Values of [`builtin::selectable`], in its order, each ended by a NUL.
+    fields: Box<str>,
+    json: Text,
     /// Where `"metadata"` begins in `json`: before it stand apiVersion and kind.
     tail: usize,
 }
@@ -95,7 +97,7 @@ impl Stored {
 
     fn index(key: Key, object: &Value, json: Bytes, tail: usize, revision: u64) -> Self {
         let metadata = meta::meta(object);
-        let fields = builtin::selectable(&key.resource).iter().map(|path| builtin::field_text(object, path)).collect();
+        let fields = builtin::selectable(&key.resource).iter().map(|path| builtin::field_text(object, path));
         Self {
             revision,
             uid: metadata.uid().into(),
@@ -105,33 +107,46 @@ impl Stored {
                 .owner_references()
                 .map(|owner| Owner { uid: owner.uid().into(), blocks: owner.blocks_owner_deletion() })
                 .collect(),
-            labels: metadata.labels().map(|(k, v)| (k.into(), v.into())).collect(),
-            fields,
-            json,
+            labels: joined(metadata.labels().flat_map(|(name, value)| [name, value])),
+            fields: joined(fields),
+            json: Text::new(json),
             tail,
             key,
         }
     }
 
     /// The whole object.
-    pub fn json(&self) -> &Bytes {
-        &self.json
+    pub fn json(&self) -> Bytes {
+        self.json.get()
     }
 
     /// The object from `"metadata"` on, without apiVersion and kind and without the opening
     /// brace: put `{` or `{"apiVersion":…,"kind":…,` in front.
-    pub fn tail(&self) -> &[u8] {
-        &self.json[self.tail..]
+    pub fn tail(&self) -> Bytes {
+        self.json.get().slice(self.tail..)
+    }
+
+    /// True until [`Self::pack`] was called.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.json.is_fresh()
+    }
+
+    /// Lets it take less, as nobody has touched it for a while.
+    pub(super) fn pack(&self, packer: &mut Packer, dictionary: &Dictionary) {
+        self.json.pack(packer, dictionary);
     }
 
     /// The object, to be changed or looked into.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).expect("only JSON that was parsed or serialised here is stored")
+        serde_json::from_slice(&self.json.get()).expect("only JSON that was parsed or serialised here is stored")
     }
 
     /// One label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
+        let mut parts = self.labels.split_terminator('\0');
+        std::iter::from_fn(|| Some((parts.next()?, parts.next()?)))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// The text of a selectable field; `None` if the resource cannot be selected by it.
@@ -141,15 +156,30 @@ impl Stored {
             "metadata.namespace" => Some(&self.key.namespace),
             _ => {
                 let at = builtin::selectable(&self.key.resource).iter().position(|known| *known == path)?;
-                self.fields.get(at).map(|text| &**text)
+                self.fields.split_terminator('\0').nth(at)
             }
         }
     }
 
+    /// Bytes of the whole object.
+    pub fn length(&self) -> usize {
+        self.json.length()
+    }
+
     /// Bytes that it takes in memory, about.
     pub(super) fn size(&self) -> usize {
-        self.json.len() + 256
+        self.json.length() + 256
     }
+}
+
+/// Texts in one, each ended by a NUL, which none of them can hold.
+fn joined(texts: impl Iterator<Item = impl AsRef<str>>) -> Box<str> {
+    let mut all = String::new();
+    for text in texts {
+        all.extend(text.as_ref().chars().filter(|c| *c != '\0'));
+        all.push('\0');
+    }
+    all.into()
 }
 
 /// The JSON with apiVersion, kind and metadata in front, and where metadata begins.

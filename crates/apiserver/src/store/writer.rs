@@ -189,7 +189,9 @@ impl Thread {
         }
         failpoint("apiserver.commit.before");
         // Within a batch, the last change of an object is what stands on disk.
-        let rows = pending.iter().map(|(key, object)| (key.on_disk(), object.as_ref().map(|o| &o.json()[..])));
+        let texts = pending.iter().map(|(key, object)| (key.on_disk(), object.as_ref().map(|object| object.json())));
+        let texts: Vec<_> = texts.collect();
+        let rows = texts.iter().map(|(key, text)| (key, text.as_deref()));
         let written = self.disk.as_ref().map(|disk| disk.commit(rows, revision));
         if let Some(Err(error)) = written {
             return self.fail(&error, events, answers);

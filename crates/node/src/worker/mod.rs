@@ -7,7 +7,7 @@ mod report;
 mod start;
 mod stop;
 
-use crate::context::Context;
+use crate::context::{Context, LastWords};
 use crate::events::Kind;
 use crate::kubelet;
 use crate::pod::machine::{LOST, Life, Machine, News, Running, Sandbox, Termination};
@@ -15,7 +15,8 @@ use crate::pod::step::Action;
 use crate::pod::{PodExt, refusal};
 use crate::runtime::Exit;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -43,7 +44,8 @@ pub(crate) async fn run(context: Arc<Context>, mut latest: watch::Receiver<Lates
     let Latest::Is(pod) = latest.borrow_and_update().clone() else { return };
     let (sender, mut news) = mpsc::channel(NEWS);
     let mut worker = Worker::new(context, pod, sender, shutdown.child_token());
-    while let Err(error) = worker.recover().await {
+    // What is done now and then has its room while it is done: there is one of this for each Pod.
+    while let Err(error) = Box::pin(worker.recover()).await {
         tracing::warn!(pod = worker.pod.name_any(), error = error.line(), "what runs of a Pod is not known");
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
@@ -51,7 +53,7 @@ pub(crate) async fn run(context: Arc<Context>, mut latest: watch::Receiver<Lates
         }
     }
     loop {
-        let wake = match worker.look().await {
+        let wake = match Box::pin(worker.look()).await {
             Looked::Finished => return,
             Looked::WakeAt(wake) => wake,
         };
@@ -155,17 +157,22 @@ impl Worker {
 
     /// A container runs: wait for its end, and probe it.
     fn attend(&mut self, index: usize, running: &Running) {
-        let (context, pod, id, news) = (self.context.clone(), self.pod.clone(), running.id.clone(), self.news.clone());
+        let (context, id, news) = (self.context.clone(), running.id.clone(), self.news.clone());
         let (container, started_at) = (self.container(index), running.started_at);
         let attempt = self.machine.containers[index].restarts;
+        let last_words = LastWords::of(&self.context.layout, &self.pod, &container, attempt);
         self.tasks.spawn(async move {
-            let end = wait(&context, &pod, &container, &id, (attempt, started_at)).await;
+            let end = wait(&context, &last_words, &id, started_at).await;
             let _ = news.send(News::Exited { index, end }).await;
         });
+        if !probe::is_probed(&container) {
+            self.attempts.insert(index, Attempt::default());
+            return;
+        }
         let probe = probe::Probes {
             context: self.context.clone(),
-            pod: self.pod.clone(),
-            container: self.container(index),
+            pod: self.identity(),
+            container,
             id: running.id.clone(),
             index,
             address: self.address(),
@@ -175,6 +182,16 @@ impl Worker {
         };
         let handle = self.tasks.spawn(probe.run());
         self.attempts.insert(index, Attempt { probe: Some(handle), stop: None });
+    }
+
+    /// Enough of the Pod to say something about it, for a task that lives as long as it does.
+    fn identity(&self) -> Arc<Pod> {
+        let ObjectMeta { name, namespace, uid, resource_version, .. } = self.pod.metadata.clone();
+        let metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+        let named = |container: &Container| Container { name: container.name.clone(), ..Container::default() };
+        let init = self.pod.spec_ref().init_containers.as_deref().unwrap_or_default();
+        let spec = PodSpec { init_containers: Some(init.iter().map(named).collect()), ..PodSpec::default() };
+        Arc::new(Pod { metadata, spec: Some(spec).filter(|_| !init.is_empty()), ..Pod::default() })
     }
 
     /// A container has ended: so do the tasks about it.
@@ -318,15 +335,9 @@ fn message_tail(message: &str) -> &str {
     message.rsplit("pod=").next().unwrap_or_default()
 }
 
-async fn wait(
-    context: &Context,
-    pod: &Pod,
-    container: &Container,
-    id: &str,
-    (attempt, started_at): (u32, Timestamp),
-) -> Termination {
+async fn wait(context: &Context, last_words: &LastWords, id: &str, started_at: Timestamp) -> Termination {
     let exit = context.runtime.wait(id).await;
-    let message = context.termination_message(pod, container, attempt, exit.as_ref().is_ok_and(|e| e.code != 0)).await;
+    let message = Box::pin(last_words.read(exit.as_ref().is_ok_and(|e| e.code != 0))).await;
     match exit {
         Ok(Exit { code, signal, oom, lost, finished_at }) => Termination {
             id: Some(id.to_owned()),

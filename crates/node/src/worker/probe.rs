@@ -16,6 +16,7 @@ const EAGER: Duration = Duration::from_millis(100);
 
 pub(super) struct Probes {
     pub context: Arc<Context>,
+    /// To speak of it.
     pub pod: Arc<Pod>,
     pub container: Container,
     pub id: String,
@@ -25,6 +26,12 @@ pub(super) struct Probes {
     /// The verdicts so far: of a container that was taken over from an earlier process.
     pub started: bool,
     pub ready: bool,
+}
+
+/// Whether there is anything to probe.
+pub(super) fn is_probed(container: &Container) -> bool {
+    let Container { startup_probe, readiness_probe, liveness_probe, .. } = container;
+    [startup_probe, readiness_probe, liveness_probe].into_iter().any(Option::is_some)
 }
 
 impl Probes {
@@ -107,11 +114,12 @@ impl Probes {
         let outcome = if self.context.runtime.is_simulated() {
             Ok(())
         } else if let Some(exec) = &probe.exec {
-            hook::exec(&self.context, &self.id, exec.command.as_deref().unwrap_or_default(), limit).await
+            let command = exec.command.as_deref().unwrap_or_default();
+            Box::pin(hook::exec(&self.context, &self.id, command, limit)).await
         } else if let Some(action) = &probe.http_get {
-            hook::http_get(action, &self.container, self.address, limit).await
+            Box::pin(hook::http_get(action, &self.container, self.address, limit)).await
         } else if let Some(action) = &probe.tcp_socket {
-            hook::tcp(&action.port, action.host.as_deref(), &self.container, self.address, limit).await
+            Box::pin(hook::tcp(&action.port, action.host.as_deref(), &self.container, self.address, limit)).await
         } else {
             Ok(())
         };

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 impl Worker {
     /// Brings the status in the API up to date; false if that failed and must be tried again.
@@ -21,8 +20,9 @@ impl Worker {
         let patch = json!({ "metadata": { "uid": self.pod.uid_str() }, "status": patch });
         let (api, name) = (self.api(), self.pod.name_any());
         match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(pod) => {
-                self.pod = Arc::new(pod);
+            Ok(mut pod) => {
+                pod.metadata.managed_fields = None;
+                self.pod = crate::pods::kept(&pod);
                 true
             }
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {

@@ -286,7 +286,7 @@ impl World {
             log,
             builds: self.builds.clone(),
             promotions: self.promotions.clone(),
-            journal: self.journal.clone(),
+            journal: self.journal.clone().into(),
             inputs: self.inputs.clone(),
             evidence: self.evidence.clone(),
             undescribed: self.undescribed.clone(),

@@ -2,11 +2,12 @@
 
 use super::{Outcome, Rendered, Target, Work};
 use crate::projections;
-use model::DataPlaneName;
 use model::ports::PortError;
 use model::records::Kind;
+use model::{DataPlaneName, Digest};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Work {
     /// What went wrong, in the records and for everybody who asks; the last good state stays.
@@ -19,7 +20,7 @@ impl Work {
             left: self.left.clone(),
             capabilities: self.capabilities.clone(),
             policies: self.broken.clone(),
-            ..self.handle.outcome()
+            ..Outcome::clone(&self.handle.outcome())
         };
         if let Some(target) = self.handle.target()
             && let Err(error) = self.show_environment(&target, &outcome).await
@@ -32,9 +33,11 @@ impl Work {
     pub(crate) fn publish(&self, outcome: Outcome) {
         let mut answers = true;
         let changed = self.handle.outcome.send_if_modified(|current| {
-            let changed = *current != outcome;
+            let changed = **current != outcome;
             answers = current.unreachable == outcome.unreachable;
-            *current = outcome;
+            if changed {
+                *current = Arc::new(outcome);
+            }
             changed
         });
         if changed {
@@ -54,9 +57,10 @@ impl Work {
     }
 
     async fn put(&mut self, kind: Kind, name: &str, object: Value) -> Result<(), PortError> {
-        if self.shown.get(name) != Some(&object) {
+        let digest = Digest::of(object.to_string().as_bytes());
+        if self.shown.get(name) != Some(&digest) {
             self.inner.ports.records.apply(kind, &object).await?;
-            self.shown.insert(name.to_owned(), object);
+            self.shown.insert(name.to_owned(), digest);
         }
         Ok(())
     }

@@ -174,8 +174,8 @@ pub struct Handle {
     pub name: Environment,
     pub scope: Scope,
     pub(crate) notify: Arc<Notify>,
-    target: watch::Sender<Option<Target>>,
-    pub(super) outcome: watch::Sender<Outcome>,
+    target: watch::Sender<Option<Arc<Target>>>,
+    pub(super) outcome: watch::Sender<Arc<Outcome>>,
 }
 
 impl Handle {
@@ -185,15 +185,17 @@ impl Handle {
             scope: Scope { project: project.clone(), environment: name.clone() },
             notify: Arc::new(Notify::new()),
             target: watch::Sender::new(None),
-            outcome: watch::Sender::new(Outcome::default()),
+            outcome: watch::Sender::default(),
         }
     }
 
     /// What it should be from now on.
     pub fn aim(&self, target: Option<Target>) {
         let changed = self.target.send_if_modified(|current| {
-            let changed = *current != target;
-            *current = target;
+            let changed = current.as_deref() != target.as_ref();
+            if changed {
+                *current = target.map(Arc::new);
+            }
             changed
         });
         if changed {
@@ -205,10 +207,10 @@ impl Handle {
     pub fn wake(&self) {
         self.notify.notify_one();
     }
-    pub fn target(&self) -> Option<Target> {
+    pub fn target(&self) -> Option<Arc<Target>> {
         self.target.borrow().clone()
     }
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Arc<Outcome> {
         self.outcome.borrow().clone()
     }
 }

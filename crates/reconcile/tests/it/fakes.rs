@@ -413,8 +413,8 @@ impl Repositories for World {
         self.state.lock().unwrap().refs.remove(&(repository.clone(), format!("refs/trimtab/keep/{name}")));
         Ok(())
     }
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
-        Ok(self.journal_of(project))
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
+        Ok(Arc::new(self.journal_of(project)))
     }
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {
         let mut state = self.state.lock().unwrap();

@@ -62,7 +62,7 @@ async fn every_write_is_whole_or_absent_after_a_crash() {
         assert_eq!(hosted, stands[0], "{failpoint}: repository");
         if hosted {
             let main = source.head(&config, model::MAIN).await.unwrap().is_some();
-            let journal = source.journal(&config.project).await.unwrap() == [entry("e1")];
+            let journal = *source.journal(&config.project).await.unwrap() == [entry("e1")];
             let kept = source.head(&config, "refs/trimtab/keep/web-1").await.unwrap().is_some();
             let tagged = source.head(&config, "refs/tags/v1.0.0").await.unwrap().is_some();
             assert_eq!([hosted, main, journal, kept, tagged], stands, "{failpoint}");
@@ -71,7 +71,7 @@ async fn every_write_is_whole_or_absent_after_a_crash() {
         // Doing it all again ends the same.
         assert!(run_victim(data.path(), "none").await.success(), "{failpoint}: not recovered");
         let source = Source::open(options(data.path())).await.unwrap();
-        assert_eq!(source.journal(&config.project).await.unwrap(), [entry("e1")], "{failpoint}");
+        assert_eq!(*source.journal(&config.project).await.unwrap(), [entry("e1")], "{failpoint}");
         assert!(source.head(&config, "refs/trimtab/keep/web-1").await.unwrap().is_some(), "{failpoint}");
     }
 }

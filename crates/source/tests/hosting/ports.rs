@@ -164,15 +164,15 @@ async fn of_racing_writers_one_wins_and_the_others_are_told() {
 async fn the_journal_survives_and_takes_each_entry_once() {
     let (data, source, config) = open().await;
     let project = &config.project;
-    assert_eq!(source.journal(project).await.unwrap(), []);
+    assert_eq!(*source.journal(project).await.unwrap(), []);
     for id in ["a", "b", "a", "c", "b"] {
         source.append(project, &entry(id)).await.unwrap();
     }
     let expect = [entry("a"), entry("b"), entry("c")];
-    assert_eq!(source.journal(project).await.unwrap(), expect);
+    assert_eq!(*source.journal(project).await.unwrap(), expect);
     drop(source);
     let source = Source::open(options(data.path())).await.unwrap();
-    assert_eq!(source.journal(project).await.unwrap(), expect);
+    assert_eq!(*source.journal(project).await.unwrap(), expect);
     source.append(project, &entry("c")).await.unwrap();
     source.append(project, &entry("d")).await.unwrap();
     assert_eq!(git(&data, &["rev-list", "--count", model::JOURNAL]), "4");

@@ -116,7 +116,7 @@ impl Collection {
         for (key, json) in self.dump.rows().filter(|(key, _)| !key.starts_with(SECRET)) {
             objects.write_all(key.as_bytes())?;
             objects.write_all(b"\t")?;
-            objects.write_all(json)?;
+            objects.write_all(&json)?;
             objects.write_all(b"\n")?;
         }
         objects.finish()?;
@@ -170,7 +170,7 @@ impl Collection {
             add(Secret::File { path, mode, content })?;
         }
         for (key, json) in self.dump.rows().filter(|(key, _)| key.starts_with(SECRET)) {
-            add(Secret::Object { key, json: std::str::from_utf8(json)?.to_owned() })?;
+            add(Secret::Object { key, json: std::str::from_utf8(&json)?.to_owned() })?;
         }
         Ok(())
     }

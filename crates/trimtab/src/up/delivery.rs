@@ -1,13 +1,12 @@
 //! What the HTTP API asks, answered by the parts.
 
 use super::planes::Planes;
+use super::resources;
 use crate::backup::{Collection, Protection, stream};
 use crate::instance::{Instance, Layout};
 use async_trait::async_trait;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, LogParams};
 use model::flow::Repository;
 use model::journal::Entry;
@@ -58,23 +57,8 @@ pub(super) fn refusal(refusal: Refusal) -> Error {
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> Error {
+pub(super) fn unavailable(error: impl std::fmt::Display) -> Error {
     Error::Unavailable(error.to_string())
-}
-
-/// All objects of a kind in a namespace.
-async fn objects<K>(client: &kube::Client, namespace: &str) -> web::Result<Vec<Value>>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
-{
-    let found = Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await;
-    found
-        .map_err(unavailable)?
-        .items
-        .into_iter()
-        .map(|object| serde_json::to_value(object).map_err(unavailable))
-        .collect()
 }
 
 /// People wait so long for a cluster that does not answer.
@@ -312,19 +296,15 @@ impl web::Delivery for Delivery {
         Ok(parts.map(|text| Ok(text.into())).boxed())
     }
 
-    async fn resources(&self, project: &Project, environment: &Environment) -> web::Result<Resources> {
-        let (client, namespace) =
-            (&self.client_of(project, environment).await?, workload_namespace(project, environment));
-        let everything = async {
-            let mut found = objects::<Deployment>(client, &namespace).await?;
-            found.extend(objects::<ReplicaSet>(client, &namespace).await?);
-            found.extend(objects::<Pod>(client, &namespace).await?);
-            found.extend(objects::<Service>(client, &namespace).await?);
-            found.extend(objects::<EndpointSlice>(client, &namespace).await?);
-            found.extend(objects::<ConfigMap>(client, &namespace).await?);
-            Ok(Resources { objects: found, events: objects::<Event>(client, &namespace).await? })
-        };
-        within(environment, everything).await
+    async fn resources(
+        &self,
+        project: &Project,
+        environment: &Environment,
+        component: &Component,
+    ) -> web::Result<Resources> {
+        let client = &self.client_of(project, environment).await?;
+        let namespace = workload_namespace(project, environment);
+        within(environment, resources::of(client, &namespace, component)).await
     }
 
     async fn changes(&self, project: Option<&Project>) -> web::Result<Changes> {

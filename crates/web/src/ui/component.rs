@@ -81,7 +81,7 @@ async fn gather_look(
     builds.retain(|build| build.spec.build.component == component);
     let mut journal = delivery.history(project, Some(&environment.name), JOURNAL_MAX).await?;
     journal.retain(|entry| entry.component.as_ref().is_none_or(|of| *of == component));
-    let resources = delivery.resources(project, &environment.name).await?;
+    let resources = delivery.resources(project, &environment.name, &component).await?;
     let request =
         LogRequest { component, env: environment.name.clone(), follow: false, tail: Some(LOG_LINES), previous: false };
     // A log that cannot be read (no Pod yet) takes nothing from the rest of the page.
@@ -118,7 +118,7 @@ impl Look {
                 }
             }
             section.panel { h2 { "Resources" } (tree(&self.resources, component)) }
-            @let events = events(&self.resources, component);
+            @let events = events(&self.resources);
             @if let Some(events) = events { section.panel { h2 { "Events" } (events) } }
             section {
                 h2 { "Log" }

@@ -18,6 +18,8 @@ use serde::Deserialize;
 
 /// Rows of the history.
 const DEPLOYMENTS_MAX: usize = 50;
+/// Builds that are named in a row: with more components, what ran at a time is asked for.
+const BUILDS_MAX: usize = 20;
 
 #[derive(Deserialize)]
 pub struct At {
@@ -265,7 +267,12 @@ pub fn deployments(project: &Project, deployments: &[Deployment], caption: Optio
                                 td { (one.actor) }
                                 td.wide {
                                     @if let Some(release) = &one.release { strong { (release) } " " }
-                                    @for build in one.builds.values() { span.build { (build) } " " }
+                                    @let all = if caption.is_some() { usize::MAX } else { BUILDS_MAX };
+                                    @for build in one.builds.values().take(all) { span.build { (build) } " " }
+                                    @if one.builds.len() > all {
+                                        @let path = environment_path(project, &one.environment);
+                                        a href={ (path) "?time=" (one.at) } { "and " (one.builds.len() - all) " more" } " "
+                                    }
                                     code title=(one.commit) { (one.commit.short()) }
                                 }
                             }

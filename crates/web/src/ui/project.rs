@@ -16,7 +16,7 @@ use model::records::GateState;
 use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
 use model::{Build, BuildId, CommitId, Component, Environment, Project};
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Entries of the journal in which the last change of a component is looked for.
 const JOURNAL_MAX: usize = 1000;
@@ -32,6 +32,17 @@ pub struct Board {
     pub builds: Vec<Build>,
     pub journal: Vec<Entry>,
     pub did: Option<Did>,
+}
+
+/// What cells look up, found once for the whole table.
+struct Index<'a> {
+    running: HashMap<(&'a Environment, &'a Component), &'a ComponentStatus>,
+    /// First lines of the commits.
+    subjects: HashMap<&'a BuildId, &'a str>,
+    /// Admissions of an environment, newest first.
+    admitted: HashMap<&'a Environment, Vec<&'a Entry>>,
+    /// What they moved, each component by itself.
+    moved: HashMap<(&'a Environment, &'a Component), Vec<&'a BuildId>>,
 }
 
 /// What the person who is sent here has just done.
@@ -64,6 +75,7 @@ pub async fn handle(
 impl Board {
     pub fn main(&self, viewer: &Viewer) -> Markup {
         let project = &self.status.project;
+        let index = self.index();
         html! {
             h1 { (project) }
             (self.notices())
@@ -86,7 +98,7 @@ impl Board {
                         @for component in &self.components {
                             tr {
                                 th scope="row" { a href=(component_path(project, component, None)) { (component) } }
-                                @for environment in &self.status.environments { (self.cell(viewer, environment, component)) }
+                                @for environment in &self.status.environments { (self.cell(viewer, &index, environment, component)) }
                             }
                         }
                     }
@@ -171,30 +183,57 @@ impl Board {
         }
     }
 
-    fn cell(&self, viewer: &Viewer, environment: &EnvironmentStatus, component: &Component) -> Markup {
+    fn index(&self) -> Index<'_> {
+        let environments = self.status.environments.iter();
+        let running =
+            environments.flat_map(|e| e.components.iter().map(|status| ((&e.name, &status.component), status)));
+        let subjects = self.builds.iter().map(|build| (&build.spec.build, build.spec.message.as_str()));
+        let mut index = Index {
+            running: running.collect(),
+            subjects: subjects.collect(),
+            admitted: HashMap::new(),
+            moved: HashMap::new(),
+        };
+        for entry in self.journal.iter().filter(|entry| entry.kind == EntryKind::Admitted) {
+            let Some(environment) = &entry.environment else { continue };
+            index.admitted.entry(environment).or_default().push(entry);
+            if let Some(build) = &entry.build {
+                index.moved.entry((environment, &build.component)).or_default().push(build);
+            }
+        }
+        index
+    }
+
+    fn cell(
+        &self,
+        viewer: &Viewer,
+        index: &Index<'_>,
+        environment: &EnvironmentStatus,
+        component: &Component,
+    ) -> Markup {
         let project = &self.status.project;
-        let running = environment.components.iter().find(|status| status.component == *component);
+        let running = index.running.get(&(&environment.name, component)).copied();
         html! {
             td data-environment=(environment.name) {
                 @match running {
-                    Some(running) => (self.running(environment, running)),
+                    Some(running) => (self.running(index, environment, running)),
                     None => p.quiet { "nothing runs" },
                 }
                 @if let Some(explanation) = self.explanations.get(&(environment.name.clone(), component.clone())) {
                     (next(viewer, project, environment, explanation))
                 }
-                @if let Some(before) = running.and_then(|running| self.before(&environment.name, running)) {
+                @if let Some(before) = running.and_then(|running| index.before(&environment.name, running)) {
                     (rollback(viewer, project, environment, before))
                 }
             }
         }
     }
 
-    fn running(&self, environment: &EnvironmentStatus, running: &ComponentStatus) -> Markup {
+    fn running(&self, index: &Index<'_>, environment: &EnvironmentStatus, running: &ComponentStatus) -> Markup {
         let project = &self.status.project;
-        let subject =
-            self.builds.iter().find(|build| build.spec.build == running.build).map(|b| b.spec.message.as_str());
-        let change = last_change(&self.journal, &environment.name, &running.component);
+        let subject = index.subjects.get(&running.build);
+        let admitted = index.admitted.get(&environment.name).into_iter().flatten().copied();
+        let change = last_change(admitted, &environment.name, &running.component);
         html! {
             p.now {
                 a.build href=(component_path(project, &running.component, Some(&environment.name))) { (running.build) }
@@ -211,19 +250,23 @@ impl Board {
             }
         }
     }
+}
 
+impl<'a> Index<'a> {
     /// The build that ran there before the one that runs now.
-    fn before(&self, environment: &Environment, running: &ComponentStatus) -> Option<&BuildId> {
-        let of_it =
-            |entry: &&Entry| entry.kind == EntryKind::Admitted && entry.environment.as_ref() == Some(environment);
-        let builds = self.journal.iter().filter(of_it).filter_map(|entry| entry.build.as_ref());
-        builds.into_iter().find(|build| build.component == running.component && **build != running.build)
+    fn before(&self, environment: &Environment, running: &ComponentStatus) -> Option<&'a BuildId> {
+        let moved = self.moved.get(&(environment, &running.component))?;
+        moved.iter().copied().find(|build| **build != running.build)
     }
 }
 
 /// Who changed last what runs there. A movement without a component is of all of them; without a promotion it moved none.
-pub fn last_change<'a>(journal: &'a [Entry], environment: &Environment, component: &Component) -> Option<&'a Entry> {
-    journal.iter().find(|entry| {
+pub fn last_change<'a>(
+    journal: impl IntoIterator<Item = &'a Entry>,
+    environment: &Environment,
+    component: &Component,
+) -> Option<&'a Entry> {
+    journal.into_iter().find(|entry| {
         entry.kind == EntryKind::Admitted
             && entry.environment.as_ref() == Some(environment)
             && entry.component.as_ref().map_or(entry.promotion.is_some(), |of| of == component)

@@ -13,6 +13,9 @@ use model::people::Right;
 use model::views::{EnvironmentStatus, ProjectStatus, ReleaseStatus};
 use model::{Environment, Project, Version};
 
+/// Builds that are named in a row; a release's own page names all.
+const BUILDS_MAX: usize = 20;
+
 pub async fn handle(State(ui): State<Ui>, viewer: Viewer, Path(project): Path<String>) -> Result<Response> {
     let project: Project = name(&project)?;
     let releases = ui.delivery.releases(&project).await?;
@@ -40,7 +43,10 @@ fn list(project: &Project, releases: &[ReleaseStatus]) -> Markup {
                     @for one in releases {
                         tr {
                             th scope="row" { a href=(release_path(project, &one.version.to_string())) { (one.version) } }
-                            td.wide { @for pin in one.file.pins.values() { span.build { (pin.build) } " " } }
+                            td.wide {
+                                @for pin in one.file.pins.values().take(BUILDS_MAX) { span.build { (pin.build) } " " }
+                                @if let more @ 1.. = one.file.pins.len().saturating_sub(BUILDS_MAX) { span.quiet { "and " (more) " more" } }
+                            }
                             td { (certified(one)) }
                             td { (places(project, &one.environments)) }
                             td { (time(one.at)) " " span.quiet { "by " (one.author) } }

@@ -118,12 +118,7 @@ fn pod(object: &Value) -> (String, Tone) {
 }
 
 /// What the cluster tells about the component's objects; `None` if that is nothing.
-pub fn events(resources: &Resources, component: &Component) -> Option<Markup> {
-    let stem = format!("{component}-");
-    let about = |event: &&Value| {
-        let name = text(event, "/involvedObject/name");
-        name == component.as_str() || name.starts_with(&stem)
-    };
+pub fn events(resources: &Resources) -> Option<Markup> {
     let when = |event: &Value| -> String {
         ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"]
             .iter()
@@ -132,7 +127,7 @@ pub fn events(resources: &Resources, component: &Component) -> Option<Markup> {
             .unwrap_or_default()
             .to_owned()
     };
-    let mut events: Vec<&Value> = resources.events.iter().filter(about).collect();
+    let mut events: Vec<&Value> = resources.events.iter().collect();
     events.sort_by_key(|event| std::cmp::Reverse(when(event)));
     events.truncate(EVENTS_MAX);
     if events.is_empty() {

@@ -418,7 +418,7 @@ impl Delivery for World {
     async fn build_log(&self, project: &Project, _: &BuildId, _: bool) -> Result<Text> {
         only(project, lines("step 1/2 FROM trimtab/static\nstep 2/2 COPY <public> /srv\n"))
     }
-    async fn resources(&self, project: &Project, _: &Environment) -> Result<Resources> {
+    async fn resources(&self, project: &Project, _: &Environment, _: &Component) -> Result<Resources> {
         only(project, resources())
     }
     async fn changes(&self, _: Option<&Project>) -> Result<Changes> {

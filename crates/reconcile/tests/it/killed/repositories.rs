@@ -246,8 +246,8 @@ impl Repositories for FakeRepositories {
         Ok(())
     }
 
-    async fn journal(&self, project: &Project) -> Result<Vec<Entry>> {
-        Ok(self.entries(project))
+    async fn journal(&self, project: &Project) -> Result<Arc<Vec<Entry>>> {
+        Ok(Arc::new(self.entries(project)))
     }
 
     async fn append(&self, project: &Project, entry: &Entry) -> Result<()> {
