@@ -222,6 +222,7 @@ async fn what_no_gate_lets_through_is_held_and_nothing_changes() {
     let unbuilt = shop.pin("dev").unwrap().replace("web-1", "web-99");
     shop.edit("prod: never built", &[("environments/prod/web.yaml", Some(&unbuilt))]);
     shop.explained("prod", "there is no build web-99").await;
+    shop.eventually("it is told", async || shop.told(EntryKind::Held, "prod") == 1).await;
     shop.edit("prod: never in staging", &[("environments/prod/web.yaml", Some(&shop.pin("dev").unwrap()))]);
     shop.explained("prod", "web-1 has not been healthy in staging").await;
     assert_eq!(shop.runs("prod").await, None);
