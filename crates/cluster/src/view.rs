@@ -94,7 +94,7 @@ impl State {
     fn put(&mut self, id: ObjectId, scope: Option<Scope>, object: Arc<Kept>, touched: &mut HashSet<Arc<Scope>>) {
         if let Some(scope) = scope.as_ref() {
             let before = self.objects.get(scope).and_then(|of_scope| of_scope.get(&id));
-            if before.is_some_and(|before| before.json.get() == object.json.get()) {
+            if before.is_some_and(|before| before.json == object.json) {
                 return;
             }
         }

@@ -77,6 +77,21 @@ impl Text {
     }
 }
 
+impl PartialEq for Text {
+    /// Of the texts; what was packed alike is not unpacked for it.
+    fn eq(&self, other: &Self) -> bool {
+        let packed = |text: &Self| match &*text.read() {
+            State::Packed(packed, dictionary) => Some((packed.clone(), dictionary.clone())),
+            State::Fresh(_) | State::Plain(_) => None,
+        };
+        self.length == other.length
+            && match (packed(self), packed(other)) {
+                (Some((one, by)), Some((another, its))) if Arc::ptr_eq(&by, &its) => one == another,
+                _ => self.get() == other.get(),
+            }
+    }
+}
+
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.length)
@@ -137,6 +152,11 @@ mod tests {
             assert!(text.is_fresh());
             text.pack(&mut packer, &dictionary);
             assert_eq!(text.get(), before, "it reads back");
+            let (again, plain, next) =
+                (Text::new(before.clone().into()), Text::new(before.clone().into()), Text::new(object(n + 1).into()));
+            again.pack(&mut packer, &dictionary);
+            next.pack(&mut packer, &dictionary);
+            assert!(text == again && text == plain && text != next);
             assert!(!text.is_fresh());
             let State::Packed(packed, _) = &*text.read() else { panic!("it was not packed") };
             assert!(packed.len() * 10 < before.len(), "{} of {} bytes", packed.len(), before.len());

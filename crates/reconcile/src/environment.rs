@@ -16,6 +16,7 @@ pub use target::{Handle, Outcome, Recorded, Target};
 pub(crate) use testing::tested;
 
 use crate::planes::{self, Stop};
+use crate::projections::Projected;
 use crate::{Inner, lacks, order, project, sealing, wake_of};
 use charting::Known;
 use hooking::{Act, Ran};
@@ -60,7 +61,7 @@ pub async fn run(inner: Arc<Inner>, project: Arc<project::Handle>, handle: Arc<H
         in_flight: BTreeMap::new(),
         behind: BTreeMap::new(),
         told: BTreeSet::new(),
-        shown: BTreeMap::new(),
+        shown: Projected::default(),
         digests: sealing::Digests::default(),
         broken: Vec::new(),
         described: BTreeMap::new(),
@@ -139,8 +140,7 @@ pub struct Work {
     /// Objects of which the server knows a newer state than the observation, and since when.
     behind: BTreeMap<ObjectId, Instant>,
     pub(crate) told: BTreeSet<String>,
-    /// Records as they were written last, by name: what tells one from another.
-    pub(crate) shown: BTreeMap<String, Digest>,
+    pub(crate) shown: Projected,
     digests: sealing::Digests,
     /// Policies that the target breaks.
     broken: Vec<PolicyResult>,

@@ -73,7 +73,7 @@ fn failpoint(name: &'static str) {
     }
 }
 
-/// After this, what could not be read is tried again.
+/// Waits after a place did not answer.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The places, as reconcile knows them.

@@ -10,17 +10,16 @@ use crate::evidence::{Law, evidence, law};
 use crate::inputs::inputs;
 use crate::progress::{Logs, directory};
 use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::{Inner, builds, changes, charts, environment, projections, removal, wake_of};
+use crate::{Inner, RETRY, builds, changes, charts, environment, projections, removal, wake_of};
 use jiff::Timestamp;
 use model::flow::Repository;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::Kind;
-use model::{BuildId, CommitId, Component, DataPlaneName, Digest, Environment, Project};
+use model::{BuildId, CommitId, Component, DataPlaneName, Environment, Project};
 use promote::{Action, Decision, Facts};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +27,6 @@ use tokio_util::sync::CancellationToken;
 pub const LOG_MAX: usize = 1000;
 /// Decisions that one wake may take; each makes at most one commit, so more means that something goes in circles.
 const ROUNDS_MAX: usize = 1000;
-/// Waits after a place did not answer.
-const RETRY: Duration = Duration::from_millis(500);
-
 /// What the loop knows, published after each decision.
 #[derive(Clone)]
 pub struct View {
@@ -188,7 +184,7 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         described: BTreeMap::new(),
         looked_at: None,
         compared: BTreeMap::new(),
-        projected: BTreeMap::new(),
+        projected: projections::Projected::default(),
         damaged: Vec::new(),
     };
     let mut watching = false;
@@ -242,8 +238,7 @@ struct Work {
     looked_at: Option<CommitId>,
     /// Changes that are not on main yet, as far as was looked.
     compared: changes::Compared,
-    /// Records as they were written last: what tells one from another.
-    projected: BTreeMap<(Kind, String), Digest>,
+    projected: projections::Projected,
     /// Application repositories that cannot be read, and why. The others go on.
     damaged: Vec<String>,
 }
@@ -405,14 +400,7 @@ impl Work {
     }
 
     async fn put(&mut self, kind: Kind, object: Value) -> Result<(), PortError> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let digest = Digest::of(object.to_string().as_bytes());
-        if self.projected.get(&(kind, name.clone())) == Some(&digest) {
-            return Ok(());
-        }
-        self.inner.ports.records.apply(kind, &object).await?;
-        self.projected.insert((kind, name), digest);
-        Ok(())
+        self.projected.put(&*self.inner.ports.records, kind, &object).await
     }
 }
 

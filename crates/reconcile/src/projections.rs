@@ -4,16 +4,52 @@ use crate::config::Described;
 use model::change::ChangeStatus;
 use model::config::{Pin, ProjectFile};
 use model::flow::{Health, Repository};
+use model::ports::{PortError, Records};
 use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
 use model::views::ComponentStatus;
-use model::{Build, Change, CommitId, Environment, Project, Promotion};
+use model::{Build, Change, CommitId, Digest, Environment, Project, Promotion};
 use promote::{Report, State};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a projection's truth stands: file and repository. Admission shows both to who edits the object.
 const FILE: &str = "trimtab.dev/file";
 const REPOSITORY: &str = "trimtab.dev/repository";
+
+/// Records as they were written last, by whoever alone writes them: what stands so already is not written again.
+#[derive(Default)]
+pub struct Projected(BTreeMap<(Kind, String), Digest>);
+
+impl Projected {
+    /// Writes one if it is another than it was.
+    pub async fn put(&mut self, records: &dyn Records, kind: Kind, object: &Value) -> Result<(), PortError> {
+        let key = (kind, object["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+        let digest = Digest::of(object.to_string().as_bytes());
+        if self.0.get(&key) != Some(&digest) {
+            records.apply(kind, object).await?;
+            self.0.insert(key, digest);
+        }
+        Ok(())
+    }
+
+    /// Deletes those of a kind that are not among these.
+    pub async fn keep_only(
+        &mut self,
+        records: &dyn Records,
+        project: &Project,
+        kind: Kind,
+        names: &BTreeSet<String>,
+    ) -> Result<(), PortError> {
+        let gone = |(of, name): &&(Kind, String)| *of == kind && !names.contains(name);
+        let gone: Vec<_> = self.0.keys().filter(gone).cloned().collect();
+        for key in gone {
+            records.delete(kind, project, &key.1).await?;
+            self.0.remove(&key);
+        }
+        Ok(())
+    }
+}
 
 fn object(kind: Kind, project: &Project, name: &str, spec: impl Serialize, status: impl Serialize) -> Value {
     json!({

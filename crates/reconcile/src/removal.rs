@@ -3,6 +3,7 @@
 use crate::environment::{IN_FLIGHT, LEFT, Outcome, Target, Work};
 use crate::planes::{self, Stop};
 use crate::project::View;
+use crate::projections::Projected;
 use crate::{sealing, wake_of};
 use model::journal::{Entry, EntryKind};
 use model::ports::PortError;
@@ -126,7 +127,7 @@ impl Work {
         entry.commit = Some(target.commit.clone());
         entry.summary = format!("{name}: nothing of it runs any more");
         self.inner.ports.repositories.append(project, &entry).await?;
-        (self.applied, self.on, self.told, self.shown) = (None, None, BTreeSet::new(), BTreeMap::new());
+        (self.applied, self.on, self.told, self.shown) = (None, None, BTreeSet::new(), Projected::default());
         self.in_flight.clear();
         self.publish(Outcome::default());
         self.project.wake();

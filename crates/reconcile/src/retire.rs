@@ -7,7 +7,7 @@ use crate::requests::Refusal;
 use crate::{Inner, Reconciler};
 use model::ports::PortError;
 use model::records::{BuildPhase, Kind};
-use model::{Build, BuildId, Component, ImageRef};
+use model::{Build, BuildId, Component, ImageRef, Pin};
 use promote::Facts;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,13 +38,17 @@ pub fn retired<'f>(facts: &'f Facts, seen: &BTreeSet<&BuildId>) -> Vec<&'f Build
     // What somebody asks for may still move; what was admitted lately may come back.
     let asked = facts.promotions.iter().filter(|promotion| !promotion.status.phase.is_final());
     let asked = asked.filter_map(|promotion| promotion.spec.build.as_ref());
-    let released = facts.releases.values().flat_map(|release| release.file.pins.values());
-    let states = facts.states.values().flat_map(|environments| environments.values()).flatten();
-    let pinned = states.flat_map(|state| state.pins.values()).chain(released).map(|pin| &pin.build);
-    for named in asked.chain(pinned) {
+    for named in asked.chain(named(facts).map(|pin| &pin.build)) {
         old.remove(named);
     }
     old.into_values().collect()
+}
+
+/// What pins name, of all that was admitted lately or stands on main, and what releases name.
+fn named(facts: &Facts) -> impl Iterator<Item = &Pin> {
+    let released = facts.releases.values().flat_map(|release| release.file.pins.values());
+    let states = facts.states.values().flat_map(|environments| environments.values()).flatten();
+    states.flat_map(|state| state.pins.values()).chain(released)
 }
 
 impl Inner {
@@ -74,10 +78,7 @@ impl Reconciler {
                 continue; // nothing was pushed to it yet
             }
             let (_, view) = self.look(&handle.name).await?;
-            let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
-            let released = view.facts.releases.values().flat_map(|release| release.file.pins.values());
-            let pins = states.flat_map(|state| state.pins.values()).chain(released);
-            images.extend(pins.filter_map(|pin| pin.image.clone()));
+            images.extend(named(&view.facts).filter_map(|pin| pin.image.clone()));
             let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
             for build in &view.facts.builds {
                 let id = &build.spec.build;

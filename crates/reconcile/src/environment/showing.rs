@@ -2,10 +2,9 @@
 
 use super::{Outcome, Rendered, Target, Work};
 use crate::projections;
+use model::DataPlaneName;
 use model::ports::PortError;
 use model::records::Kind;
-use model::{DataPlaneName, Digest};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -49,20 +48,10 @@ impl Work {
         }
     }
 
-    async fn show_environment(&mut self, target: &Target, outcome: &Outcome) -> Result<String, PortError> {
-        let (repository, name) = (&target.repository, self.handle.name.to_string());
+    async fn show_environment(&mut self, target: &Target, outcome: &Outcome) -> Result<(), PortError> {
+        let repository = &target.repository;
         let object = projections::environment(repository, &self.handle.name, &target.state, &target.report, outcome);
-        self.put(Kind::Environment, &name, object).await?;
-        Ok(name)
-    }
-
-    async fn put(&mut self, kind: Kind, name: &str, object: Value) -> Result<(), PortError> {
-        let digest = Digest::of(object.to_string().as_bytes());
-        if self.shown.get(name) != Some(&digest) {
-            self.inner.ports.records.apply(kind, &object).await?;
-            self.shown.insert(name.to_owned(), digest);
-        }
-        Ok(())
+        self.shown.put(&*self.inner.ports.records, Kind::Environment, &object).await
     }
 
     /// Shows the environment and its pins in the control API.
@@ -72,20 +61,14 @@ impl Work {
         rendered: &[Rendered],
         outcome: &Outcome,
     ) -> Result<(), PortError> {
-        let mut shown = BTreeSet::from([self.show_environment(target, outcome).await?]);
+        self.show_environment(target, outcome).await?;
+        let (records, mut names) = (&*self.inner.ports.records, BTreeSet::new());
         for (one, status) in rendered.iter().zip(&outcome.components) {
             let object =
                 projections::deployment(&target.repository, &self.handle.name, &one.pin, &target.commit, status);
-            let name = projections::deployment_name(&self.handle.name, &one.pin.build.component);
-            self.put(Kind::ComponentDeployment, &name, object).await?;
-            shown.insert(name);
+            self.shown.put(records, Kind::ComponentDeployment, &object).await?;
+            names.insert(projections::deployment_name(&self.handle.name, &one.pin.build.component));
         }
-        let gone: Vec<String> = self.shown.keys().filter(|name| !shown.contains(*name)).cloned().collect();
-        for name in gone {
-            let project = &self.handle.scope.project;
-            self.inner.ports.records.delete(Kind::ComponentDeployment, project, &name).await?;
-            self.shown.remove(&name);
-        }
-        Ok(())
+        self.shown.keep_only(records, &self.handle.scope.project, Kind::ComponentDeployment, &names).await
     }
 }

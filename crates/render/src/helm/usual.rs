@@ -93,6 +93,9 @@ const VERSIONS: &[&str] = &[
     "https://json-schema.org/draft/2020-12/schema",
 ];
 
+/// Words in a list of a usual schema.
+const LISTED_MAX: usize = 256;
+
 impl Usual {
     /// A schema, if it is usual.
     pub fn of(schema: &Json) -> Option<Self> {
@@ -221,8 +224,9 @@ fn kind(name: &Json) -> Option<Kind> {
     })
 }
 
+/// Of lists that are not too long to look at each pair: longer ones are the validator's.
 fn is_unique<T: PartialEq>(items: &[T]) -> bool {
-    items.iter().enumerate().all(|(index, item)| !items[..index].contains(item))
+    items.len() <= LISTED_MAX && items.iter().enumerate().all(|(index, item)| !items[..index].contains(item))
 }
 
 #[allow(clippy::cast_precision_loss)] // What does not fit is left to the validator.

@@ -1,13 +1,12 @@
 //! One commit of a repository elsewhere, without its history.
 
-use super::{Fetcher, Found, Rights, failed, submodules};
+use super::{Fetcher, Found, Rights, failed, revision, submodules};
 use crate::batch::{Place, Pool};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::git::{Git as Runner, MARK};
 use crate::object::Oid;
 use crate::read::{Objects, SnapshotLimits};
-use model::flow::{Repository, Revision};
 use model::remote::{Fetched, Git};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -44,9 +43,8 @@ pub async fn fetch(fetcher: &Fetcher, git: &Git) -> Result<Found, Error> {
     let id = head.split_whitespace().next().and_then(Oid::parse);
     let id = id.ok_or_else(|| failed(&git.url, &format!("{reference} names no commit")))?;
     let commit = objects.peeled(id).await.map_err(|error| failed(&git.url, &error.explain()))?;
-    let repository = Repository { project: "remote".parse().expect("a label"), name: "remote".into() };
-    let revision = Revision { repository, commit: commit.commit() };
-    let mut snapshot = objects.snapshot(&revision, ".").await.map_err(|error| failed(&git.url, &error.explain()))?;
+    let mut snapshot =
+        objects.snapshot(&revision(commit.commit()), ".").await.map_err(|error| failed(&git.url, &error.explain()))?;
     if git.submodules {
         submodules::add(fetcher, git, (&runner, scratch.path(), &objects), commit, &mut snapshot).await?;
     }

@@ -13,7 +13,9 @@ mod web;
 
 use crate::charts::{chart_versions, fetch_chart};
 use crate::error::Error;
+use model::CommitId;
 use model::chart::ChartSource;
+use model::flow::{Repository, Revision};
 use model::ports::{ChartAccess, PortError};
 use model::remote::{Address, Fetched, Git, Kind};
 use std::path::PathBuf;
@@ -124,6 +126,11 @@ fn is_among(host: &str, hosts: &[String]) -> bool {
 }
 
 /// An error about an address, without the passwords in it.
+/// A commit elsewhere, as snapshots name theirs.
+fn revision(commit: CommitId) -> Revision {
+    Revision { repository: Repository { project: "remote".parse().expect("a label"), name: "remote".into() }, commit }
+}
+
 fn failed(address: &str, reason: &str) -> Error {
     Error::Remote {
         address: model::remote::without_passwords(address),

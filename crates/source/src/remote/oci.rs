@@ -1,9 +1,9 @@
 //! Artifacts of registries: files packed by tar, as Flux and others push them.
 
-use super::{Fetcher, Found, failed};
+use super::{Fetcher, Found, failed, revision};
 use crate::error::Error;
 use flate2::read::MultiGzDecoder;
-use model::flow::{File, FileMode, Repository, Revision, Snapshot};
+use model::flow::{File, FileMode, Snapshot};
 use model::remote::{Address, Artifact as Named, Fetched};
 use oci::{Artifact, Credentials, Reference};
 use std::collections::BTreeMap;
@@ -41,9 +41,8 @@ pub async fn fetch(fetcher: &Fetcher, address: &Address, named: &Named) -> Resul
         parts.iter().try_for_each(|part| unpack(part, &mut files, files_max, &mut left)).map(|()| files)
     });
     let files = unpacked.await.map_err(|error| fail(error.to_string()))?.map_err(fail)?;
-    let repository = Repository { project: "remote".parse().expect("a label"), name: "remote".into() };
     let commit = "0".repeat(40).parse().expect("40 digits");
-    let snapshot = Snapshot { revision: Revision { repository, commit }, files };
+    let snapshot = Snapshot { revision: revision(commit), files };
     Ok(Found { fetched: Fetched::Tree(Arc::new(snapshot)), resolved })
 }
 

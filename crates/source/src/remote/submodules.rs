@@ -1,12 +1,12 @@
 //! Submodules of a repository elsewhere, and theirs: the commits that it names, at the addresses that its `.gitmodules` says.
 
 use super::git::{Asked, fetch_into};
-use super::{Fetcher, failed};
+use super::{Fetcher, failed, revision};
 use crate::error::Error;
 use crate::git::Git as Runner;
 use crate::object::Oid;
 use crate::read::{Objects, components};
-use model::flow::{Repository, Revision, Snapshot};
+use model::flow::Snapshot;
 use model::remote::{Address, Git};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -76,8 +76,7 @@ pub async fn add(
             })?;
             one(fetcher, &wanted, scratch, objects, id).await?;
             let prefix = format!("{}{path}/", within.prefix);
-            let repository = Repository { project: "remote".parse().expect("a label"), name: "remote".into() };
-            let there = objects.snapshot(&Revision { repository, commit: id.commit() }, ".").await;
+            let there = objects.snapshot(&revision(id.commit()), ".").await;
             let there = there.map_err(|error| failed(&wanted.url, &error.explain()))?;
             snapshot.files.extend(there.files.into_iter().map(|(path, file)| (format!("{prefix}{path}"), file)));
             bounded(fetcher, git, scratch, snapshot)?;
