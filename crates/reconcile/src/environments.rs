@@ -3,17 +3,12 @@
 use crate::Reconciler;
 use crate::config::parse_config;
 use crate::requests::{Refusal, known_environment};
-use crate::settle::until;
 use crate::write::{Edit, after, text};
 use model::config::{EnvironmentFile, PromotionRule};
 use model::flow::{Repository, Snapshot};
 use model::ports::{Write, Written};
 use model::{CommitId, Environment, NewEnvironment, Project, ProjectFile, Removal};
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// The loop knows an environment that was made within this.
-const KNOWN: Duration = Duration::from_secs(10);
 
 impl Reconciler {
     /// Writes the first commit of a config repository: dev (Auto), staging and prod (Manual). False if there is one already.
@@ -41,6 +36,7 @@ impl Reconciler {
         };
         let created = matches!(repositories.write(&repository, &write).await?, Written::Commit(_));
         self.wake();
+        self.known(project).await;
         Ok(created)
     }
 
@@ -53,12 +49,7 @@ impl Reconciler {
     ) -> Result<CommitId, Refusal> {
         let name = &wanted.name;
         let commit = self.edit(project, actor, |snapshot| creation(snapshot, wanted).map(Some)).await?;
-        let commit = commit.ok_or_else(|| Refusal::Refused(format!("{name} did not change anything")))?;
-        // What is asked of it next finds it.
-        let (handle, _) = self.look(project).await?;
-        handle.wake();
-        until(&handle, KNOWN, || handle.view().filter(|view| view.facts.environments.contains(name))).await;
-        Ok(commit)
+        commit.ok_or_else(|| Refusal::Refused(format!("{name} did not change anything")))
     }
 
     /// What would go with an environment; with `confirmed`, it goes.

@@ -5,13 +5,17 @@ use crate::changes::reviewed;
 use crate::config::parse_config;
 use crate::project::Handle;
 use crate::requests::Refusal;
+use crate::settle::until;
 use model::flow::{Revision, Snapshot};
 use model::ports::{PortError, Write, Written};
 use model::{CommitId, Project};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Somebody else may be faster so many times in a row.
 const TRIES_MAX: usize = 10;
+/// A project is read anew within this, or it is not waited for.
+const SHOWN: Duration = Duration::from_secs(10);
 
 /// What to write: files and message.
 pub struct Edit {
@@ -44,10 +48,45 @@ impl Reconciler {
             };
             if let Written::Commit(commit) = self.commit(&handle, &snapshot, &write).await? {
                 handle.wake();
+                self.shown(&handle, &commit).await;
                 return Ok(Some(commit));
             }
         }
         Err(PortError::Transient(format!("main of {repository} moves all the time: try again")).into())
+    }
+
+    /// Waits until answers are of a state that holds this commit of the config repository, so that whoever wrote it finds
+    /// it there. Where nothing can be read, or it takes too long, they will be later.
+    pub(crate) async fn shown(&self, handle: &Handle, commit: &CommitId) {
+        let (config, mut looked) = (&handle.config, None);
+        let wait = async {
+            loop {
+                let newer = || match handle.trouble() {
+                    Some(_) => Some(None),
+                    None => Some(Some(handle.view()?.facts.head.clone())).filter(|head| *head != looked),
+                };
+                let Some(Some(head)) = until(handle, SHOWN, newer).await else { return };
+                if head == *commit || self.0.ports.repositories.is_ancestor(config, commit, &head).await.unwrap_or(true)
+                {
+                    return;
+                }
+                looked = Some(head);
+            }
+        };
+        let _late = tokio::time::timeout(SHOWN, wait).await;
+    }
+
+    /// Waits until there are answers about a project that was made.
+    pub(crate) async fn known(&self, project: &Project) {
+        let mut ticks = self.0.tick.subscribe();
+        let wait = async {
+            while self.project(project).is_none_or(|handle| handle.view().is_none()) {
+                if ticks.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _late = tokio::time::timeout(SHOWN, wait).await;
     }
 
     /// One commit on main, which stands at `before`; where it touches an environment whose changes are reviewed, a Change

@@ -21,7 +21,7 @@ impl Reconciler {
     /// Merges a Change that nothing blocks.
     pub async fn merge(&self, project: &Project, number: u64, person: &Person) -> Result<Change, Refusal> {
         let (handle, view) = self.look(project).await?;
-        let _turn = handle.changes.lock().await;
+        let turn = handle.changes.lock().await;
         let mut change = open(&self.0, project, number).await?;
         for _ in 0..TRIES_MAX {
             let matter = matter(&self.0, &handle, &change).await?;
@@ -56,9 +56,13 @@ impl Reconciler {
                 Landing::Conflict(_) | Landing::Behind => continue,
             };
             self.0.tell_change(&change, EntryKind::Merged, &person.name, &commit, "").await?;
-            close(&self.0, &mut change, ChangeState::Merged, &person.name, Some(commit)).await?;
+            close(&self.0, &mut change, ChangeState::Merged, &person.name, Some(commit.clone())).await?;
+            drop(turn);
             self.wake();
             handle.wake();
+            if change.spec.repository == handle.config {
+                self.shown(&handle, &commit).await;
+            }
             return Ok(change);
         }
         let repository = &change.spec.repository;

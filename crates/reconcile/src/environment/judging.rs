@@ -14,6 +14,7 @@ use model::{Component, Pin};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Lines of a container's log that explain a failure.
 const LOG_LINES: u32 = 20;
@@ -30,7 +31,7 @@ pub(super) struct Judged<'a> {
 }
 
 impl Work {
-    /// Health, routes, journal, records: in this order, so that what is said to be healthy can be reached.
+    /// Health, routes, journal, answers, records: in this order, so that what is said to be healthy can be reached.
     pub(super) async fn judge(
         &mut self,
         target: &Target,
@@ -77,7 +78,7 @@ impl Work {
         components.extend(parted.statuses());
         let mut notes = self.notes(target, leftovers);
         notes.extend(parted.notes.iter().cloned());
-        let outcome = Outcome {
+        let outcome = Arc::new(Outcome {
             commit: Some(target.commit.clone()),
             applied: self.applied.clone(),
             error: None,
@@ -89,7 +90,7 @@ impl Work {
             policies: self.broken.clone(),
             components,
             plan: Some(plan),
-        };
+        });
         for (one, status) in rendered.iter().zip(&outcome.components) {
             // Behind a hook that failed nothing is applied, and nothing will be.
             if (settled && reachable) || status.reason == hooking::FAILED {
@@ -99,8 +100,9 @@ impl Work {
                 }
             }
         }
+        // Whoever saw it in the journal finds it in every answer; records are many, and can be late.
+        self.publish(outcome.clone());
         self.show(target, rendered, &outcome).await?;
-        self.publish(outcome);
         Ok(healthy)
     }
 

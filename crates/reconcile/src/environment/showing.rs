@@ -29,13 +29,14 @@ impl Work {
         self.publish(outcome);
     }
 
-    pub(crate) fn publish(&self, outcome: Outcome) {
+    pub(crate) fn publish(&self, outcome: impl Into<Arc<Outcome>>) {
+        let outcome = outcome.into();
         let mut answers = true;
         let changed = self.handle.outcome.send_if_modified(|current| {
-            let changed = **current != outcome;
+            let changed = **current != *outcome;
             answers = current.unreachable == outcome.unreachable;
             if changed {
-                *current = Arc::new(outcome);
+                *current = outcome;
             }
             changed
         });

@@ -37,8 +37,23 @@ pub struct World {
     state: Mutex<State>,
     /// Lets a build go on whose Dockerfile says HOLD.
     pub release: tokio::sync::Notify,
+    /// Records that say that something is healthy are written only while one may.
+    pub recording: Hold,
     /// Survives as an archive on disk does.
     pub charts: Arc<FakeCharts>,
+}
+
+/// What does not go on while it is held.
+#[derive(Default)]
+pub struct Hold(tokio::sync::watch::Sender<bool>);
+
+impl Hold {
+    pub fn hold(&self, held: bool) {
+        self.0.send_replace(held);
+    }
+    async fn pass(&self) {
+        self.0.subscribe().wait_for(|held| !held).await.unwrap();
+    }
 }
 
 #[derive(Default)]
@@ -642,6 +657,9 @@ impl Records for World {
         Ok(true)
     }
     async fn apply(&self, kind: Kind, object: &Value) -> Result<()> {
+        if object["status"]["health"] == "Healthy" {
+            self.recording.pass().await;
+        }
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let mut state = self.state.lock().unwrap();
         if state.records.get(&(kind, name.clone())) == Some(object) {

@@ -183,6 +183,18 @@ async fn a_promotion_is_one_commit_and_ends_healthy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_promoted_is_healthy_in_every_answer_before_its_records_are_written() {
+    let shop = Shop::open().await;
+    shop.push("one");
+    shop.healthy("dev", "web-1").await;
+    shop.world.recording.hold(true);
+    let promotion = shop.promote("staging").await;
+    assert_eq!(promotion.status.phase, PromotionPhase::Succeeded, "{promotion:#?}");
+    shop.healthy("staging", "web-1").await;
+    shop.world.recording.hold(false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_is_one_commit_without_a_build_and_auto_does_not_undo_it() {
     let shop = Shop::open().await;
     shop.push("one");

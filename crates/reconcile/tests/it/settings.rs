@@ -84,6 +84,19 @@ async fn a_push_to_config_moves_the_auto_pins_whose_rendering_changes_and_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_written_reads_what_was_written_at_once() {
+    let shop = Shop::open().await;
+    let project = shop.project();
+    for level in ["debug", "info", "warn", "error"] {
+        let values = BTreeMap::from([("LEVEL".to_owned(), level.to_owned())]);
+        let written = shop.reconciler.set_config(&project, &name("common"), "default", &values, "ada").await;
+        assert!(written.unwrap().is_some());
+        let rows = shop.reconciler.settings(&project).await.unwrap();
+        assert_eq!(rows[0].environments[&name("prod")].value, level);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn configuration_moves_by_promotion_skips_ahead_when_asked_and_comes_back_with_a_rollback() {
     let shop = Shop::open().await;
     shop.edit("info", &[("config/common.yaml", Some("data: {LEVEL: info}\n"))]);

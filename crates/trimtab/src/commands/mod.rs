@@ -123,9 +123,9 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match arguments.command {
         Command::Up(args) => up::run(&arguments.common, args),
-        Command::Down(args) => threads(down::run(&arguments.common, args)),
+        Command::Down(args) => threads(Box::pin(down::run(&arguments.common, args))),
         Command::Restore(args) => restore::run(&arguments.common, args),
-        command => one_thread(run(&arguments.common, command)),
+        command => one_thread(Box::pin(run(&arguments.common, command))),
     };
     match result {
         Ok(code) => code,
@@ -186,11 +186,14 @@ async fn run(common: &Common, command: Command) -> Result<ExitCode> {
     }
 }
 
-fn threads(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+/// Boxed, because each runtime would else hold three copies of all commands.
+type Work<'a> = futures::future::LocalBoxFuture<'a, Result<ExitCode>>;
+
+fn threads(work: Work<'_>) -> Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-fn one_thread(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+fn one_thread(work: Work<'_>) -> Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 

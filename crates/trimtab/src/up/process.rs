@@ -6,6 +6,7 @@ use super::{Control, Ended, OldRegistry, Options};
 use crate::instance::{Instance, Layout, Lock};
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
+use futures::FutureExt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -46,7 +47,8 @@ pub fn run(layout: &Layout, wishes: Wishes) -> Result<ExitCode> {
     let mut wishes = Some(wishes);
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let ended = runtime.block_on(place.serve(layout, wishes.take()));
+        // Boxed, because the runtime would else hold three copies of it.
+        let ended = runtime.block_on(place.serve(layout, wishes.take()).boxed_local());
         match ended? {
             Ended::Stopped(signal) => {
                 println!(
