@@ -7,7 +7,7 @@
 use crate::crd;
 use crate::delete::{DeleteOptions, FOREGROUND, Failure, ORPHAN, Propagation};
 use crate::server::Inner;
-use crate::store::{Change, CommitError, Expected, Key, Stored, Write};
+use crate::store::{Change, CommitError, Expected, Key, Stored, Uid, Write};
 use crate::strategy;
 use object::meta::meta_mut;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ enum Fate {
     /// Somebody owns it.
     Keep,
     /// Owners are gone, others stay: these references go.
-    Release(Vec<Box<str>>),
+    Release(Vec<Uid>),
     /// All owners are gone or going.
     Delete(Propagation),
 }
@@ -102,11 +102,11 @@ impl Inner {
     }
 
     /// Takes the references to these owners out of an object.
-    async fn release(&self, object: &Stored, owners: &[Box<str>]) -> Result<(), CommitError> {
+    async fn release(&self, object: &Stored, owners: &[Uid]) -> Result<(), CommitError> {
         self.rewrite(object, |value| {
             let list = value.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut);
             if let Some(list) = list {
-                list.retain(|reference| !owners.iter().any(|uid| reference["uid"] == **uid));
+                list.retain(|reference| !reference["uid"].as_str().is_some_and(|uid| owners.contains(&Uid::from(uid))));
                 if list.is_empty()
                     && let Some(metadata) = meta_mut(value)
                 {

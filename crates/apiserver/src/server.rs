@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::reply::{self, Body, BoxError};
 use crate::resource::{self, Registry, Resource};
 use crate::status::{Refusal, Result};
-use crate::store::{self, Change, CommitError, Expected, Key, Store, StoreError, Stored, Write};
+use crate::store::{self, Change, CommitError, Expected, Key, Store, StoreError, Stored, Uid, Write};
 use crate::{crd, discovery, expiry, gc, rbac, strategy};
 use bytes::Bytes;
 use http::header::USER_AGENT;
@@ -81,7 +81,7 @@ pub struct Inner {
     builtins: Vec<Arc<Resource>>,
     registry: RwLock<Arc<Registry>>,
     /// Compiled definitions by uid, with the revision that they were made from.
-    compiled: Mutex<HashMap<Box<str>, Compiled>>,
+    compiled: Mutex<HashMap<Uid, Compiled>>,
     kubelet: RwLock<Option<Kubelet>>,
 }
 

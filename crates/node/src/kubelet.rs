@@ -1,7 +1,7 @@
 //! The node's own HTTP API, as the API server calls it: `/containerLogs/{namespace}/{pod}/{container}`.
 
 use crate::context::Context;
-use crate::layout::{Layout, log_in};
+use crate::layout::log_in;
 use crate::logs::{self, Wanted};
 use crate::pod::PodExt;
 use crate::pod::machine::{Life, Machine};
@@ -15,60 +15,58 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// What workers show of their Pods, by namespace and name.
+/// What workers show of their Pods, by `namespace/name`. There is one for each Pod for as long as it lives: it is small.
 #[derive(Default)]
-pub(crate) struct Shown(RwLock<HashMap<(String, String), ShownPod>>);
+pub(crate) struct Shown(RwLock<HashMap<Box<str>, ShownPod>>);
 
 #[derive(Clone)]
 struct ShownPod {
-    uid: String,
-    directory: PathBuf,
-    containers: Vec<ShownContainer>,
+    uid: Box<str>,
+    containers: Box<[ShownContainer]>,
 }
 
 #[derive(Clone)]
 struct ShownContainer {
-    name: String,
+    name: Box<str>,
     /// Attempt whose log is the present one.
     current: Option<u32>,
     /// Attempt whose log is the previous one.
     previous: Option<u32>,
-    running: Option<String>,
+    running: Option<Box<str>>,
     /// Why there is nothing to read yet.
-    waiting: Option<String>,
+    waiting: Option<Box<str>>,
 }
 
 /// Shows the present state of a Pod.
-pub(crate) fn publish(shown: &Shown, layout: &Layout, pod: &Pod, machine: &Machine) {
+pub(crate) fn publish(shown: &Shown, pod: &Pod, machine: &Machine) {
     let containers = machine.containers.iter().map(|c| {
         let waiting = match &c.life {
-            Life::Waiting(waiting) | Life::Starting(waiting) => Some(waiting.reason.clone()),
+            Life::Waiting(waiting) | Life::Starting(waiting) => Some(waiting.reason.as_str().into()),
             _ => None,
         };
         let latest = c.attempted.then_some(c.restarts);
         ShownContainer {
-            name: c.name.clone(),
+            name: c.name.as_str().into(),
             current: latest,
             // While a container waits for its next attempt, the latest is the previous.
             previous: latest.and_then(|n| if waiting.is_some() { Some(n) } else { n.checked_sub(1) }),
-            running: c.running().map(|r| r.id.clone()),
+            running: c.running().map(|r| r.id.as_str().into()),
             waiting,
         }
     });
-    let entry =
-        ShownPod { uid: pod.uid_str().to_owned(), directory: layout.pod(pod), containers: containers.collect() };
-    shown.0.write().unwrap_or_else(PoisonError::into_inner).insert(pod.key(), entry);
+    let entry = ShownPod { uid: pod.uid_str().into(), containers: containers.collect() };
+    shown.0.write().unwrap_or_else(PoisonError::into_inner).insert(pod.key().into(), entry);
 }
 
 /// Shows a Pod no longer, unless another has its name by now.
-pub(crate) fn withdraw(shown: &Shown, uid: &str, key: &(String, String)) {
+pub(crate) fn withdraw(shown: &Shown, pod: &Pod) {
     let mut all = shown.0.write().unwrap_or_else(PoisonError::into_inner);
-    if all.get(key).is_some_and(|entry| entry.uid == uid) {
-        all.remove(key);
+    let key = pod.key();
+    if all.get(&*key).is_some_and(|entry| *entry.uid == *pod.uid_str()) {
+        all.remove(&*key);
     }
 }
 
@@ -94,11 +92,12 @@ async fn container_logs(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(query): Query<LogQuery>,
 ) -> Response {
-    let found = context.shown.0.read().unwrap_or_else(PoisonError::into_inner).get(&(namespace, pod.clone())).cloned();
+    let key = format!("{namespace}/{pod}");
+    let found = context.shown.0.read().unwrap_or_else(PoisonError::into_inner).get(&*key).cloned();
     let Some(found) = found else {
         return (StatusCode::NOT_FOUND, format!("pod {pod:?} not found")).into_response();
     };
-    let Some(shown) = found.containers.iter().find(|c| c.name == container) else {
+    let Some(shown) = found.containers.iter().find(|c| *c.name == *container) else {
         return (StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {pod:?}")).into_response();
     };
     let attempt = match (query.previous, shown.current, shown.previous) {
@@ -121,14 +120,14 @@ async fn container_logs(
         since: since.or(query.since_time),
         limit_bytes: query.limit_bytes,
     };
-    let running = shown.running.clone();
+    let (running, directory) = (shown.running.clone(), context.layout.pod_directory(&namespace, &pod, &found.uid));
     let ended = async move {
         if let Some(id) = running {
             // Also when it is gone already: then there is nothing more to follow.
             let _ = context.runtime.wait(&id).await;
         }
     };
-    let pieces = logs::stream(log_in(&found.directory, &container, attempt), wanted, ended);
+    let pieces = logs::stream(log_in(&directory, &container, attempt), wanted, ended);
     let stream =
         futures::stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (piece, pieces)) });
     ([(header::CONTENT_TYPE, "text/plain")], Body::from_stream(stream)).into_response()

@@ -1,5 +1,6 @@
 //! The file: one redb database with a table of objects and a table of numbers.
 
+use super::names::Names;
 use super::{Key, State, Stored};
 use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
@@ -147,10 +148,14 @@ impl Disk {
         state.revision = self.revision()?;
         state.loaded = state.revision;
         let read = self.database.begin_read()?;
+        let (mut before, mut names) = (None, Names::default());
         for row in read.open_table(OBJECTS)?.iter()? {
             let (key, json) = row?;
-            match object(key.value(), json.value(), state.revision) {
-                Some(object) => state.load(object),
+            match object(key.value(), before.as_ref(), json.value(), state.revision, &mut names) {
+                Some(object) => {
+                    before = Some(object.key.clone());
+                    state.load(object);
+                }
                 None => return Ok(Some(key.value().to_owned())),
             }
         }
@@ -160,7 +165,7 @@ impl Disk {
     /// An error unless this can be an object of this store.
     pub fn check(&self, key: &str, json: &[u8], revision: u64) -> Result<(), StoreError> {
         let wrong = || StoreError::Object { path: self.path.clone(), key: key.to_owned() };
-        object(key, json, revision).map(drop).ok_or_else(wrong)
+        object(key, None, json, revision, &mut Names::default()).map(drop).ok_or_else(wrong)
     }
 
     /// All rows and the revision, or nothing; on return they are on disk.
@@ -217,8 +222,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 /// An object of a store at this revision.
-fn object(key: &str, json: &[u8], revision: u64) -> Option<Stored> {
-    let object = Stored::parse(Key::from_disk(key)?, Bytes::copy_from_slice(json))?;
+fn object(key: &str, before: Option<&Key>, json: &[u8], revision: u64, names: &mut Names) -> Option<Stored> {
+    let object = Stored::parse(Key::from_disk(key, before)?, Bytes::copy_from_slice(json), names)?;
     (object.revision <= revision).then_some(object)
 }
 

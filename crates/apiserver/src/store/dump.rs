@@ -28,7 +28,7 @@ impl Store {
     /// Everything, as it is now.
     pub fn dump(&self) -> Dump {
         let state = self.read();
-        let mut objects: Vec<_> = state.collections.values().flat_map(|c| c.objects.values().cloned()).collect();
+        let mut objects: Vec<_> = state.collections.values().flat_map(|c| c.objects.all().cloned()).collect();
         let revision = state.revision;
         drop(state);
         objects.sort_by(|a, b| a.key.cmp(&b.key));

@@ -5,12 +5,15 @@
 //! durable by one commit, and only then shows it. So what a reader or a watcher has seen, a crash
 //! cannot take back, and a revision is never given out twice.
 
+mod collection;
 mod disk;
 mod dump;
 mod graph;
 mod history;
+mod names;
 mod settling;
 mod stored;
+mod uid;
 mod writer;
 
 pub use disk::StoreError;
@@ -18,12 +21,13 @@ pub use dump::{Dump, Restore};
 pub use history::{Event, EventKind};
 pub use settling::run as settle_down;
 pub use stored::{Key, Stored};
+pub use uid::Uid;
 pub use writer::{Change, CommitError, Expected, FAILPOINTS, Write};
 
+use collection::{Collection, Objects};
 use graph::Graph;
 use history::Window;
-use object::packed::Dictionary;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
@@ -44,15 +48,6 @@ pub struct State {
     loaded: u64,
     collections: HashMap<Arc<str>, Collection>,
     graph: Graph,
-}
-
-/// All objects of one resource.
-struct Collection {
-    objects: BTreeMap<(Arc<str>, Arc<str>), Arc<Stored>>,
-    window: Window,
-    changed: watch::Sender<u64>,
-    /// What its objects are packed by, once there are any to pack.
-    dictionary: Option<Dictionary>,
 }
 
 /// Objects of a resource at one revision.
@@ -112,7 +107,8 @@ impl Store {
     /// The objects of a resource, in one namespace (or all, if empty), as they are now.
     pub fn list(&self, resource: &str, namespace: &str) -> Listing {
         let state = self.read();
-        let objects = state.collections.get(resource).map(|c| c.select(namespace)).unwrap_or_default();
+        let collection = state.collections.get(resource);
+        let objects = collection.into_iter().flat_map(|c| c.objects.range(namespace).cloned()).collect();
         Listing { objects, revision: state.revision }
     }
 
@@ -125,19 +121,18 @@ impl Store {
         let Some(collection) = state.collections.get(resource) else {
             return Ok(Listing { objects: Vec::new(), revision });
         };
-        let mut objects: BTreeMap<_, _> = collection.select_pairs(namespace).collect();
+        let mut objects: Objects = collection.objects.range(namespace).cloned().collect();
         for event in collection.window.newest_first_after(revision)? {
             let key = &event.object.key;
             if !namespace.is_empty() && *key.namespace != *namespace {
                 continue;
             }
-            let place = (key.namespace.clone(), key.name.clone());
             match &event.previous {
-                Some(previous) => objects.insert(place, previous.clone()),
-                None => objects.remove(&place),
-            };
+                Some(previous) => objects.put(previous.clone()),
+                None => objects.remove(key),
+            }
         }
-        Ok(Listing { objects: objects.into_values().collect(), revision })
+        Ok(Listing { objects: objects.all().cloned().collect(), revision })
     }
 
     /// What happened to a resource after a revision, and the newest revision. At most `limit` events.
@@ -176,15 +171,14 @@ impl Store {
     }
 
     /// Objects that name this uid as an owner.
-    pub fn dependents(&self, uid: &str) -> Vec<Arc<Stored>> {
+    pub fn dependents(&self, uid: &Uid) -> Vec<Arc<Stored>> {
         let state = self.read();
         state.graph.dependents(uid).filter_map(|key| state.get(key).cloned()).collect()
     }
 
     /// The object with this uid.
-    pub fn by_uid(&self, uid: &str) -> Option<Arc<Stored>> {
-        let state = self.read();
-        state.graph.key_of(uid).and_then(|key| state.get(key).cloned())
+    pub fn by_uid(&self, uid: &Uid) -> Option<Arc<Stored>> {
+        self.read().graph.object(uid).cloned()
     }
 
     /// Objects with an owner that is gone or going: work for garbage collection.
@@ -211,7 +205,7 @@ impl Store {
     /// Names of the resources that have objects in a namespace.
     pub fn resources_in(&self, namespace: &str) -> Vec<Arc<str>> {
         let state = self.read();
-        let holds = |c: &Collection| c.range(namespace).next().is_some();
+        let holds = |c: &Collection| c.objects.range(namespace).next().is_some();
         let mut names: Vec<_> =
             state.collections.iter().filter(|(_, c)| holds(c)).map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -221,13 +215,13 @@ impl Store {
 
 impl State {
     fn get(&self, key: &Key) -> Option<&Arc<Stored>> {
-        self.collections.get(&key.resource)?.objects.get(&(key.namespace.clone(), key.name.clone()))
+        self.collections.get(&key.resource)?.objects.get(key)
     }
 
     fn collection(&mut self, resource: &Arc<str>) -> &mut Collection {
         let loaded = self.loaded;
         self.collections.entry(resource.clone()).or_insert_with(|| Collection {
-            objects: BTreeMap::new(),
+            objects: Objects::default(),
             window: Window::starting_at(loaded),
             changed: watch::Sender::new(loaded),
             dictionary: None,
@@ -238,8 +232,7 @@ impl State {
     fn load(&mut self, object: Stored) {
         let object = Arc::new(object);
         self.graph.insert(&object);
-        let place = (object.key.namespace.clone(), object.key.name.clone());
-        self.collection(&object.key.resource.clone()).objects.insert(place, object);
+        self.collection(&object.key.resource.clone()).objects.put(object);
     }
 
     /// Shows a durable change.
@@ -253,12 +246,11 @@ impl State {
         if event.kind != EventKind::Deleted {
             self.graph.insert(&event.object);
         }
-        let place = (key.namespace.clone(), key.name.clone());
         let collection = self.collection(&key.resource.clone());
         match event.kind {
-            EventKind::Deleted => collection.objects.remove(&place),
-            EventKind::Added | EventKind::Modified => collection.objects.insert(place, event.object.clone()),
-        };
+            EventKind::Deleted => collection.objects.remove(key),
+            EventKind::Added | EventKind::Modified => collection.objects.put(event.object.clone()),
+        }
         collection.window.push(event);
     }
 
@@ -269,22 +261,5 @@ impl State {
                 collection.changed.send_replace(self.revision);
             }
         }
-    }
-}
-
-impl Collection {
-    fn range(&self, namespace: &str) -> impl Iterator<Item = (&(Arc<str>, Arc<str>), &Arc<Stored>)> {
-        let namespace: Arc<str> = namespace.into();
-        let start = (namespace.clone(), Arc::from(""));
-        let all = namespace.is_empty();
-        self.objects.range(start..).take_while(move |((n, _), _)| all || *n == namespace)
-    }
-
-    fn select(&self, namespace: &str) -> Vec<Arc<Stored>> {
-        self.range(namespace).map(|(_, object)| object.clone()).collect()
-    }
-
-    fn select_pairs(&self, namespace: &str) -> impl Iterator<Item = ((Arc<str>, Arc<str>), Arc<Stored>)> {
-        self.range(namespace).map(|(place, object)| (place.clone(), object.clone()))
     }
 }

@@ -1,6 +1,7 @@
 //! What nobody has touched for a while takes less.
 
-use super::{Collection, Store, Stored};
+use super::collection::Collection;
+use super::{Store, Stored};
 use object::packed::{DICTIONARY_MAX, Dictionary, Packer};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -58,7 +59,7 @@ impl Collection {
     fn settled(&mut self) -> Option<(Dictionary, Vec<Arc<Stored>>)> {
         let start = self.window.start();
         let settled = |object: &&Arc<Stored>| object.revision <= start && object.is_fresh();
-        let objects: Vec<_> = self.objects.values().filter(settled).cloned().collect();
+        let objects: Vec<_> = self.objects.all().filter(settled).cloned().collect();
         if self.dictionary.is_none() {
             let fits = objects.iter().filter(|object| object.length() <= DICTIONARY_MAX);
             self.dictionary =

@@ -1,5 +1,7 @@
 //! One stored object: its JSON, and what must be known of it without parsing.
 
+use super::Uid;
+use super::names::Names;
 use crate::builtin;
 use bytes::Bytes;
 use object::meta;
@@ -31,9 +33,15 @@ impl Key {
         format!("{}/{}/{}", self.resource, self.namespace, self.name)
     }
 
-    pub(super) fn from_disk(text: &str) -> Option<Self> {
+    /// What it has in common with the key before is shared.
+    pub(super) fn from_disk(text: &str, before: Option<&Self>) -> Option<Self> {
         let mut parts = text.splitn(3, '/');
-        Some(Self::new(parts.next()?, parts.next()?, parts.next()?))
+        let mut part = |before: Option<&Arc<str>>| {
+            let text = parts.next()?;
+            Some(before.filter(|known| ***known == *text).cloned().unwrap_or_else(|| text.into()))
+        };
+        let resource = part(before.map(|key| &key.resource))?;
+        Some(Self { resource, namespace: part(before.map(|key| &key.namespace))?, name: part(None)? })
     }
 }
 
@@ -52,52 +60,53 @@ pub struct Stored {
     /// The revision that wrote it: its resourceVersion.
     pub revision: u64,
     /// `metadata.uid`.
-    pub uid: Box<str>,
+    pub uid: Uid,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// `metadata.finalizers`.
     pub finalizers: Box<[Box<str>]>,
     /// `metadata.ownerReferences`.
     pub owners: Box<[Owner]>,
-    /// Names and values by turns, each ended by a NUL.
-    labels: Box<str>,
-    /// Values of [`builtin::selectable`], in its order, each ended by a NUL.
-    fields: Box<str>,
+    /// Names of the labels, each ended by a NUL.
+    labels: Arc<str>,
+    /// Values of the labels, then those of [`builtin::selectable`], in its order, each ended by a NUL.
+    texts: Box<str>,
     json: Text,
     /// Where `"metadata"` begins in `json`: before it stand apiVersion and kind.
-    tail: usize,
+    tail: u32,
 }
 
 /// One owner reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Who.
-    pub uid: Box<str>,
+    pub uid: Uid,
     /// Foreground deletion of the owner waits for this object.
     pub blocks: bool,
 }
 
 impl Stored {
     /// Writes the revision into the object and serialises it: apiVersion, kind, metadata, the rest.
-    pub(super) fn new(key: Key, mut object: Value, revision: u64) -> Self {
+    pub(super) fn new(key: Key, mut object: Value, revision: u64, names: &mut Names) -> Self {
         if let Some(metadata) = meta::meta_mut(&mut object) {
             metadata.insert("resourceVersion".into(), revision.to_string().into());
         }
         let (json, tail) = serialise(&object);
-        Self::index(key, &object, json, tail, revision)
+        Self::index(key, &object, (json, tail), revision, names)
     }
 
     /// From what [`Stored::json`] was; `None` if it is no object or has no revision.
-    pub(super) fn parse(key: Key, json: Bytes) -> Option<Self> {
+    pub(super) fn parse(key: Key, json: Bytes, names: &mut Names) -> Option<Self> {
         let object: Value = serde_json::from_slice(&json).ok()?;
         let revision = meta::meta(&object).resource_version().parse().ok()?;
         let (_, tail) = serialise(&object);
-        Some(Self::index(key, &object, json, tail, revision))
+        Some(Self::index(key, &object, (json, tail), revision, names))
     }
 
-    fn index(key: Key, object: &Value, json: Bytes, tail: usize, revision: u64) -> Self {
+    fn index(key: Key, object: &Value, (json, tail): (Bytes, u32), revision: u64, names: &mut Names) -> Self {
         let metadata = meta::meta(object);
         let fields = builtin::selectable(&key.resource).iter().map(|path| builtin::field_text(object, path));
+        let values = metadata.labels().map(|(_, value)| Box::from(value));
         Self {
             revision,
             uid: metadata.uid().into(),
@@ -107,8 +116,8 @@ impl Stored {
                 .owner_references()
                 .map(|owner| Owner { uid: owner.uid().into(), blocks: owner.blocks_owner_deletion() })
                 .collect(),
-            labels: joined(metadata.labels().flat_map(|(name, value)| [name, value])),
-            fields: joined(fields),
+            labels: names.share(&joined(metadata.labels().map(|(name, _)| name))),
+            texts: joined(values.chain(fields)),
             json: Text::new(json),
             tail,
             key,
@@ -123,7 +132,7 @@ impl Stored {
     /// The object from `"metadata"` on, without apiVersion and kind and without the opening
     /// brace: put `{` or `{"apiVersion":…,"kind":…,` in front.
     pub fn tail(&self) -> Bytes {
-        self.json.get().slice(self.tail..)
+        self.json.get().slice(self.tail as usize..)
     }
 
     /// True until [`Self::pack`] was called.
@@ -143,10 +152,8 @@ impl Stored {
 
     /// One label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        let mut parts = self.labels.split_terminator('\0');
-        std::iter::from_fn(|| Some((parts.next()?, parts.next()?)))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        let at = self.labels.split_terminator('\0').position(|known| known == name)?;
+        self.texts.split_terminator('\0').nth(at)
     }
 
     /// The text of a selectable field; `None` if the resource cannot be selected by it.
@@ -156,7 +163,8 @@ impl Stored {
             "metadata.namespace" => Some(&self.key.namespace),
             _ => {
                 let at = builtin::selectable(&self.key.resource).iter().position(|known| *known == path)?;
-                self.fields.split_terminator('\0').nth(at)
+                let labels = self.labels.split_terminator('\0').count();
+                self.texts.split_terminator('\0').nth(labels + at)
             }
         }
     }
@@ -183,7 +191,7 @@ fn joined(texts: impl Iterator<Item = impl AsRef<str>>) -> Box<str> {
 }
 
 /// The JSON with apiVersion, kind and metadata in front, and where metadata begins.
-fn serialise(object: &Value) -> (Bytes, usize) {
+fn serialise(object: &Value) -> (Bytes, u32) {
     const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
     let mut json = Vec::with_capacity(1024);
     let mut tail = 1;
@@ -195,7 +203,7 @@ fn serialise(object: &Value) -> (Bytes, usize) {
             json.push(b',');
         }
         if key == "metadata" {
-            tail = json.len();
+            tail = u32::try_from(json.len()).expect("apiVersion and kind are short");
         }
         serde_json::to_writer(&mut json, key).expect("memory takes everything");
         json.push(b':');

@@ -1,6 +1,7 @@
 //! The one thread that writes.
 
 use super::disk::Disk;
+use super::names::Names;
 use super::{Event, EventKind, Key, State, StoreError, Stored};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
@@ -98,7 +99,8 @@ impl Writer {
         changed: watch::Sender<u64>,
     ) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        let run = move || Thread { disk: Some(disk), doubtful: Vec::new(), path, state, changed }.run(waiting);
+        let (doubtful, names) = (Vec::new(), Names::default());
+        let run = move || Thread { disk: Some(disk), doubtful, path, state, changed, names }.run(waiting);
         let thread = std::thread::Builder::new().name("store".into()).spawn(run).map_err(StoreError::Thread)?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
@@ -137,6 +139,7 @@ struct Thread {
     path: PathBuf,
     state: Arc<RwLock<State>>,
     changed: watch::Sender<u64>,
+    names: Names,
 }
 
 type Answer = (oneshot::Sender<Result<Arc<Stored>, CommitError>>, Arc<Stored>);
@@ -166,7 +169,7 @@ impl Thread {
         for Waiting { write, reply } in batch {
             let decided = match &broken {
                 Some(why) => Err(CommitError::Disk(why.clone())),
-                None => decide(write, revision + 1, |key| match pending.get(key) {
+                None => decide(write, revision + 1, &mut self.names, |key| match pending.get(key) {
                     Some(newer) => newer.clone(),
                     None => state.get(key).cloned(),
                 }),
@@ -263,8 +266,14 @@ impl Thread {
 }
 
 /// The event that a write is, if it holds against what stands now.
-fn decide(write: Write, revision: u64, now: impl Fn(&Key) -> Option<Arc<Stored>>) -> Result<Event, CommitError> {
-    let previous = now(&write.key);
+fn decide(
+    write: Write,
+    revision: u64,
+    names: &mut Names,
+    now: impl Fn(&Key) -> Option<Arc<Stored>>,
+) -> Result<Event, CommitError> {
+    let mut key = write.key;
+    let previous = now(&key);
     match (write.expected, &previous) {
         (Expected::Absent, Some(_)) => return Err(CommitError::Exists),
         (Expected::Revision(_), None) => return Err(CommitError::Missing),
@@ -275,13 +284,18 @@ fn decide(write: Write, revision: u64, now: impl Fn(&Key) -> Option<Arc<Stored>>
         match now(&guard) {
             None => return Err(CommitError::GuardMissing(guard)),
             Some(found) if found.deleting => return Err(CommitError::GuardDeleting(guard)),
+            // All objects of a namespace share its name.
+            Some(found) if found.key.name == key.namespace => key.namespace = found.key.name.clone(),
             Some(_) => {}
         }
+    }
+    if let Some(previous) = &previous {
+        key = previous.key.clone();
     }
     let (kind, value) = match write.change {
         Change::Put(value) if previous.is_some() => (EventKind::Modified, value),
         Change::Put(value) => (EventKind::Added, value),
         Change::Delete(value) => (EventKind::Deleted, value),
     };
-    Ok(Event { kind, object: Arc::new(Stored::new(write.key, value, revision)), previous })
+    Ok(Event { kind, object: Arc::new(Stored::new(key, value, revision, names)), previous })
 }

@@ -20,7 +20,7 @@ pub(crate) struct Machine {
     pub sandbox: Sandbox,
     sandbox_tries: Backoff,
     /// Init containers, then containers, in the order of the spec.
-    pub containers: Vec<Tracked>,
+    pub containers: Box<[Tracked]>,
     /// How many of them are init containers.
     pub inits: usize,
     /// The Pod as a whole has failed, whatever its containers do.
@@ -344,6 +344,11 @@ impl Machine {
     /// The worker should give up what it prepares.
     pub(crate) fn halting(&self, pod: &Pod) -> bool {
         pod.terminating() || self.gone || self.failure.is_some()
+    }
+
+    /// Something is being prepared that could be given up.
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.sandbox == Sandbox::Creating || self.containers.iter().any(|c| matches!(c.life, Life::Starting(_)))
     }
 
     /// Takes in what happened at `now`.

@@ -37,8 +37,8 @@ pub(crate) trait PodExt {
     /// Between SIGTERM and SIGKILL.
     fn grace(&self) -> Duration;
     fn host_network(&self) -> bool;
-    /// `namespace/name`, for logs.
-    fn key(&self) -> (String, String);
+    /// `namespace/name`.
+    fn key(&self) -> String;
 }
 
 impl PodExt for Pod {
@@ -82,7 +82,7 @@ impl PodExt for Pod {
         self.spec_ref().host_network.unwrap_or(false)
     }
 
-    fn key(&self) -> (String, String) {
-        (self.namespace_str().to_owned(), self.name_any())
+    fn key(&self) -> String {
+        format!("{}/{}", self.namespace_str(), self.name_any())
     }
 }

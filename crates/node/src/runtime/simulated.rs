@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// Variable of a Job's container: what it ends with.
 const EXIT_CODE: &str = "SIMULATED_EXIT_CODE";
@@ -23,30 +23,40 @@ const EXIT_CODE: &str = "SIMULATED_EXIT_CODE";
 pub(crate) struct Simulated {
     layout: Layout,
     reason: String,
-    running: Mutex<HashMap<String, watch::Sender<Option<Exit>>>>,
+    remembered: Mutex<HashMap<Box<str>, Remembered>>,
+}
+
+/// A container that is only remembered.
+enum Remembered {
+    /// Who waits for its end.
+    Running(Vec<oneshot::Sender<Exit>>),
+    Ended(Exit),
 }
 
 impl Simulated {
     pub(crate) fn new(layout: Layout, reason: String) -> Self {
-        Self { layout, reason, running: Mutex::default() }
+        Self { layout, reason, remembered: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Remembered>> {
+        self.remembered.lock().expect("no holder panics")
     }
 
     fn remember(&self, id: &str) {
-        let mut running = self.running.lock().expect("no holder panics");
-        running.entry(id.to_owned()).or_insert_with(|| watch::Sender::new(None));
+        self.lock().entry(id.into()).or_insert_with(|| Remembered::Running(Vec::new()));
     }
 
     fn end(&self, id: &str, code: i32) {
-        let running = self.running.lock().expect("no holder panics");
-        if let Some(container) = running.get(id) {
-            let now = Timestamp::now();
-            container.send_replace(Some(Exit { code, signal: None, oom: false, lost: false, finished_at: now }));
+        let exit = Exit { code, signal: None, oom: false, lost: false, finished_at: Timestamp::now() };
+        if let Some(container) = self.lock().get_mut(id)
+            && let Remembered::Running(waiting) = container
+        {
+            for waiting in waiting.drain(..) {
+                // Whoever has given up does not mind.
+                let _ = waiting.send(exit.clone());
+            }
+            *container = Remembered::Ended(exit);
         }
-    }
-
-    fn find(&self, id: &str) -> Result<watch::Receiver<Option<Exit>>, Error> {
-        let running = self.running.lock().expect("no holder panics");
-        running.get(id).map(watch::Sender::subscribe).ok_or_else(|| Error::NoContainer { id: id.to_owned() })
     }
 }
 
@@ -88,9 +98,17 @@ impl Runtime for Simulated {
     }
 
     async fn wait(&self, id: &str) -> Result<Exit, Error> {
-        let mut ended = self.find(id)?;
-        let exit = ended.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
-        exit.ok_or_else(|| Error::NoContainer { id: id.to_owned() })
+        let gone = || Error::NoContainer { id: id.to_owned() };
+        let ended = match self.lock().get_mut(id).ok_or_else(gone)? {
+            Remembered::Ended(exit) => return Ok(exit.clone()),
+            Remembered::Running(waiting) => {
+                let (sender, ended) = oneshot::channel();
+                waiting.retain(|other| !other.is_closed());
+                waiting.push(sender);
+                ended
+            }
+        };
+        ended.await.map_err(|_| gone())
     }
 
     async fn kill(&self, id: &str, signal: i32) -> Result<(), Error> {
@@ -103,12 +121,14 @@ impl Runtime for Simulated {
     }
 
     async fn delete(&self, id: &str) -> Result<(), Error> {
-        self.running.lock().expect("no holder panics").remove(id);
+        self.lock().remove(id);
         Ok(())
     }
 
     async fn exec(&self, id: &str, _: &[String], _: Duration) -> Result<Outcome, Error> {
-        self.find(id)?;
+        if !self.lock().contains_key(id) {
+            return Err(Error::NoContainer { id: id.to_owned() });
+        }
         Ok(Outcome { code: 0, output: String::new() })
     }
 

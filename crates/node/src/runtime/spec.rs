@@ -202,7 +202,7 @@ fn oom_score(qos: &str, request: Option<u64>, capacity: u64) -> i32 {
 fn labels(launch: &Launch) -> BTreeMap<String, String> {
     let pod = &*launch.pod;
     let own_signal = launch.container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());
-    let (namespace, name) = pod.key();
+    let (namespace, name) = (pod.namespace_str().to_owned(), pod.metadata.name.clone().unwrap_or_default());
     let pairs = [
         (label::POD_UID, Some(pod.uid_str().to_owned())),
         (label::POD_NAME, Some(name)),

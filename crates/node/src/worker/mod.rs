@@ -1,11 +1,16 @@
-//! One task per Pod: it owns the Pod's state, does what the state machine decides, and writes the status.
+//! One worker per Pod: it owns the Pod's state, does what the state machine decides, and writes the status.
+//!
+//! It lives in turns: something has happened, it looks and does what follows, and rests (see [`rest`]) until the next.
 
 mod hook;
 mod probe;
 mod recover;
 mod report;
+mod rest;
 mod start;
 mod stop;
+
+pub(crate) use rest::{Resting, Settled};
 
 use crate::context::{Context, LastWords};
 use crate::events::Kind;
@@ -14,74 +19,79 @@ use crate::pod::machine::{LOST, Life, Machine, News, Running, Sandbox, Terminati
 use crate::pod::step::Action;
 use crate::pod::{PodExt, refusal};
 use crate::runtime::Exit;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// News that wait for the worker. Its tasks wait when it is full.
-const NEWS: usize = 64;
 /// The next attempt after the API or the machine did not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The latest state of a Pod's object.
-#[derive(Clone)]
 pub(crate) enum Latest {
     Is(Arc<Pod>),
     /// It has been removed from the API.
     Gone,
 }
 
-/// Works for one Pod until nothing of it is left, or until `shutdown`, which leaves its containers alone.
-pub(crate) async fn run(context: Arc<Context>, mut latest: watch::Receiver<Latest>, shutdown: CancellationToken) {
-    let Latest::Is(pod) = latest.borrow_and_update().clone() else { return };
-    let (sender, mut news) = mpsc::channel(NEWS);
-    let mut worker = Worker::new(context, pod, sender, shutdown.child_token());
-    // What is done now and then has its room while it is done: there is one of this for each Pod.
-    while let Err(error) = Box::pin(worker.recover()).await {
-        tracing::warn!(pod = worker.pod.name_any(), error = error.line(), "what runs of a Pod is not known");
-        tokio::select! {
-            () = tokio::time::sleep(AGAIN) => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-    loop {
-        let wake = match Box::pin(worker.look()).await {
-            Looked::Finished => return,
-            Looked::WakeAt(wake) => wake,
+/// What a worker is told at the beginning of its turn.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub object: Option<Latest>,
+    news: Vec<News>,
+}
+
+impl Inbox {
+    /// A verdict takes the place of the one before: so there are never more than a few for each container.
+    pub(crate) fn push(&mut self, news: News) {
+        use News::{Ready, Waits};
+        let superseded = |old: &News| match (old, &news) {
+            (Ready { index: a, .. }, Ready { index: b, .. }) | (Waits { index: a, .. }, Waits { index: b, .. }) => {
+                a == b
+            }
+            _ => false,
         };
-        tokio::select! {
-            changed = latest.changed() => {
-                if changed.is_err() { return }
-                let now = latest.borrow_and_update().clone();
-                worker.take_object(now);
-            }
-            Some(first) = news.recv() => {
-                worker.take(first);
-                while let Ok(more) = news.try_recv() {
-                    worker.take(more);
-                }
-            }
-            () = sleep_until(wake) => {}
-            () = shutdown.cancelled() => return,
-        }
+        self.news.retain(|old| !superseded(old));
+        self.news.push(news);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.object.is_none() && self.news.is_empty()
     }
 }
 
-async fn sleep_until(wake: Option<Timestamp>) {
-    match wake {
-        Some(wake) => {
-            tokio::time::sleep(Duration::try_from(wake.duration_since(Timestamp::now())).unwrap_or_default()).await
-        }
-        None => std::future::pending().await,
+/// Where the tasks about a Pod send their news.
+#[derive(Clone)]
+pub(crate) struct Post {
+    pub uid: Arc<str>,
+    pub news: mpsc::Sender<(Arc<str>, News)>,
+}
+
+impl Post {
+    /// Boxed: whoever waits for something has no room for what he will say then.
+    fn send(&self, news: News) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // Nobody listens any more: the node stops.
+            let _ = self.news.send((self.uid.clone(), news)).await;
+        })
     }
+}
+
+/// What a turn led to.
+pub(crate) enum Turn {
+    /// Until there is news, and at the latest until this time.
+    Rests(Box<Resting>, Option<Timestamp>),
+    /// Nothing is left of the Pod.
+    Finished,
+    /// The node stops.
+    Stopped,
 }
 
 /// What a look at the Pod led to.
@@ -91,32 +101,65 @@ enum Looked {
     WakeAt(Option<Timestamp>),
 }
 
-struct Worker {
+pub(crate) struct Worker {
     context: Arc<Context>,
     pod: Arc<Pod>,
     machine: Machine,
-    news: mpsc::Sender<News>,
+    post: Post,
+    /// Of the node.
+    shutdown: CancellationToken,
     /// Aborted when the worker ends; containers do not care.
     tasks: JoinSet<()>,
-    /// Cancelled when what is being prepared should be given up.
-    halt: CancellationToken,
+    /// Cancelled when what is being prepared should be given up. `None` until something is.
+    halt: Option<CancellationToken>,
     /// Per container: probes and hooks of its present attempt.
-    attempts: HashMap<usize, Attempt>,
+    attempts: Box<[Attempt]>,
     /// Ended containers whose end is not reported yet; they are deleted after that.
     ended: Vec<String>,
 }
 
 /// Tasks about one attempt of a container.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Attempt {
     probe: Option<AbortHandle>,
     stop: Option<AbortHandle>,
 }
 
 impl Worker {
-    fn new(context: Arc<Context>, pod: Arc<Pod>, news: mpsc::Sender<News>, halt: CancellationToken) -> Self {
+    pub(crate) fn new(context: Arc<Context>, pod: Arc<Pod>, post: Post, shutdown: CancellationToken) -> Self {
         let machine = Machine::new(&pod, Timestamp::now());
-        Self { context, pod, machine, news, tasks: JoinSet::new(), halt, attempts: HashMap::new(), ended: Vec::new() }
+        let attempts = vec![Attempt::default(); machine.containers.len()].into();
+        let (tasks, ended) = (JoinSet::new(), Vec::new());
+        Self { context, pod, machine, post, shutdown, tasks, halt: None, attempts, ended }
+    }
+
+    /// Finds again what is there of the Pod, and looks at it.
+    pub(crate) async fn first_turn(mut self) -> Turn {
+        while let Err(error) = self.recover().await {
+            tracing::warn!(pod = self.pod.name_any(), error = error.line(), "what runs of a Pod is not known");
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.shutdown.cancelled() => return Turn::Stopped,
+            }
+        }
+        self.turn(Inbox::default()).await
+    }
+
+    /// Takes in what has happened, and does what follows.
+    pub(crate) async fn turn(mut self, inbox: Inbox) -> Turn {
+        if let Some(object) = inbox.object {
+            self.take_object(object);
+        }
+        for news in inbox.news {
+            self.take(news);
+        }
+        match self.look().await {
+            Looked::WakeAt(wake) => Turn::Rests(self.rest(), wake),
+            Looked::Finished => {
+                kubelet::withdraw(&self.context.shown, &self.pod);
+                Turn::Finished
+            }
+        }
     }
 
     fn container(&self, index: usize) -> Container {
@@ -157,18 +200,16 @@ impl Worker {
 
     /// A container runs: wait for its end, and probe it.
     fn attend(&mut self, index: usize, running: &Running) {
-        let (context, id, news) = (self.context.clone(), running.id.clone(), self.news.clone());
+        let (context, id, post) = (self.context.clone(), running.id.clone(), self.post.clone());
         let (container, started_at) = (self.container(index), running.started_at);
         let attempt = self.machine.containers[index].restarts;
         let last_words = LastWords::of(&self.context.layout, &self.pod, &container, attempt);
         self.tasks.spawn(async move {
             let end = wait(&context, &last_words, &id, started_at).await;
-            let _ = news.send(News::Exited { index, end }).await;
+            post.send(News::Exited { index, end }).await;
         });
-        if !probe::is_probed(&container) {
-            self.attempts.insert(index, Attempt::default());
-            return;
-        }
+        self.attempts[index] = Attempt::default();
+        let Some(container) = probe::probed(container) else { return };
         let probe = probe::Probes {
             context: self.context.clone(),
             pod: self.identity(),
@@ -176,12 +217,11 @@ impl Worker {
             id: running.id.clone(),
             index,
             address: self.address(),
-            news: self.news.clone(),
+            post: self.post.clone(),
             started: self.machine.containers[index].started,
             ready: self.machine.containers[index].ready,
         };
-        let handle = self.tasks.spawn(probe.run());
-        self.attempts.insert(index, Attempt { probe: Some(handle), stop: None });
+        self.attempts[index].probe = Some(self.tasks.spawn(probe.run()));
     }
 
     /// Enough of the Pod to say something about it, for a task that lives as long as it does.
@@ -194,9 +234,14 @@ impl Worker {
         Arc::new(Pod { metadata, spec: Some(spec).filter(|_| !init.is_empty()), ..Pod::default() })
     }
 
+    /// What ends the present preparations.
+    fn halt(&mut self) -> CancellationToken {
+        self.halt.get_or_insert_with(|| self.shutdown.child_token()).clone()
+    }
+
     /// A container has ended: so do the tasks about it.
     fn leave(&mut self, index: usize) {
-        let attempt = self.attempts.remove(&index).unwrap_or_default();
+        let attempt = std::mem::take(&mut self.attempts[index]);
         for handle in [attempt.probe, attempt.stop].into_iter().flatten() {
             handle.abort();
         }
@@ -212,8 +257,8 @@ impl Worker {
     /// Decides, begins what is decided, and reports.
     async fn look(&mut self) -> Looked {
         while self.tasks.try_join_next().is_some() {}
-        if self.machine.halting(&self.pod) {
-            self.halt.cancel();
+        if let (true, Some(halt)) = (self.machine.halting(&self.pod), &self.halt) {
+            halt.cancel();
         }
         let step = self.machine.step(&self.pod, Timestamp::now());
         let (mut drain, mut finish) = (false, false);
@@ -225,16 +270,16 @@ impl Worker {
                 other => self.begin(other),
             }
         }
-        kubelet::publish(&self.context.shown, &self.context.layout, &self.pod, &self.machine);
+        kubelet::publish(&self.context.shown, &self.pod, &self.machine);
         let reported = self.report().await;
         if reported {
             self.delete_ended();
         }
         if drain {
-            let (context, pod, news) = (self.context.clone(), self.pod.clone(), self.news.clone());
+            let (context, pod, post) = (self.context.clone(), self.pod.clone(), self.post.clone());
             self.tasks.spawn(async move {
                 context.drain(&pod).await;
-                let _ = news.send(News::Drained).await;
+                post.send(News::Drained).await;
             });
         }
         if finish && self.finish().await {
@@ -245,13 +290,13 @@ impl Worker {
     }
 
     fn begin(&mut self, action: Action) {
-        let (context, pod, news) = (self.context.clone(), self.pod.clone(), self.news.clone());
+        let (context, pod, post) = (self.context.clone(), self.pod.clone(), self.post.clone());
         match action {
             Action::CreateSandbox => {
-                let halt = self.halt.clone();
+                let halt = self.halt();
                 self.tasks.spawn(async move {
                     let outcome = start::sandbox(&context, &pod, &halt).await;
-                    let _ = news.send(News::Sandbox(outcome)).await;
+                    post.send(News::Sandbox(outcome)).await;
                 });
             }
             Action::Start { index, attempt } => {
@@ -263,8 +308,8 @@ impl Worker {
                     index,
                     attempt,
                     address,
-                    news,
-                    halt: self.halt.clone(),
+                    post,
+                    halt: self.halt(),
                 };
                 self.tasks.spawn(start.run());
             }
@@ -272,7 +317,7 @@ impl Worker {
             Action::RemoveSandbox => {
                 self.tasks.spawn(async move {
                     start::remove_sandbox(&context, &pod).await;
-                    let _ = news.send(News::SandboxRemoved).await;
+                    post.send(News::SandboxRemoved).await;
                 });
             }
             Action::SayBackOff { index, message } => {
@@ -292,7 +337,7 @@ impl Worker {
             false => message,
         };
         let id = running.id.clone();
-        let attempt = self.attempts.entry(index).or_default();
+        let attempt = &mut self.attempts[index];
         let first = attempt.stop.is_none();
         if first {
             self.context.events.say(&self.pod, Some(&container.name), Kind::Normal, "Killing", text);
@@ -355,5 +400,26 @@ async fn wait(context: &Context, last_words: &LastWords, id: &str, started_at: T
             finished_at,
         },
         Err(error) => Termination::lost(id, started_at, Timestamp::now(), error.line()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_takes_the_place_of_the_one_before() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.is_empty());
+        for n in 0..100 {
+            for index in [0, 1] {
+                inbox.push(News::Ready { index, ready: n % 2 == 0 });
+                inbox.push(News::Waits { index, reason: "CreateContainerConfigError", message: n.to_string() });
+            }
+        }
+        inbox.push(News::Drained);
+        let told: Vec<String> = inbox.news.iter().map(|news| format!("{news:?}")).collect();
+        assert_eq!(told.len(), 5, "{told:#?}");
+        assert!(told[..4].iter().all(|news| news.contains("ready: false") || news.contains("\"99\"")), "{told:#?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Startup, liveness and readiness of one attempt of a container.
 
-use super::hook;
+use super::{Post, hook};
 use crate::context::Context;
 use crate::events::Kind;
 use crate::pod::machine::{Kill, News};
@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 /// Period of a readiness probe until it has succeeded once: a Pod should serve as soon as it can.
@@ -18,24 +17,27 @@ pub(super) struct Probes {
     pub context: Arc<Context>,
     /// To speak of it.
     pub pod: Arc<Pod>,
-    pub container: Container,
+    pub container: Box<Container>,
     pub id: String,
     pub index: usize,
     pub address: Option<IpAddr>,
-    pub news: mpsc::Sender<News>,
+    pub post: Post,
     /// The verdicts so far: of a container that was taken over from an earlier process.
     pub started: bool,
     pub ready: bool,
 }
 
-/// Whether there is anything to probe.
-pub(super) fn is_probed(container: &Container) -> bool {
-    let Container { startup_probe, readiness_probe, liveness_probe, .. } = container;
-    [startup_probe, readiness_probe, liveness_probe].into_iter().any(Option::is_some)
+/// What probing needs of a container; `None` if there is nothing to probe.
+pub(super) fn probed(container: Container) -> Option<Box<Container>> {
+    let Container { name, ports, startup_probe, readiness_probe, liveness_probe, .. } = container;
+    let any = [&startup_probe, &readiness_probe, &liveness_probe].into_iter().any(Option::is_some);
+    let of = Container { name, ports, startup_probe, readiness_probe, liveness_probe, ..Container::default() };
+    any.then(|| Box::new(of))
 }
 
 impl Probes {
-    /// Probes until it is aborted or has decided that the container must be stopped.
+    /// Probes until it is aborted or has decided that the container must be stopped. Simulated containers answer all
+    /// probes alike: there, one good verdict is the last.
     pub(super) async fn run(self) {
         if let (false, Some(probe)) = (self.started, &self.container.startup_probe) {
             if !self.startup(probe).await {
@@ -75,6 +77,9 @@ impl Probes {
     }
 
     async fn liveness(&self, probe: &Probe) {
+        if self.context.runtime.is_simulated() {
+            return;
+        }
         sleep(initial_delay(probe)).await;
         let mut count = Count::default();
         loop {
@@ -103,6 +108,9 @@ impl Probes {
             if decided && ready != outcome.is_ok() {
                 ready = outcome.is_ok();
                 self.tell(News::Ready { index: self.index, ready }).await;
+            }
+            if ready && self.context.runtime.is_simulated() {
+                return;
             }
             ever |= outcome.is_ok();
             sleep(if ever { period(probe) } else { EAGER.min(period(probe)) }).await;
@@ -137,8 +145,7 @@ impl Probes {
     }
 
     async fn tell(&self, news: News) {
-        // Nobody listens any more: the Pod is done.
-        let _ = self.news.send(news).await;
+        self.post.send(news).await;
     }
 }
 

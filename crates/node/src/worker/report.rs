@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 impl Worker {
     /// Brings the status in the API up to date; false if that failed and must be tried again.
@@ -22,7 +23,7 @@ impl Worker {
         match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(mut pod) => {
                 pod.metadata.managed_fields = None;
-                self.pod = crate::pods::kept(&pod);
+                self.pod = Arc::new(pod);
                 true
             }
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {
@@ -62,8 +63,12 @@ impl Worker {
 
 /// Whether an object is an older state of another; a late watch event must not undo what a write returned.
 pub(super) fn older(pod: &Pod, than: &Pod) -> bool {
-    let version = |pod: &Pod| pod.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
     version(pod) < version(than)
+}
+
+/// The revision of an object.
+pub(super) fn version(pod: &Pod) -> Option<u64> {
+    pod.metadata.resource_version.as_ref()?.parse().ok()
 }
 
 /// Merge patch from one status to the other; `None` if there is no difference.

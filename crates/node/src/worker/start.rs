@@ -9,7 +9,7 @@ use crate::objects::{self, Lookup, Missing, Reference};
 use crate::pod::PodExt;
 use crate::pod::machine::{News, NotStarted};
 use crate::runtime::{Credentials, Image, ImageError, Launch, Pull};
-use crate::worker::hook;
+use crate::worker::{Post, hook};
 use crate::{credentials, volumes};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
@@ -17,7 +17,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The removal of a sandbox is tried again after this, and goes on being tried: nothing of a Pod may stay.
@@ -71,7 +70,7 @@ pub(super) struct Start {
     pub index: usize,
     pub attempt: u32,
     pub address: Option<IpAddr>,
-    pub news: mpsc::Sender<News>,
+    pub post: Post,
     pub halt: CancellationToken,
 }
 
@@ -90,7 +89,7 @@ impl Start {
             Ok(news) => news,
             Err(why) => News::NotStarted { index: self.index, why },
         };
-        let _ = self.news.send(news).await;
+        self.post.send(news).await;
     }
 
     async fn prepare(&self) -> Result<Launch, NotStarted> {
@@ -186,7 +185,7 @@ impl Start {
                 Err(missing) => {
                     let (message, index) = (missing.message.clone(), self.index);
                     self.say(Kind::Warning, "Failed", format!("Error: {message}"));
-                    let _ = self.news.send(News::Waits { index, reason: "CreateContainerConfigError", message }).await;
+                    self.post.send(News::Waits { index, reason: "CreateContainerConfigError", message }).await;
                     until_changed(&self.context, &self.pod, &missing, &lookup).await;
                 }
             }

@@ -15,7 +15,7 @@ pub const KUBERNETES_VERSION: &str = "v1.34.4";
 static PACKED: &[u8] = include_bytes!("../../data/schema.json.gz");
 
 struct Builtin {
-    definitions: Definitions,
+    common: Definitions,
     table: Arc<Table>,
     kinds: HashMap<Gvk, TypeId>,
 }
@@ -26,7 +26,8 @@ fn load() -> &'static Builtin {
         let definitions = unpack();
         let (table, names) = compile::definitions(&definitions).expect("the committed schemas compile; a test does it");
         let kinds = definitions.iter().flat_map(|(name, schema)| kinds(schema).map(|gvk| (gvk, names[name]))).collect();
-        Builtin { definitions, table, kinds }
+        let common = compile::common(&definitions).expect("as all of them");
+        Builtin { common, table, kinds }
     })
 }
 
@@ -46,9 +47,15 @@ pub(super) fn kinds(schema: &Value) -> impl Iterator<Item = Gvk> {
     })
 }
 
-/// The definitions as OpenAPI publishes them, without descriptions.
-pub(super) fn definitions() -> &'static Definitions {
-    &load().definitions
+/// The definitions as OpenAPI publishes them, without descriptions. Unpacked each time: they take megabytes, and who asks
+/// for them does so now and then.
+pub(super) fn definitions() -> Definitions {
+    unpack()
+}
+
+/// Of these, what custom resources refer to.
+pub(super) fn common() -> &'static Definitions {
+    &load().common
 }
 
 /// The schema of a built-in kind.

@@ -34,9 +34,20 @@ pub(super) fn definitions(definitions: &Definitions) -> Result<(Arc<Table>, Hash
     Ok((Arc::new(compiler.finish()), names))
 }
 
+/// Of all definitions those that custom resources refer to: their metadata, and what it is made of.
+pub(super) fn common(definitions: &Definitions) -> Result<Definitions, CompileError> {
+    let mut compiler = Compiler::new(definitions);
+    compiler.named(OBJECT_META)?;
+    Ok(compiler.names.into_keys().filter_map(|name| definitions.get_key_value(&name)).map(owned).collect())
+}
+
+fn owned((name, schema): (&String, &Value)) -> (String, Value) {
+    (name.clone(), schema.clone())
+}
+
 /// Compiles the schema of a custom resource; the root is an object with standard metadata.
 pub(super) fn custom_resource(schema: &Value) -> Result<Schema, CompileError> {
-    let mut compiler = Compiler::new(super::builtin::definitions());
+    let mut compiler = Compiler::new(super::builtin::common());
     let id = compiler.compile(schema, false, "")?;
     let index = id.0 as usize;
     compiler.types[index].embedded = true;
@@ -67,6 +78,7 @@ impl<'a> Compiler<'a> {
             }
             self.types[copy.0 as usize] = ty;
         }
+        self.types.shrink_to_fit();
         Table { types: self.types }
     }
 

@@ -23,8 +23,8 @@ const REF: &str = "#/components/schemas/";
 /// The OpenAPI v3 document of one group and version: the schemas of its kinds with everything that they
 /// refer to, and per kind the paths which clients look for (`kubectl explain` and `kubectl apply` do).
 pub fn document(published: &[Published<'_>]) -> Value {
-    let mut schemas = Map::new();
-    let mut paths = Map::new();
+    let definitions = builtin::definitions();
+    let (mut schemas, mut paths) = (Map::new(), Map::new());
     for kind in published {
         let name = match kind.custom {
             Some(schema) => {
@@ -32,16 +32,17 @@ pub fn document(published: &[Published<'_>]) -> Value {
                 schemas.insert(name.clone(), custom_schema(kind.gvk, schema));
                 name
             }
-            None => match builtin_name(kind.gvk) {
+            None => match builtin_name(kind.gvk, &definitions) {
                 Some(name) => name.to_owned(),
                 None => continue,
             },
         };
-        add_with_references(&name, &mut schemas);
+        add_with_references(&name, &definitions, &mut schemas);
         paths.extend(paths_of(kind, &name));
     }
     for common in ["DeleteOptions", "Status", "WatchEvent"] {
-        add_with_references(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{common}"), &mut schemas);
+        let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{common}");
+        add_with_references(&name, &definitions, &mut schemas);
     }
     json!({
         "openapi": "3.0.0",
@@ -51,9 +52,9 @@ pub fn document(published: &[Published<'_>]) -> Value {
     })
 }
 
-fn builtin_name(gvk: &Gvk) -> Option<&'static str> {
-    let mut definitions = builtin::definitions().iter();
-    definitions.find(|(_, schema)| builtin::kinds(schema).any(|kind| kind == *gvk)).map(|(name, _)| name.as_str())
+fn builtin_name<'a>(gvk: &Gvk, definitions: &'a Map<String, Value>) -> Option<&'a str> {
+    let mut all = definitions.iter();
+    all.find(|(_, schema)| builtin::kinds(schema).any(|kind| kind == *gvk)).map(|(name, _)| name.as_str())
 }
 
 /// `dev.trimtab.v1alpha1.Build`: the group's words reversed.
@@ -78,11 +79,11 @@ fn custom_schema(gvk: &Gvk, schema: &Value) -> Value {
     schema
 }
 
-fn add_with_references(name: &str, schemas: &mut Map<String, Value>) {
+fn add_with_references(name: &str, definitions: &Map<String, Value>, schemas: &mut Map<String, Value>) {
     let mut waiting = BTreeSet::from([name.to_owned()]);
     while let Some(name) = waiting.pop_first() {
         let known = schemas.contains_key(&name);
-        match (schemas.get(&name), builtin::definitions().get(&name)) {
+        match (schemas.get(&name), definitions.get(&name)) {
             (Some(custom), None) => references(custom, &mut waiting, schemas),
             (None, Some(definition)) if !known => {
                 schemas.insert(name, definition.clone());
