@@ -1,12 +1,13 @@
 //! The text of objects that are held for long, packed.
 //!
 //! Objects of one kind are alike: one of them serves as the dictionary of all others, and each takes a tenth of its text
-//! then. Reading it costs some microseconds.
+//! then. Packing and reading it cost some microseconds each.
 
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError, RwLock};
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 /// What objects of one kind are packed by: the text of one of them. It lives as long as any that was packed by it.
 pub type Dictionary = Arc<[u8]>;
@@ -15,6 +16,9 @@ pub type Dictionary = Arc<[u8]>;
 pub const DICTIONARY_MAX: usize = 16 << 10;
 /// Fast: what is packed is read again.
 const LEVEL: i32 = 3;
+/// Binary logarithm of the places that are remembered of a text and its dictionary. Tables for texts of any length take
+/// ten times as much, and longer to fill than most objects take to be packed.
+const PLACES: u32 = 13;
 
 /// The text of one object.
 pub struct Text {
@@ -106,7 +110,10 @@ impl Packer {
     /// `None` if it gets too little smaller.
     fn pack(&mut self, text: &[u8], dictionary: &Dictionary) -> Option<Vec<u8>> {
         if self.0.is_none() {
-            self.0 = Some((Compressor::new(LEVEL).ok()?, None));
+            let mut compressor = Compressor::new(LEVEL).ok()?;
+            compressor.set_parameter(CParameter::HashLog(PLACES)).ok()?;
+            compressor.set_parameter(CParameter::ChainLog(PLACES)).ok()?;
+            self.0 = Some((compressor, None));
         }
         let (compressor, last) = self.0.as_mut()?;
         if !last.as_ref().is_some_and(|last| Arc::ptr_eq(last, dictionary)) {
@@ -114,6 +121,27 @@ impl Packer {
             *last = Some(dictionary.clone());
         }
         compressor.compress(text).ok().filter(|packed| packed.len() < text.len() / 2)
+    }
+}
+
+/// By what the objects of one kind are packed as they come: the longest of them so far. One that has just been made has
+/// little to say yet.
+#[derive(Default)]
+pub struct Pattern(Option<Dictionary>);
+
+impl Pattern {
+    /// The text, packed.
+    pub fn pack(&mut self, packer: &mut Packer, json: Vec<u8>) -> Text {
+        let longest = self.0.as_ref().map_or(0, |dictionary| dictionary.len());
+        // By a little more each time, every object would be the dictionary of the next one only.
+        if json.len() <= DICTIONARY_MAX && json.len() > longest + longest / 8 {
+            self.0 = Some(json.as_slice().into());
+        }
+        let text = Text::new(json.into());
+        if let Some(dictionary) = &self.0 {
+            text.pack(packer, dictionary);
+        }
+        text
     }
 }
 
@@ -161,6 +189,23 @@ mod tests {
             let State::Packed(packed, _) = &*text.read() else { panic!("it was not packed") };
             assert!(packed.len() * 10 < before.len(), "{} of {} bytes", packed.len(), before.len());
         }
+    }
+
+    #[test]
+    fn objects_are_packed_by_what_the_longest_before_them_said() {
+        let (mut packer, mut pattern) = (Packer::default(), Pattern::default());
+        let object = |n: usize, fields: usize| {
+            let fields: Vec<String> = (0..fields).map(|f| format!("\"f:field-{f}\":{{\"value\":\"{f}\"}}")).collect();
+            format!("{{\"metadata\":{{\"name\":\"web-{n}\"}},{}}}", fields.join(",")).into_bytes()
+        };
+        let mut pack = |n, fields| pattern.pack(&mut packer, object(n, fields));
+        let (young, grown) = (pack(1, 2), pack(1, 40));
+        assert_eq!((young.get(), grown.get()), (object(1, 2).into(), object(1, 40).into()));
+        let next = pack(2, 40);
+        assert!(next.held() * 20 < next.length(), "{} of {} bytes", next.held(), next.length());
+        let huge = pack(3, 4000);
+        assert!(huge.length() > DICTIONARY_MAX && pack(4, 40).held() * 20 < next.length(), "it became the dictionary");
+        assert_eq!(huge.get(), object(3, 4000));
     }
 
     #[test]
