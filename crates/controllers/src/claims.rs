@@ -1,7 +1,9 @@
 //! Whose an object is: the controller named in it, and nobody by name or label alone.
 
 use crate::error::{Error, WriteResult};
+use crate::held::Kept;
 use crate::objects::{Key, controller_of, is_deleting, name, selects, uid};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams};
 use kube::core::Selector;
@@ -32,6 +34,11 @@ fn judge(owner: &impl Resource, selector: &Selector, object: &impl Resource) -> 
         None if selected && !is_deleting(owner) && !is_deleting(object) => Claim::Adopt,
         None => Claim::Ignore,
     }
+}
+
+/// True if an owner who selects such Pods has to look whose this one is.
+pub(crate) fn is_candidate(owner: &impl Resource, selector: &Selector, pod: &Kept<Pod>) -> bool {
+    pod.may_be_of(owner) && (pod.controller.is_some() || pod.facts.labels.match_selector(selector))
 }
 
 /// The candidates that are the owner's, after adopting and releasing what has to be.
@@ -102,7 +109,6 @@ where
 mod tests {
     use super::*;
     use k8s_openapi::api::apps::v1::ReplicaSet;
-    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, from_value};
 
     #[test]

@@ -7,10 +7,11 @@ mod spec;
 mod status;
 mod template;
 
+use crate::cache::Change as Seen;
 use crate::caches::Caches;
 use crate::error::{self, Error, WriteResult};
-use crate::informer::Change as Seen;
-use crate::objects::{Key, annotation, controller_of, is_terminal, name, selector, selects, uid};
+use crate::held::{Controller, Kept, Kind, Labels};
+use crate::objects::{Key, annotation, controller_of, name, selector, selects, uid};
 use crate::queue::{Next, Queue};
 use crate::{claims, controller};
 use jiff::Timestamp;
@@ -31,37 +32,37 @@ pub(crate) struct Deployments {
 
 impl Deployments {
     pub(crate) fn on_deployment(&self, seen: &Seen<'_, Deployment>) {
-        self.queue.add_all(seen.sides().map(Key::of));
+        self.queue.add(seen.key.clone());
     }
 
     pub(crate) fn on_replica_set(&self, seen: &Seen<'_, ReplicaSet>) {
         for set in seen.sides() {
-            match controller_of(set) {
-                Some(owner) if owner.kind == "Deployment" => {
-                    self.queue.add(Key::new(set.metadata.namespace.as_deref().unwrap_or_default(), &owner.name));
-                }
+            match &set.controller {
+                Some(owner) if owner.kind == Kind::Deployment => self.queue.add(owner.key(&seen.key.namespace)),
                 Some(_) => {}
-                None => self.queue.add_all(self.who_selects(set)),
+                None => self.queue.add_all(self.who_selects(seen.key, &set.read())),
             }
         }
     }
 
     /// A Recreate rollout goes on when the last Pod of the old template is gone.
     pub(crate) fn on_pod(&self, seen: &Seen<'_, Pod>) {
-        let ended = |pod: &Pod| is_terminal(pod);
-        let Some(pod) = seen.old.filter(|old| !ended(old) && seen.new.is_none_or(ended)) else { return };
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let Some(owner) = controller_of(pod).filter(|owner| owner.kind == "ReplicaSet") else { return };
-        let Some(set) = self.caches.replica_sets.get(&Key::new(namespace, &owner.name)) else { return };
-        if let Some(owner) = controller_of(&*set).filter(|owner| owner.kind == "Deployment") {
-            self.queue.add(Key::new(namespace, &owner.name));
+        let ends = |pod: &&Kept<Pod>| !pod.facts.ended && seen.new.is_none_or(|new| new.facts.ended);
+        let of = |owner: &&Controller, kind: Kind| owner.kind == kind;
+        let namespace = &seen.key.namespace;
+        let Some(pod) = seen.old.filter(ends) else { return };
+        let Some(owner) = pod.controller.as_ref().filter(|owner| of(owner, Kind::ReplicaSet)) else { return };
+        let Some(set) = self.caches.replica_sets.kept(&owner.key(namespace)) else { return };
+        if let Some(owner) = set.controller.as_ref().filter(|owner| of(owner, Kind::Deployment)) {
+            self.queue.add(owner.key(namespace));
         }
     }
 
-    fn who_selects(&self, set: &ReplicaSet) -> Vec<Key> {
-        let all = self.caches.deployments.in_namespace(set.metadata.namespace.as_deref().unwrap_or_default());
+    fn who_selects(&self, key: &Key, set: &ReplicaSet) -> Vec<Key> {
+        let labels = Labels::of(set.metadata.labels.as_ref());
+        let may = self.caches.deployments.select(&key.namespace, |deployment| labels.include(&deployment.facts));
         let of = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| selector(&spec.selector));
-        all.iter().filter(|d| of(d).is_some_and(|selector| selects(&selector, set))).map(|d| Key::of(&**d)).collect()
+        may.iter().filter(|d| of(d).is_some_and(|selector| selects(&selector, set))).map(|d| Key::of(&**d)).collect()
     }
 
     fn api<K>(&self, key: &Key) -> Api<K>
@@ -193,13 +194,14 @@ impl controller::Reconcile for Deployments {
         let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else {
             return Ok(Next::Wait);
         };
-        let candidates = self.caches.replica_sets.in_namespace(&key.namespace);
+        let candidates = self.caches.replica_sets.select(&key.namespace, |set| set.may_be_of(&*deployment));
         let apis = (&self.api(key), &self.api(key));
         let replica_sets = claims::settle(&*deployment, &selector, candidates, apis).await?;
-        let is_ours = |pod: &Arc<Pod>| {
-            controller_of(&**pod).is_some_and(|owner| replica_sets.iter().any(|set| uid(&**set) == owner.uid))
+        let is_ours = |pod: &Kept<Pod>| {
+            pod.controller.as_ref().is_some_and(|owner| replica_sets.iter().any(|set| uid(&**set) == &*owner.uid))
         };
-        let pods: Vec<Arc<Pod>> = self.caches.pods.in_namespace(&key.namespace).into_iter().filter(is_ours).collect();
+        let looks_at_pods = deployment.spec.as_ref().is_some_and(spec::is_recreate);
+        let pods = self.caches.pods.select(&key.namespace, |pod| looks_at_pods && is_ours(pod));
         let facts = Facts { deployment: &deployment, replica_sets: &replica_sets, pods: &pods, now: Timestamp::now() };
         match rollout::decide(&facts) {
             Some(decision) => self.apply(key, &deployment, decision).await,

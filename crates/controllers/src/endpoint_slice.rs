@@ -2,15 +2,15 @@
 
 mod endpoints;
 
-pub(crate) use endpoints::{MANAGED_BY, MANAGER};
+pub(crate) use endpoints::{MANAGED_BY, MANAGER, SERVICE_NAME};
 
+use crate::cache::Change;
 use crate::caches::Caches;
 use crate::controller;
 use crate::error::{self, Error, WriteResult};
-use crate::informer::Change;
-use crate::objects::{Key, is_deleting, label, name, namespace};
+use crate::held::{Kept, Labels};
+use crate::objects::{Key, is_deleting, name};
 use crate::queue::{Next, Queue};
-use endpoints::SERVICE_NAME;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -26,22 +26,17 @@ pub(crate) struct EndpointSlices {
 
 impl EndpointSlices {
     pub(crate) fn on_service(&self, seen: &Change<'_, Service>) {
-        self.queue.add_all(seen.sides().map(Key::of));
+        self.queue.add(seen.key.clone());
     }
 
     pub(crate) fn on_pod(&self, seen: &Change<'_, Pod>) {
-        let Some(namespace) = seen.sides().next().map(namespace) else { return };
-        for service in self.caches.services.in_namespace(namespace) {
-            if let Some(selector) = selector(&service)
-                && seen.sides().any(|pod| is_selected(selector, pod))
-            {
-                self.queue.add(Key::of(&*service));
-            }
-        }
+        let is_selected = |wanted: &Labels| seen.sides().any(|pod| pod.facts.labels.include(wanted));
+        let selects = |service: &Kept<Service>| service.facts.as_ref().is_some_and(is_selected);
+        self.queue.add_all(self.caches.services.keys(&seen.key.namespace, selects));
     }
 
     pub(crate) fn on_slice(&self, seen: &Change<'_, EndpointSlice>) {
-        let service = |slice: &EndpointSlice| Some(Key::new(namespace(slice), label(slice, SERVICE_NAME)?));
+        let service = |slice: &Kept<EndpointSlice>| Some(Key::new(&seen.key.namespace, slice.facts.as_deref()?));
         self.queue.add_all(seen.sides().filter_map(service));
     }
 
@@ -81,12 +76,12 @@ impl controller::Reconcile for EndpointSlices {
             return Ok(Next::Wait);
         };
         let Some(selector) = selector(&service) else { return Ok(Next::Wait) };
-        let mut pods = self.caches.pods.in_namespace(&key.namespace);
-        pods.retain(|pod| is_selected(selector, pod));
+        let wanted = Labels::of(Some(selector));
+        let pods = self.caches.pods.select(&key.namespace, |pod| pod.facts.labels.include(&wanted));
         let wanted = endpoints::slices(&service, &pods, |node| self.caches.nodes.get(&Key::new("", node)));
 
-        let mut live = self.caches.endpoint_slices.in_namespace(&key.namespace);
-        live.retain(|slice| label(&**slice, SERVICE_NAME) == Some(&key.name) && !is_deleting(&**slice));
+        let is_its = |slice: &Kept<EndpointSlice>| slice.facts.as_deref() == Some(&key.name) && !slice.deleting;
+        let live = self.caches.endpoint_slices.select(&key.namespace, is_its);
         let (ours, foreign): (Vec<_>, Vec<_>) = live.into_iter().partition(|slice| endpoints::is_of(slice, &service));
         for slice in &foreign {
             self.delete(key, slice).await?; // it may hold a name that is needed
@@ -105,11 +100,7 @@ impl controller::Reconcile for EndpointSlices {
 }
 
 /// `None` if somebody else looks after the endpoints of this Service.
-fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
+pub(crate) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
     let spec = service.spec.as_ref().filter(|spec| spec.type_.as_deref() != Some("ExternalName"))?;
     spec.selector.as_ref().filter(|selector| !selector.is_empty())
-}
-
-fn is_selected(selector: &BTreeMap<String, String>, pod: &Pod) -> bool {
-    selector.iter().all(|(key, value)| label(pod, key) == Some(value))
 }

@@ -9,10 +9,11 @@
 mod decision;
 mod pods;
 
+use crate::cache::Change;
 use crate::caches::Caches;
 use crate::error::{self, Error, WriteResult};
-use crate::informer::Change;
-use crate::objects::{Key, controller_of, is_deleting, name, namespace, selector, uid};
+use crate::held::Kind;
+use crate::objects::{Key, name, selector, uid};
 use crate::queue::{Next, Queue};
 use crate::replica_set::expectations::{Expectations, PATIENCE};
 use crate::{claims, controller};
@@ -23,7 +24,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
-use pods::{has_finalizer, pod_of};
+pub(crate) use pods::has_finalizer;
+use pods::pod_of;
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -52,24 +54,24 @@ impl Jobs {
 
     pub(crate) fn on_job(&self, seen: &Change<'_, Job>) {
         if let (Some(old), new) = (seen.old, seen.new)
-            && new.is_none_or(|new| uid(new) != uid(old))
+            && new.is_none_or(|new| new.uid != old.uid)
         {
-            self.expectations.forget(uid(old));
-            self.written.lock().expect("no panic happens while it is locked").remove(uid(old));
+            self.expectations.forget(&old.uid);
+            self.written.lock().expect("no panic happens while it is locked").remove(&*old.uid);
         }
-        self.queue.add_all(seen.sides().map(Key::of));
+        self.queue.add(seen.key.clone());
     }
 
     pub(crate) fn on_pod(&self, seen: &Change<'_, Pod>) {
         for pod in seen.sides() {
-            let Some(owner) = controller_of(pod).filter(|owner| owner.kind == "Job") else { continue };
-            if seen.new.is_none_or(is_deleting) {
-                self.expectations.deleted(&owner.uid, uid(pod));
+            let Some(owner) = pod.controller.as_ref().filter(|owner| owner.kind == Kind::Job) else { continue };
+            if seen.new.is_none_or(|new| new.deleting) {
+                self.expectations.deleted(&owner.uid, &pod.uid);
             }
             if seen.old.is_none() {
                 self.expectations.created(&owner.uid);
             }
-            self.queue.add(Key::new(namespace(pod), &owner.name));
+            self.queue.add(owner.key(&seen.key.namespace));
         }
     }
 
@@ -89,10 +91,9 @@ impl Jobs {
 
     /// Pods whose Job is gone would wait for ever to be counted.
     async fn release_orphans(&self, key: &Key, job: Option<&Job>) -> Result<(), Error> {
-        let mut pods = self.caches.pods.in_namespace(&key.namespace);
-        pods.retain(|pod| {
-            let owner = controller_of(&**pod).filter(|owner| owner.kind == "Job" && owner.name == key.name);
-            has_finalizer(pod) && owner.is_some_and(|owner| job.is_none_or(|job| uid(job) != owner.uid))
+        let pods = self.caches.pods.select(&key.namespace, |pod| {
+            let owner = pod.controller.as_ref().filter(|owner| owner.kind == Kind::Job && *owner.name == *key.name);
+            pod.facts.tracked && owner.is_some_and(|owner| job.is_none_or(|job| uid(job) != &*owner.uid))
         });
         self.release(key, &pods).await
     }
@@ -198,7 +199,7 @@ impl controller::Reconcile for Jobs {
         let now = Timestamp::now();
         // Before the Pods are read: what comes in between is then in the Pods, and at worst counted twice.
         let may_manage = self.expectations.are_met(uid(&*job), now);
-        let candidates = self.caches.pods.in_namespace(&key.namespace);
+        let candidates = self.caches.pods.select(&key.namespace, |pod| claims::is_candidate(&*job, &selector, pod));
         let pods = claims::settle(&*job, &selector, candidates, (&self.jobs(key), &self.pods(key))).await?;
         let mut decision = decision::decide(&job, &pods, now);
         if !may_manage {

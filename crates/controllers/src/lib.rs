@@ -8,6 +8,7 @@
 //! Garbage collection, namespace termination and the defaults of objects are the API server's. StatefulSets, DaemonSets
 //! and CronJobs are not handled.
 
+mod cache;
 mod caches;
 mod claims;
 mod controller;
@@ -15,6 +16,7 @@ mod deployment;
 mod endpoint_slice;
 mod error;
 mod hash;
+mod held;
 mod informer;
 mod job;
 mod namespace;

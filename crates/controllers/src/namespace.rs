@@ -1,10 +1,11 @@
 //! What every namespace has: the ServiceAccount that Pods run as unless they name another, and the CA of the API server.
 
+use crate::cache::Change;
 use crate::caches::Caches;
 use crate::controller;
 use crate::error::{self, Error, WriteResult};
-use crate::informer::Change;
-use crate::objects::{Key, is_deleting};
+use crate::held::Held;
+use crate::objects::Key;
 use crate::queue::{Next, Queue};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -30,13 +31,12 @@ pub(crate) struct Namespaces {
 
 impl Namespaces {
     pub(crate) fn on_namespace(&self, seen: &Change<'_, Namespace>) {
-        self.queue.add_all(seen.new.map(Key::of));
+        self.queue.add_all(seen.new.map(|_| seen.key.clone()));
     }
 
     /// Something that every namespace has was changed or deleted.
-    pub(crate) fn on_content<K: Resource>(&self, seen: &Change<'_, K>) {
-        let namespace = |object: &K| object.meta().namespace.as_deref().map(|namespace| Key::new("", namespace));
-        self.queue.add_all(seen.sides().last().and_then(namespace));
+    pub(crate) fn on_content<K: Held>(&self, seen: &Change<'_, K>) {
+        self.queue.add(Key::new("", &seen.key.namespace));
     }
 
     async fn create<K>(&self, key: &Key, object: &K) -> Result<(), Error>
@@ -77,10 +77,10 @@ impl controller::Reconcile for Namespaces {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
-        if self.caches.namespaces.get(key).is_none_or(|namespace| is_deleting(&*namespace)) {
+        if self.caches.namespaces.kept(key).is_none_or(|namespace| namespace.deleting) {
             return Ok(Next::Wait);
         }
-        if self.caches.service_accounts.get(&Key::new(&key.name, DEFAULT_ACCOUNT)).is_none() {
+        if self.caches.service_accounts.kept(&Key::new(&key.name, DEFAULT_ACCOUNT)).is_none() {
             let metadata = ObjectMeta { name: Some(DEFAULT_ACCOUNT.into()), ..ObjectMeta::default() };
             self.create(key, &ServiceAccount { metadata, ..ServiceAccount::default() }).await?;
         }

@@ -48,6 +48,12 @@ impl State {
         self.delayed.insert((at, key));
     }
 
+    fn forget_delay(&mut self, key: &Key) {
+        if let Some((key, at)) = self.delayed_until.remove_entry(key) {
+            self.delayed.remove(&(at, key));
+        }
+    }
+
     fn release_due(&mut self, now: Instant) {
         while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.delayed.pop_first() {
@@ -68,7 +74,7 @@ impl State {
 /// What a look at an object came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing until something changes.
+    /// Nothing until something changes, whatever an earlier look wished.
     Wait,
     /// Look again after this long.
     After(Duration),
@@ -121,7 +127,10 @@ impl Queue {
             state.ready.push_back(key.clone());
         }
         match next {
-            Next::Wait => drop(state.failures.remove(&key)),
+            Next::Wait => {
+                state.failures.remove(&key);
+                state.forget_delay(&key);
+            }
             Next::After(delay) => {
                 state.failures.remove(&key);
                 state.add_at(key, Instant::now() + delay);
@@ -192,7 +201,14 @@ mod tests {
             queue.done(taken, Next::After(Duration::from_secs(seconds)));
         }
         let start = Instant::now();
-        queue.next().await;
+        let taken = queue.next().await;
         assert_eq!(start.elapsed(), Duration::from_secs(1));
+        queue.done(taken, Next::After(Duration::from_secs(60)));
+        queue.add(key("a"));
+        let taken = queue.next().await;
+        queue.done(taken, Next::Wait);
+        assert!(queue.next().now_or_never().is_none());
+        let state = queue.lock();
+        assert!(state.delayed.is_empty() && state.delayed_until.is_empty(), "an object at rest is in the queue");
     }
 }

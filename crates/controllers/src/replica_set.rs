@@ -3,10 +3,11 @@
 pub(crate) mod expectations;
 mod replicas;
 
+use crate::cache::Change;
 use crate::caches::Caches;
 use crate::error::{self, Error, WriteResult};
-use crate::informer::Change;
-use crate::objects::{Key, controller_of, is_active, is_deleting, name, namespace, selector, selects, uid};
+use crate::held::{Controller, Kept, Kind};
+use crate::objects::{Key, controller_of, is_deleting, name, selector, uid};
 use crate::queue::{Next, Queue};
 use crate::{claims, controller};
 use expectations::{Expectations, PATIENCE};
@@ -34,35 +35,36 @@ impl ReplicaSets {
 
     pub(crate) fn on_replica_set(&self, seen: &Change<'_, ReplicaSet>) {
         if let (Some(old), new) = (seen.old, seen.new)
-            && new.is_none_or(|new| uid(new) != uid(old))
+            && new.is_none_or(|new| new.uid != old.uid)
         {
-            self.expectations.forget(uid(old));
+            self.expectations.forget(&old.uid);
         }
-        self.queue.add_all(seen.sides().map(Key::of));
+        self.queue.add(seen.key.clone());
     }
 
     pub(crate) fn on_pod(&self, seen: &Change<'_, Pod>) {
         for pod in seen.sides() {
-            match controller_of(pod) {
-                Some(owner) if owner.kind == "ReplicaSet" => {
-                    if seen.new.is_none_or(is_deleting) {
-                        self.expectations.deleted(&owner.uid, uid(pod));
+            match &pod.controller {
+                Some(owner) if owner.kind == Kind::ReplicaSet => {
+                    if seen.new.is_none_or(|new| new.deleting) {
+                        self.expectations.deleted(&owner.uid, &pod.uid);
                     }
                     if seen.old.is_none() {
                         self.expectations.created(&owner.uid);
                     }
-                    self.queue.add(Key::new(namespace(pod), &owner.name));
+                    self.queue.add(owner.key(&seen.key.namespace));
                 }
                 Some(_) => {}
-                None => self.queue.add_all(self.who_selects(pod)),
+                None => self.queue.add_all(self.who_selects(seen.key, pod)),
             }
         }
     }
 
-    fn who_selects(&self, pod: &Pod) -> Vec<Key> {
+    fn who_selects(&self, key: &Key, pod: &Kept<Pod>) -> Vec<Key> {
+        let may = self.caches.replica_sets.select(&key.namespace, |set| pod.facts.labels.include(&set.facts));
         let of = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| selector(&spec.selector));
-        let all = self.caches.replica_sets.in_namespace(namespace(pod));
-        all.iter().filter(|set| of(set).is_some_and(|of| selects(&of, pod))).map(|set| Key::of(&**set)).collect()
+        let selects = |set: &ReplicaSet| of(set).is_some_and(|selector| pod.facts.labels.match_selector(&selector));
+        may.iter().filter(|set| selects(set)).map(|set| Key::of(&**set)).collect()
     }
 
     fn pods(&self, key: &Key) -> Api<Pod> {
@@ -70,20 +72,18 @@ impl ReplicaSets {
     }
 
     /// Pods of all ReplicaSets of the same Deployment.
-    fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+    fn related(&self, key: &Key, set: &ReplicaSet) -> Vec<Arc<Pod>> {
         let owner = controller_of(set).map(|owner| owner.uid.as_str());
-        let is_sibling = |other: &ReplicaSet| owner.is_some() && controller_of(other).map(|o| o.uid.as_str()) == owner;
-        let sets = self.caches.replica_sets.in_namespace(namespace(set));
-        let uids: Vec<&str> =
-            sets.iter().filter(|other| is_sibling(other)).map(|other| uid(&**other)).chain([uid(set)]).collect();
-        let mut pods = self.caches.pods.in_namespace(namespace(set));
-        pods.retain(|pod| controller_of(&**pod).is_some_and(|owner| uids.contains(&owner.uid.as_str())));
-        pods
+        let is_sibling = |other: &Kept<ReplicaSet>| other.controller.as_ref().is_some_and(|o| Some(&*o.uid) == owner);
+        let siblings = self.caches.replica_sets.keys(&key.namespace, is_sibling);
+        let names: Vec<&str> = siblings.iter().map(|sibling| sibling.name.as_str()).chain([name(set)]).collect();
+        let is_of_one = |owner: &Controller| owner.kind == Kind::ReplicaSet && names.contains(&&*owner.name);
+        self.caches.pods.select(&key.namespace, |pod| pod.controller.as_ref().is_some_and(is_of_one))
     }
 
     async fn scale(&self, key: &Key, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Failure> {
         let now = Timestamp::now();
-        let result = match replicas::difference(set, pods, &self.related(set), now) {
+        let result = match replicas::difference(set, pods, || self.related(key, set), now) {
             Difference::None => return Ok(()),
             Difference::TooFew(count) => {
                 self.expectations.expect(uid(set), count, Default::default(), now);
@@ -164,8 +164,9 @@ impl controller::Reconcile for ReplicaSets {
         };
         // Before the Pods are read: what comes in between is then in the Pods, and at worst counted twice.
         let may_scale = self.expectations.are_met(uid(&*set), Timestamp::now()) && !is_deleting(&*set);
-        let mut candidates = self.caches.pods.in_namespace(&key.namespace);
-        candidates.retain(|pod| is_active(pod));
+        let candidates = self.caches.pods.select(&key.namespace, |pod| {
+            !pod.facts.ended && !pod.deleting && claims::is_candidate(&*set, &selector, pod)
+        });
         let apis = (&Api::namespaced(self.client.clone(), &key.namespace), &self.pods(key));
         let pods = claims::settle(&*set, &selector, candidates, apis).await?;
         let scaled = if may_scale { self.scale(key, &set, &pods).await } else { Ok(()) };

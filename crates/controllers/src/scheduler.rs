@@ -2,12 +2,15 @@
 
 mod fit;
 
+pub(crate) use fit::Requests;
+
+use crate::cache::Change;
 use crate::caches::Caches;
 use crate::controller;
 use crate::error::{Error, WriteResult};
-use crate::informer::Change;
-use crate::objects::{Key, is_active, is_terminal, pod_condition, uid, whole_seconds};
+use crate::objects::{Key, is_active, pod_condition, uid, whole_seconds};
 use crate::queue::{Next, Queue};
+use fit::Used;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -24,58 +27,64 @@ pub(crate) struct Scheduler {
     pub(crate) caches: Arc<Caches>,
     pub(crate) queue: Queue,
     pub(crate) node_name: String,
-    /// Pods that are put on the node though the cache does not show it yet, by uid.
-    pub(crate) assumed: Mutex<HashMap<String, Arc<Pod>>>,
+    /// What Pods ask for that are put on the node though the cache does not show it yet, by their uids.
+    pub(crate) assumed: Mutex<HashMap<String, Requests>>,
 }
 
 impl Scheduler {
     pub(crate) fn on_pod(&self, seen: &Change<'_, Pod>) {
-        if let Some(pod) = seen.new.filter(|pod| is_waiting(pod)) {
-            self.queue.add(Key::of(pod));
+        if seen.new.is_some_and(|pod| pod.facts.waiting) {
+            self.queue.add(seen.key.clone());
         } else if let Some(pod) = seen.sides().next() {
-            self.assumed().remove(uid(pod));
+            self.assumed().remove(&*pod.uid);
         }
-        let frees_room =
-            seen.old.is_some_and(|old| !is_waiting(old) && !is_terminal(old)) && seen.new.is_none_or(is_terminal);
+        let frees_room = seen.old.is_some_and(|old| !old.facts.waiting && !old.facts.ended)
+            && seen.new.is_none_or(|new| new.facts.ended);
         if frees_room {
             self.add_waiting();
         }
     }
 
     pub(crate) fn on_node(&self, seen: &Change<'_, Node>) {
-        // Heartbeats and the like do not make room.
-        let matters = |node: &Node| {
-            (node.metadata.labels.clone(), node.spec.clone(), node.status.as_ref().map(|s| s.allocatable.clone()))
-        };
-        if seen.old.map(matters) != seen.new.map(matters) {
+        let is_same = seen.old.zip(seen.new).is_some_and(|(old, new)| old.is_same(new));
+        if !is_same {
             self.add_waiting();
         }
     }
 
     fn add_waiting(&self) {
-        let pods = self.caches.pods.all();
-        self.queue.add_all(pods.iter().filter(|pod| is_waiting(pod)).map(|pod| Key::of(&**pod)));
+        let mut waiting = Vec::new();
+        self.caches.pods.each(|namespace, name, pod| {
+            if pod.facts.waiting {
+                waiting.push(Key::new(namespace, name));
+            }
+        });
+        self.queue.add_all(waiting);
     }
 
-    fn assumed(&self) -> MutexGuard<'_, HashMap<String, Arc<Pod>>> {
+    fn assumed(&self) -> MutexGuard<'_, HashMap<String, Requests>> {
         self.assumed.lock().expect("no panic happens while the assumed Pods are locked")
     }
 
     /// Assumes the Pod on the node if it fits there, so that the next one finds the room taken.
-    fn claim(&self, pod: &Arc<Pod>) -> Result<(), String> {
+    fn claim(&self, pod: &Pod) -> Result<(), String> {
         let Some(node) = self.caches.nodes.get(&Key::new("", &self.node_name)) else {
             return Err("no nodes available to schedule pods".into());
         };
         let Some(spec) = &pod.spec else { return Err("the Pod has no spec".into()) };
         let mut assumed = self.assumed();
-        let mut others = self.caches.pods.all();
-        others.retain(|other| !is_waiting(other) && !is_terminal(other) && !assumed.contains_key(uid(&**other)));
-        others.extend(assumed.values().filter(|other| uid(&***other) != uid(&**pod)).cloned());
-        let misfits = fit::misfits(spec, &node, &others);
+        let mut used = Used::default();
+        self.caches.pods.each(|_, _, other| {
+            if !other.facts.waiting && !other.facts.ended && !assumed.contains_key(&*other.uid) {
+                used.add(&other.facts.requests);
+            }
+        });
+        assumed.iter().filter(|(other, _)| *other != uid(pod)).for_each(|(_, requests)| used.add(requests));
+        let misfits = fit::misfits(spec, &node, &used);
         if !misfits.is_empty() {
             return Err(format!("0/1 nodes are available: {}.", misfits.join(", ")));
         }
-        assumed.insert(uid(&**pod).to_owned(), pod.clone());
+        assumed.insert(uid(pod).to_owned(), Requests::of(spec));
         Ok(())
     }
 
@@ -139,7 +148,7 @@ impl controller::Reconcile for Scheduler {
 }
 
 /// True if the Pod is to be put on a node by this scheduler.
-fn is_waiting(pod: &Pod) -> bool {
+pub(crate) fn is_waiting(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     is_active(pod)
         && spec.node_name.as_deref().unwrap_or_default().is_empty()

@@ -58,8 +58,9 @@ impl Proxy {
         });
     }
 
-    pub fn published(&self) -> RouteTable {
-        self.read().published.clone()
+    /// Hosts that the table has.
+    pub fn routes(&self) -> usize {
+        self.read().len()
     }
 
     pub fn requests(&self) -> u64 {

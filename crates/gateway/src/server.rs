@@ -330,7 +330,7 @@ impl Control {
             Request::Status | Request::Stop | Request::HandOver(_) => Response::Status(Status {
                 pid: std::process::id(),
                 listen: self.listen,
-                routes: self.proxy.published().routes.len(),
+                routes: self.proxy.routes(),
                 connections: self.admission.taken(),
                 requests: self.proxy.requests(),
             }),

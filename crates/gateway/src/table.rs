@@ -14,13 +14,12 @@ pub const IN_FLIGHT_MAX: usize = 4096;
 /// A published table, ready to be asked. Replaced as a whole.
 #[derive(Default)]
 pub struct Table {
-    pub published: RouteTable,
-    by_host: HashMap<String, Entry>,
+    by_host: HashMap<Arc<str>, Entry>,
 }
 
 struct Entry {
-    label: String,
-    backends: Vec<Set>,
+    label: Box<str>,
+    backends: Box<[Set]>,
     /// Counts requests, so that they spread.
     turn: AtomicU32,
     in_flight: Arc<AtomicUsize>,
@@ -28,7 +27,7 @@ struct Entry {
 
 struct Set {
     weight: u32,
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: Box<[Arc<Endpoint>]>,
     counters: Arc<Counters>,
 }
 
@@ -74,28 +73,28 @@ impl Drop for Picked {
 impl Table {
     /// Endpoints come from `endpoint`, so that those of the table before are the same; its counters go on.
     pub fn new(published: RouteTable, before: &Self, mut endpoint: impl FnMut(SocketAddr) -> Arc<Endpoint>) -> Self {
-        let mut by_host = HashMap::new();
-        for route in &published.routes {
-            let host = route.host.to_ascii_lowercase();
+        let mut by_host = HashMap::with_capacity(published.routes.len());
+        for route in published.routes {
+            let host: Arc<str> = route.host.to_ascii_lowercase().into();
             let known = before.by_host.get(&host);
             let backends = route.backends.iter().map(|backend| {
                 let mut sets = known.iter().flat_map(|entry| &entry.backends);
-                let counters = sets.find(|set| set.counters.backend == backend.name).map(|set| set.counters.clone());
+                let counters = sets.find(|set| *set.counters.backend == *backend.name).map(|set| set.counters.clone());
                 Set {
                     weight: backend.weight,
                     endpoints: backend.endpoints.iter().map(|address| endpoint(*address)).collect(),
-                    counters: counters.unwrap_or_else(|| Arc::new(Counters::new(&host, &backend.name))),
+                    counters: counters.unwrap_or_else(|| Arc::new(Counters::new(host.clone(), &backend.name))),
                 }
             });
             let entry = Entry {
-                label: route.label.clone(),
                 backends: backends.collect(),
+                label: route.label.into(),
                 turn: AtomicU32::new(0),
                 in_flight: known.map(|entry| entry.in_flight.clone()).unwrap_or_default(),
             };
             by_host.insert(host, entry);
         }
-        Self { published, by_host }
+        Self { by_host }
     }
 
     /// The next endpoint of a host (lower case, without port), by weight, then in turn, leaving out what was tried.
@@ -122,13 +121,18 @@ impl Table {
             }
             ticket = ticket.saturating_sub(u64::from(set.weight));
         }
-        Pick::Nobody { label: entry.label.clone() }
+        Pick::Nobody { label: entry.label.to_string() }
     }
 
     /// True if requests for this host may go to this address.
     pub fn allows(&self, host: &str, endpoint: &Arc<Endpoint>) -> bool {
         let holds = |set: &Set| set.weight > 0 && set.endpoints.iter().any(|known| Arc::ptr_eq(known, endpoint));
         self.by_host.get(host).is_some_and(|entry| entry.backends.iter().any(holds))
+    }
+
+    /// How many hosts it has.
+    pub fn len(&self) -> usize {
+        self.by_host.len()
     }
 
     /// Of all backends.

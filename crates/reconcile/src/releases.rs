@@ -1,14 +1,15 @@
 //! Releases, for people: making one, listing them, and what differs between any two sets of pins.
 
 use crate::Reconciler;
-use crate::config::parse_release;
+use crate::config::listed::LIST;
+use crate::config::{Described, parse_release};
 use crate::project::{Handle, View};
 use crate::requests::{Refusal, known_environment};
 use crate::settle::until;
 use crate::sketch::{Sketch, Values};
 use crate::write::{Edit, after};
 use jiff::Timestamp;
-use model::flow::{Change, ObjectId, Repository};
+use model::flow::{Change, ObjectId, Repository, Revision};
 use model::journal::{EntryKind, detail};
 use model::release::{Notes, ReleaseFile, Version};
 use model::views::{ComponentDifference, Difference, ManifestDifference, ReleaseStatus};
@@ -85,9 +86,10 @@ impl Reconciler {
             };
             let configuration = match (old, new) {
                 (Some(old), Some(new)) => {
-                    let own = view.config.place(name);
-                    let given = |path: &String| path.starts_with("config/") || *path == own;
-                    self.between(&handle.config, &old.config, &new.config, given).await?
+                    let mut given = self.given(&handle, &view, old).await?;
+                    given.append(&mut self.given(&handle, &view, new).await?);
+                    let of_it = |path: &String| given.iter().any(|place| path.starts_with(place));
+                    self.between(&handle.config, &old.config, &new.config, of_it).await?
                 }
                 _ => Vec::new(),
             };
@@ -145,6 +147,25 @@ impl Reconciler {
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Where the configuration of a pin stands: its groups, and what describes it or its chart's values in the config
+    /// repository. Beginnings of paths.
+    async fn given(&self, handle: &Handle, view: &View, pin: &Pin) -> Result<BTreeSet<String>, Refusal> {
+        let name = &pin.build.component;
+        let own = view.config.place(name);
+        let listed = own == LIST;
+        let mut places = BTreeSet::from([format!("components/{name}/"), own]);
+        places.extend(listed.then(|| format!("{}/values", render::CHARTS)));
+        if let Some(build) = view.facts.build(&pin.build) {
+            let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
+            if let Some(Ok(Described { file, .. })) =
+                handle.reader(&self.0).described(&source, &pin.config, Some(name)).await?
+            {
+                places.extend(file.workload.config_groups.iter().map(|used| format!("config/{}.yaml", used.name)));
+            }
+        }
+        Ok(places)
     }
 
     /// Commits between two of a repository that touch such paths, newest first; with `-` those that going there takes

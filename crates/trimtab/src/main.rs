@@ -3,6 +3,9 @@
 //! The processes that outlive the control process (`shim`, `gateway`) and git's hooks are this binary
 //! too. They are told apart here, before any thread exists, because a shim must stay single-threaded.
 
+// A print macro panics where nobody reads: [`output::say`] does not.
+#![deny(clippy::print_stdout)]
+
 mod backup;
 mod client;
 mod commands;

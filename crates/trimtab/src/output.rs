@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
+use std::io::{ErrorKind, Write};
 
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -13,13 +14,40 @@ pub enum Output {
 }
 
 impl Output {
-    /// Prints a value as JSON, or as the text that `text` makes of it.
-    pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) {
+    /// A value as JSON, or as the text that `text` makes of it.
+    pub fn of<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> String {
         match self {
-            Self::Json => println!("{}", serde_json::to_string_pretty(value).expect("values serialise")),
-            Self::Text => print!("{}", text(value)),
+            Self::Json => format!("{}\n", serde_json::to_string_pretty(value).expect("values serialise")),
+            Self::Text => text(value),
         }
     }
+
+    /// Prints it, as [`say`] does.
+    pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) {
+        say(&self.of(value, text));
+    }
+}
+
+/// Prints what a command was asked for. Whoever reads may have gone away (`| head`), and wants no more; what cannot be written
+/// for another reason ends the command.
+pub fn say(text: &str) {
+    if let Err(error) = write(text)
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("trimtab: standard output: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Prints what a process that lives on has to tell, if somebody reads it.
+pub fn mention(text: &str) {
+    let _unread = write(text);
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// Columns as wide as their widest cell, two spaces between, no trailing space.

@@ -22,7 +22,7 @@ mod settings;
 mod tls;
 
 use crate::instance::{Instance, Layout, Written, write_durably};
-use crate::output::Output;
+use crate::output::{Output, mention};
 use anyhow::{Context, Result};
 use apiserver::{ApiServer, Ending, Identity};
 pub use handover::FAILPOINTS;
@@ -308,7 +308,7 @@ impl Control {
         let ssh = ssh.map_or(String::new(), |ssh| ssh.to_string());
         let data = self.layout.root().display();
         let value = json!({ "gateway": gateway, "control": control, "kubernetes": kubernetes, "ssh": ssh, "sshHostKey": self.host_key, "browser": self.sign_in, "simulated": self.simulated });
-        output.print(&value, |_| {
+        mention(&output.of(&value, |_| {
             let mut text = format!("Trimtab is ready after {} ms.\n", self.started.elapsed().as_millis());
             text.push_str(&format!("  traffic      http://{gateway}\n  git, images  http://{control}\n  git by SSH   ssh://git@{ssh}\n               (host key {})\n  Kubernetes   https://{kubernetes}\n  data         {data}\n", self.host_key));
             text.push_str(&format!("  browser      {}\n               (once, within 15 minutes; `trimtab ui` prints another)\n", self.sign_in));
@@ -317,7 +317,7 @@ impl Control {
             }
             text.push_str("In a second terminal, in a directory with a Dockerfile: trimtab init\n");
             text
-        });
+        }));
     }
 
     /// Starts a gateway process of this program, to which the present one hands over.

@@ -15,7 +15,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) deployment: &'a Deployment,
     /// Those that it controls.
     pub(crate) replica_sets: &'a [Arc<ReplicaSet>],
-    /// Those that its ReplicaSets control, whatever their state.
+    /// Those that its ReplicaSets control, whatever their state; looked at if it wants to be recreated.
     pub(crate) pods: &'a [Arc<Pod>],
     pub(crate) now: Timestamp,
 }

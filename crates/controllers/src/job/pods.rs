@@ -10,7 +10,7 @@ use kube::api::ObjectMeta;
 /// Holds a Pod until its end is counted.
 pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
-pub(super) fn has_finalizer(pod: &Pod) -> bool {
+pub(crate) fn has_finalizer(pod: &Pod) -> bool {
     pod.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER)
 }
 

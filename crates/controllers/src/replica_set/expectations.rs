@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 /// After this long the cache is believed again, whatever it was to show.
 pub(crate) const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// By uid of the ReplicaSet, so that a namesake begins anew. Bounded by the number of ReplicaSets.
+/// By uid of the ReplicaSet, so that a namesake begins anew; only of those that wait for something.
 #[derive(Default)]
 pub(crate) struct Expectations(Mutex<HashMap<String, Expected>>);
 
@@ -18,6 +18,12 @@ struct Expected {
     since: Timestamp,
 }
 
+impl Expected {
+    fn is_met(&self) -> bool {
+        self.creations == 0 && self.deletions.is_empty()
+    }
+}
+
 impl Expectations {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
         self.0.lock().expect("no panic happens while the expectations are locked")
@@ -25,9 +31,8 @@ impl Expectations {
 
     /// True if the cache shows all that was written.
     pub(crate) fn are_met(&self, owner: &str, now: Timestamp) -> bool {
-        self.lock().get(owner).is_none_or(|expected| {
-            expected.creations == 0 && expected.deletions.is_empty() || now.duration_since(expected.since) > PATIENCE
-        })
+        let all = self.lock();
+        all.get(owner).is_none_or(|expected| expected.is_met() || now.duration_since(expected.since) > PATIENCE)
     }
 
     /// Before Pods are written, so that no event can come too early.
@@ -37,15 +42,22 @@ impl Expectations {
 
     /// One Pod was seen, or could not be created.
     pub(crate) fn created(&self, owner: &str) {
-        if let Some(expected) = self.lock().get_mut(owner) {
-            expected.creations = expected.creations.saturating_sub(1);
-        }
+        self.change(owner, |expected| expected.creations = expected.creations.saturating_sub(1));
     }
 
     /// One Pod is seen to be on its way out, or could not be deleted.
     pub(crate) fn deleted(&self, owner: &str, pod: &str) {
-        if let Some(expected) = self.lock().get_mut(owner) {
+        self.change(owner, |expected| {
             expected.deletions.remove(pod);
+        });
+    }
+
+    fn change(&self, owner: &str, change: impl FnOnce(&mut Expected)) {
+        let mut all = self.lock();
+        let Some(expected) = all.get_mut(owner) else { return };
+        change(expected);
+        if expected.is_met() {
+            all.remove(owner);
         }
     }
 
@@ -70,6 +82,7 @@ mod tests {
         assert!(!expectations.are_met("set", now));
         expectations.deleted("set", "pod");
         assert!(expectations.are_met("set", now));
+        assert!(expectations.lock().is_empty(), "what is met is remembered");
 
         expectations.expect("set", 1, HashSet::new(), now);
         assert!(!expectations.are_met("set", now + PATIENCE));

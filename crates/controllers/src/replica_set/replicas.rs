@@ -25,8 +25,14 @@ pub(crate) enum Difference {
     TooMany(Vec<Arc<Pod>>),
 }
 
-/// `pods` are the active ones that the ReplicaSet controls, `related` those of all ReplicaSets of the same owner.
-pub(crate) fn difference(set: &ReplicaSet, pods: &[Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) -> Difference {
+/// `pods` are the active ones that the ReplicaSet controls, `related` those of all ReplicaSets of the same owner, which
+/// are asked for if some are to be chosen.
+pub(crate) fn difference(
+    set: &ReplicaSet,
+    pods: &[Arc<Pod>],
+    related: impl FnOnce() -> Vec<Arc<Pod>>,
+    now: Timestamp,
+) -> Difference {
     let wanted = usize::try_from(wanted(set)).unwrap_or(0);
     if pods.len() < wanted {
         return Difference::TooFew((wanted - pods.len()).min(BURST));
@@ -35,6 +41,7 @@ pub(crate) fn difference(set: &ReplicaSet, pods: &[Arc<Pod>], related: &[Arc<Pod
     if spare == 0 {
         return Difference::None;
     }
+    let related = related();
     let mut neighbours: HashMap<Option<&str>, usize> = HashMap::new();
     for pod in related.iter().filter(|pod| is_active(pod)) {
         *neighbours.entry(node(pod)).or_default() += 1;
@@ -191,7 +198,8 @@ mod tests {
             (0..9).map(|n| pod(&format!("other-{n}"), "a", "Running", Some(1), 1, json!({}))).collect();
         let related: Vec<Arc<Pod>> = shuffled.iter().cloned().chain(neighbours).collect();
         for replicas in 0..ranked.len() {
-            let Difference::TooMany(spare) = difference(&set(replicas as i32, 0), &shuffled, &related, NOW) else {
+            let Difference::TooMany(spare) = difference(&set(replicas as i32, 0), &shuffled, || related.clone(), NOW)
+            else {
                 panic!("nothing to delete for {replicas}")
             };
             let mut names: Vec<&str> = spare.iter().map(|pod| uid(&**pod)).collect();
@@ -204,9 +212,9 @@ mod tests {
 
     #[test]
     fn what_is_too_few_is_made_in_bounded_portions() {
-        assert!(matches!(difference(&set(0, 0), &[], &[], NOW), Difference::None));
-        assert!(matches!(difference(&set(3, 0), &[], &[], NOW), Difference::TooFew(3)));
-        assert!(matches!(difference(&set(10_000, 0), &[], &[], NOW), Difference::TooFew(BURST)));
+        assert!(matches!(difference(&set(0, 0), &[], Vec::new, NOW), Difference::None));
+        assert!(matches!(difference(&set(3, 0), &[], Vec::new, NOW), Difference::TooFew(3)));
+        assert!(matches!(difference(&set(10_000, 0), &[], Vec::new, NOW), Difference::TooFew(BURST)));
     }
 
     #[test]

@@ -1,16 +1,49 @@
 //! Whether a Pod may run on a node, and if not, why, in the scheduler's words.
 
-use crate::objects::{is_terminal, name};
+use crate::objects::name;
 use k8s_openapi::api::core::v1::{
-    Container, Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
+    Container, Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource;
 use object::quantity::Quantity;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The reasons against it; empty if the Pod fits. `others` are the Pods that are on the node already.
-pub(crate) fn misfits(pod: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Vec<String> {
+/// What a Pod asks for, in thousandths, by resource; only what is not zero.
+#[derive(Debug, Default)]
+pub(crate) struct Requests(Box<[(Box<str>, i128)]>);
+
+impl Requests {
+    pub(crate) fn of(pod: &PodSpec) -> Self {
+        let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+        let requested = containers.filter_map(|container| container.resources.as_ref()?.requests.as_ref());
+        let resources: BTreeSet<&str> = requested.flat_map(BTreeMap::keys).map(String::as_str).collect();
+        let requests = resources.into_iter().map(|resource| (resource.into(), request(pod, resource)));
+        Self(requests.filter(|(_, amount)| *amount != 0).collect())
+    }
+}
+
+/// What the Pods that are on the node already take of it.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    pods: usize,
+    requests: BTreeMap<Box<str>, i128>,
+}
+
+impl Used {
+    /// One more Pod.
+    pub(super) fn add(&mut self, pod: &Requests) {
+        self.pods += 1;
+        for (resource, amount) in &pod.0 {
+            match self.requests.get_mut(resource) {
+                Some(used) => *used += amount,
+                None => drop(self.requests.insert(resource.clone(), *amount)),
+            }
+        }
+    }
+}
+
+/// The reasons against it; empty if the Pod fits beside those that are on the node already.
+pub(super) fn misfits(pod: &PodSpec, node: &Node, used: &Used) -> Vec<String> {
     let node_spec = node.spec.as_ref();
     if node_spec.and_then(|spec| spec.unschedulable).unwrap_or_default() {
         return vec!["1 node(s) were unschedulable".into()];
@@ -25,7 +58,7 @@ pub(crate) fn misfits(pod: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Vec<St
     if !matches_selector(pod, node) {
         return vec!["1 node(s) didn't match Pod's node affinity/selector".into()];
     }
-    lacking(pod, node, others)
+    lacking(pod, node, used)
 }
 
 fn is_tolerated(pod: &PodSpec, taint: &Taint) -> bool {
@@ -81,23 +114,21 @@ fn matches(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
 }
 
 /// What the node has too little of.
-fn lacking(pod: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Vec<String> {
+fn lacking(pod: &PodSpec, node: &Node, used: &Used) -> Vec<String> {
     let Some(allocatable) = node.status.as_ref().and_then(|status| status.allocatable.as_ref()) else {
         return Vec::new();
     };
-    let running: Vec<&PodSpec> =
-        others.iter().filter(|pod| !is_terminal(pod)).filter_map(|pod| pod.spec.as_ref()).collect();
     let mut lacks = Vec::new();
     for (resource, available) in allocatable {
         let Some(available) = thousandths(available) else { continue };
         if resource == "pods" {
-            if (running.len() as i128 + 1) * 1000 > available {
+            if (used.pods as i128 + 1) * 1000 > available {
                 lacks.push("1 Too many pods".to_owned());
             }
             continue;
         }
         let wanted = request(pod, resource);
-        let used: i128 = running.iter().map(|pod| request(pod, resource)).sum();
+        let used = used.requests.get(resource.as_str()).copied().unwrap_or(0);
         if wanted > 0 && used + wanted > available {
             lacks.push(format!("1 Insufficient {resource}"));
         }
@@ -132,10 +163,10 @@ mod tests {
     fn check(pod: Value, node: Value, expect: &[&str]) {
         let mut spec = json!({"containers": [{"name": "c"}]});
         spec.as_object_mut().unwrap().extend(pod.as_object().unwrap().clone());
-        let running: Pod =
-            from_value(json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]}}))
-                .unwrap();
-        let found = misfits(&from_value(spec).unwrap(), &from_value(node.clone()).unwrap(), &[Arc::new(running)]);
+        let running = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "500m", "memory": "0"}}}]});
+        let mut used = Used::default();
+        used.add(&Requests::of(&from_value(running).unwrap()));
+        let found = misfits(&from_value(spec).unwrap(), &from_value(node.clone()).unwrap(), &used);
         assert_eq!(found, expect, "{pod} on {node}");
     }
 

@@ -97,6 +97,23 @@ async fn who_has_written_reads_what_was_written_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_difference_names_commits_of_the_configuration_that_a_component_is_given() {
+    let shop = Shop::open().await;
+    shop.edit("info", &[("config/common.yaml", Some("data: {LEVEL: info}\n"))]);
+    shop.push_with(Some(CONFIGURED), "one");
+    shop.configured("dev", "info").await;
+    shop.promote("staging").await;
+    shop.configured("staging", "info").await;
+    shop.edit("others", &[("config/other.yaml", Some("data: {A: 1}\n"))]);
+    shop.edit("louder", &[("config/common.yaml", Some("data: {LEVEL: debug}\n"))]);
+    shop.configured("dev", "debug").await;
+    let difference = shop.reconciler.difference(&shop.project(), "staging", "dev").await.unwrap();
+    let subjects: Vec<&str> =
+        difference.components[0].configuration.iter().filter_map(|commit| commit.rsplit(": ").next()).collect();
+    assert_eq!(subjects, ["louder"], "{difference:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn configuration_moves_by_promotion_skips_ahead_when_asked_and_comes_back_with_a_rollback() {
     let shop = Shop::open().await;
     shop.edit("info", &[("config/common.yaml", Some("data: {LEVEL: info}\n"))]);

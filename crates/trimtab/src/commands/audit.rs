@@ -1,4 +1,5 @@
 use super::Common;
+use crate::output::say;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use model::journal::Entry;
@@ -89,7 +90,7 @@ async fn export(common: &Common) -> Result<ExitCode> {
     let entries = api.get(&format!("/projects/{project}/history"), &[("limit", ENTRIES_MAX)]).await?;
     let entries: Vec<Entry> = serde_json::from_value(entries)?;
     for entry in entries.iter().rev() {
-        println!("{}", event(project.as_str(), entry));
+        say(&format!("{}\n", event(project.as_str(), entry)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 use super::Common;
 use crate::instance::{Instance, admin_token};
+use crate::output::say;
 use anyhow::Result;
 use std::io::Read;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ pub fn run(common: &Common, args: CredentialArgs) -> Result<ExitCode> {
     let control = Instance::require(&layout)?.control.to_string();
     let asked = |key: &str| request.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned();
     if args.operation == "get" && asked("protocol=") == "http" && asked("host=") == control {
-        println!("username=admin\npassword={}", admin_token(&layout)?);
+        say(&format!("username=admin\npassword={}\n", admin_token(&layout)?));
     }
     Ok(ExitCode::SUCCESS)
 }

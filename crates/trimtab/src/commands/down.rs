@@ -1,9 +1,10 @@
 use super::Common;
 use crate::client::Failure;
 use crate::instance::{Instance, Layout, Lock};
+use crate::output::say;
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Stop everything and remove what runs; the data stays
@@ -24,7 +25,7 @@ pub async fn run(common: &Common, args: DownArgs) -> Result<ExitCode> {
     let layout = common.layout()?;
     let instance = Instance::require(&layout)?;
     if args.purge && !args.yes && !confirmed(&layout)? {
-        println!("nothing was changed");
+        say("nothing was changed\n");
         return Ok(ExitCode::from(1));
     }
     match common.api()?.post("/down", &json!({})).await {
@@ -51,8 +52,7 @@ fn confirmed(layout: &Layout) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         anyhow::bail!("--purge deletes {} for ever: confirm with --yes", layout.root().display());
     }
-    print!("Delete {} with all repositories, images and history? [y/N] ", layout.root().display());
-    std::io::stdout().flush()?;
+    say(&format!("Delete {} with all repositories, images and history? [y/N] ", layout.root().display()));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

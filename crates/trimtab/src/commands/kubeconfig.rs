@@ -1,6 +1,7 @@
 use super::Common;
 use crate::client::token;
 use crate::instance::Instance;
+use crate::output::say;
 use anyhow::{Context, Result};
 use base64::Engine;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ pub fn run(common: &Common, _args: KubeconfigArgs) -> Result<ExitCode> {
         std::fs::read(&authority).with_context(|| format!("reading {}: has `trimtab up` run?", authority.display()))?;
     let authority = base64::engine::general_purpose::STANDARD.encode(pem);
     let (server, token) = (instance.kubernetes, token(&layout)?);
-    print!(
+    say(&format!(
         "apiVersion: v1
 kind: Config
 clusters:
@@ -36,6 +37,6 @@ contexts:
     user: trimtab
 current-context: trimtab
 "
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 use super::Common;
 use super::explain::gate_table;
 use crate::client::{Api, Failure, for_each_line};
-use crate::output::Output;
+use crate::output::{Output, say};
 use anyhow::Result;
 use model::records::{Promotion, PromotionPhase};
 use model::{BuildId, Component, Environment, Project, Version};
@@ -115,7 +115,7 @@ struct Shown {
 
 fn show(output: Output, promotion: &Promotion, line: &str, shown: &mut Shown) {
     if output == Output::Json {
-        println!("{line}");
+        say(&format!("{line}\n"));
         return;
     }
     let status = &promotion.status;
@@ -136,7 +136,7 @@ fn show(output: Output, promotion: &Promotion, line: &str, shown: &mut Shown) {
     }
     shown.admitted |= came || status.phase == PromotionPhase::Admitted;
     if text != shown.text {
-        print!("{text}");
+        say(&text);
         shown.text = text;
     }
 }

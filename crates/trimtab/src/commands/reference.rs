@@ -1,3 +1,4 @@
+use crate::output::say;
 use anyhow::Result;
 use clap::{Arg, Command, ValueEnum};
 use serde_json::Value;
@@ -20,8 +21,8 @@ enum Of {
 
 pub fn run(args: &ReferenceArgs, command: Command) -> Result<ExitCode> {
     match args.of {
-        Of::Commands => print!("{}", commands(command)),
-        Of::Kinds => print!("{}", kinds(&reconcile::kinds())),
+        Of::Commands => say(&commands(command)),
+        Of::Kinds => say(&kinds(&reconcile::kinds())),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use render::kustomize::{self, Options, Order};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,10 +81,11 @@ pub async fn run(common: &Common, args: RenderArgs) -> Result<ExitCode> {
             match common.output {
                 Output::Text => {
                     let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
-                    for piece in helm::pieces(&made, &shown)? {
-                        out.write_all(piece.as_bytes())?;
-                    }
-                    out.flush()?;
+                    let mut pieces = helm::pieces(&made, &shown)?.into_iter();
+                    let written =
+                        pieces.try_for_each(|piece| out.write_all(piece.as_bytes())).and_then(|()| out.flush());
+                    // Whoever reads may have gone away.
+                    written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
                 }
                 Output::Json => {
                     let text = helm::printed(&made, &shown)?;

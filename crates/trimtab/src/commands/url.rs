@@ -1,6 +1,7 @@
 use super::Common;
 use crate::client::Api;
 use crate::instance::{Instance, Layout};
+use crate::output::say;
 use anyhow::{Context, Result};
 use model::flow::Repository;
 use model::views::ProjectStatus;
@@ -31,7 +32,7 @@ pub async fn run(common: &Common, args: UrlArgs) -> Result<ExitCode> {
     if args.known_hosts {
         let layout = common.layout()?;
         let at = Instance::require(&layout)?.ssh()?;
-        println!("[{}]:{} {}", at.ip(), at.port(), host_key(&layout)?.line);
+        say(&format!("[{}]:{} {}\n", at.ip(), at.port(), host_key(&layout)?.line));
         return Ok(ExitCode::SUCCESS);
     }
     let api = common.api()?;
@@ -39,17 +40,17 @@ pub async fn run(common: &Common, args: UrlArgs) -> Result<ExitCode> {
     if args.ssh || args.config {
         let repository = repository(&api, project, &args).await?;
         let instance = Instance::require(&common.layout()?)?;
-        match args.ssh {
-            true => println!("ssh://git@{}/{repository}.git", instance.ssh()?),
-            false => println!("http://{}/{repository}.git", instance.control),
-        }
+        say(&match args.ssh {
+            true => format!("ssh://git@{}/{repository}.git\n", instance.ssh()?),
+            false => format!("http://{}/{repository}.git\n", instance.control),
+        });
         return Ok(ExitCode::SUCCESS);
     }
     let (component, env) =
         (args.component.context("which component?")?, args.env.context("which environment? Give --env")?);
     let query = [("component", component.as_str()), ("env", env.as_str())];
     let answer = api.get(&format!("/projects/{project}/url"), &query).await?;
-    println!("{}", answer["url"].as_str().unwrap_or_default());
+    say(&format!("{}\n", answer["url"].as_str().unwrap_or_default()));
     Ok(ExitCode::SUCCESS)
 }
 

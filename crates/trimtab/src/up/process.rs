@@ -4,7 +4,7 @@ use super::handover::{self, Taken};
 use super::listeners::Listeners;
 use super::{Control, Ended, OldRegistry, Options};
 use crate::instance::{Instance, Layout, Lock};
-use crate::output::Output;
+use crate::output::{Output, mention};
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use std::net::SocketAddr;
@@ -51,20 +51,20 @@ pub fn run(layout: &Layout, wishes: Wishes) -> Result<ExitCode> {
         let ended = runtime.block_on(place.serve(layout, wishes.take()).boxed_local());
         match ended? {
             Ended::Stopped(signal) => {
-                println!(
-                    "The control process has stopped ({signal}). Containers and the gateway run on; `trimtab down` stops them."
-                );
+                mention(&format!(
+                    "The control process has stopped ({signal}). Containers and the gateway run on; `trimtab down` stops them.\n"
+                ));
                 return leave(runtime);
             }
             Ended::Down => {
-                println!("Everything is stopped.");
+                mention("Everything is stopped.\n");
                 return leave(runtime);
             }
             Ended::Left(successor) => {
                 runtime.shutdown_timeout(END_LIMIT);
                 place.lock = None;
                 if handover::release(&successor) {
-                    println!("Another process has taken over. This one has ended.");
+                    mention("Another process has taken over. This one has ended.\n");
                     return Ok(ExitCode::SUCCESS);
                 }
                 drop(successor);
@@ -123,7 +123,7 @@ impl Place {
         let control = Control::start(layout.clone(), self.instance.clone(), &self.listeners, &self.options).await?;
         if let Some(Wishes { from, registry, .. }) = wishes {
             if let Some(url) = &from {
-                println!("{}", control.recreate(url).await?);
+                mention(&format!("{}\n", control.recreate(url).await?));
             }
             if let Some(old) = registry {
                 control.fetch_from(old);

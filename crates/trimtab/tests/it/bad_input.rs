@@ -20,6 +20,21 @@ fn a_wrong_token_is_refused() {
 }
 
 #[test]
+fn output_that_nobody_reads_is_no_error_and_that_cannot_be_written_is_one() {
+    let home = Home::empty();
+    let asked = |out: std::process::Stdio| {
+        let output = home.command("trimtab").args(["reference", "commands"]).stdout(out).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(asked(writer.into()), (Some(0), String::new()));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, said) = asked(full.into());
+    assert!(code == Some(1) && said.starts_with("trimtab: standard output: No space left"), "{code:?} {said}");
+}
+
+#[test]
 fn a_push_that_deletes_main_is_refused() {
     let home = Home::up();
     home.hello();
