@@ -100,6 +100,9 @@ pub struct ComponentStatus {
     pub drifted: bool,
 }
 
+/// By component the newest build that could come next, and what stands between. What is not here is up to date.
+pub type Prospects = BTreeMap<Component, (BuildId, Vec<Gate>)>;
+
 /// Why a component is, or is not, where it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,7 +6,7 @@ use crate::history::History;
 use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
 use model::{Build, BuildId, CommitId, Environment, Promotion};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Facts with what is looked up in them.
@@ -15,12 +15,12 @@ pub(crate) struct Case<'a> {
     histories: BTreeMap<&'a Environment, History<'a>>,
     index: Index<'a>,
     wake: Cell<Option<Timestamp>>,
+    newest: OnceCell<Option<CommitId>>,
 }
 
 #[derive(Default)]
 struct Index<'a> {
     ids: HashSet<&'a str>,
-    builds: HashMap<&'a BuildId, &'a Build>,
     /// Place of each commit in the log.
     ages: HashMap<&'a CommitId, usize>,
     /// Commits on main that are the effect of a promotion, by its name.
@@ -34,7 +34,6 @@ struct Index<'a> {
 impl<'a> Case<'a> {
     pub fn of(facts: &'a Facts) -> Self {
         let mut index = Index::default();
-        index.builds.extend(facts.builds.iter().map(|b| (&b.spec.build, b)));
         index.ages.extend(facts.log.iter().enumerate().map(|(age, c)| (&c.id, age)));
         for commit in facts.log.iter().rev() {
             if let Some(id) = commit.trailer(crate::TRAILER_ID) {
@@ -65,7 +64,7 @@ impl<'a> Case<'a> {
             (environment, History::of(facts, environment, entries))
         };
         let histories = facts.environments.iter().map(history).collect();
-        Self { facts, histories, index, wake: Cell::new(None) }
+        Self { facts, histories, index, wake: Cell::new(None), newest: OnceCell::new() }
     }
 
     /// What an environment has been through; of one that the project does not have, nothing.
@@ -80,7 +79,7 @@ impl<'a> Case<'a> {
 
     /// The build of this name.
     pub fn build(&self, id: &BuildId) -> Option<&'a Build> {
-        self.index.builds.get(id).copied()
+        self.facts.build(id)
     }
 
     /// True if the journal holds an entry of this id.
@@ -113,6 +112,11 @@ impl<'a> Case<'a> {
     /// Place of a commit in the log: smaller is newer. What is not in the log is older than everything in it.
     pub fn age(&self, commit: &CommitId) -> usize {
         self.index.ages.get(commit).copied().unwrap_or(usize::MAX)
+    }
+
+    /// The newest commit on main that may have changed the configuration of a component.
+    pub fn newest_configuration(&self) -> Option<&CommitId> {
+        self.newest.get_or_init(|| crate::newest_configuration(self.facts)).as_ref()
     }
 
     /// Something may be different at this time.

@@ -13,7 +13,7 @@ use model::journal::EntryKind;
 use model::ports::Commit;
 use model::records::{Class, Gate, GateName, GateState};
 use model::{BuildId, CommitId, Component, Digest, Environment, Group, Pin};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What a build is given with one commit of the config repository.
@@ -27,12 +27,12 @@ pub struct Input {
 
 /// The inputs that decisions look at. What is missing here is taken to be right, and like nothing else.
 #[derive(Debug, Clone, Default)]
-pub struct Inputs(BTreeMap<BuildId, BTreeMap<CommitId, Arc<Input>>>);
+pub struct Inputs(Arc<HashMap<BuildId, BTreeMap<CommitId, Arc<Input>>>>);
 
 impl Inputs {
     /// Adds what a build is given with a commit.
     pub fn insert(&mut self, build: BuildId, config: CommitId, input: Arc<Input>) {
-        self.0.entry(build).or_default().insert(config, input);
+        Arc::make_mut(&mut self.0).entry(build).or_default().insert(config, input);
     }
     /// What a build is given with a commit.
     pub fn get(&self, build: &BuildId, config: &CommitId) -> Option<&Input> {
@@ -62,24 +62,27 @@ pub(crate) fn authors<'a>(
     between.iter().filter(|commit| configures(commit)).map(|commit| commit.author.as_str())
 }
 
-/// The states whose pins a decision compares: at head, and admitted.
-pub fn standing(facts: &Facts) -> Vec<(Environment, CommitId)> {
-    let case = Case::of(facts);
-    let mut standing = Vec::new();
-    for environment in &facts.environments {
-        standing.push((environment.clone(), facts.head.clone()));
-        let admitted = case.history(environment).and_then(|history| history.last());
-        standing.extend(admitted.map(|step| (environment.clone(), step.commit.clone())));
-    }
-    standing
+/// What a decision compares.
+#[derive(Debug, Clone, Default)]
+pub struct Compared {
+    /// States: at head, and admitted.
+    pub standing: Vec<(Environment, CommitId)>,
+    /// What somebody went back from: decisions ask whether something newer is the same.
+    pub retracted: BTreeSet<(BuildId, CommitId)>,
 }
 
-/// What somebody went back from: decisions ask whether something newer is the same.
-pub fn retracted(facts: &Facts) -> BTreeSet<(BuildId, CommitId)> {
+/// What a decision about these facts compares.
+pub fn compared(facts: &Facts) -> Compared {
     let case = Case::of(facts);
-    let histories = facts.environments.iter().filter_map(|environment| case.history(environment));
-    let pins = histories.flat_map(|history| history.undone.iter().map(|undone| undone.after));
-    pins.map(|pin| (pin.build.clone(), pin.config.clone())).collect()
+    let mut compared = Compared::default();
+    for environment in &facts.environments {
+        compared.standing.push((environment.clone(), facts.head.clone()));
+        let Some(history) = case.history(environment) else { continue };
+        compared.standing.extend(history.last().map(|step| (environment.clone(), step.commit.clone())));
+        let retracted = history.undone.iter().map(|undone| undone.after);
+        compared.retracted.extend(retracted.map(|pin| (pin.build.clone(), pin.config.clone())));
+    }
+    compared
 }
 
 impl Facts {
@@ -110,7 +113,7 @@ pub(crate) fn chosen(judge: &Judge<'_>, id: &BuildId, class: Class, asked: Optio
     if let Some(pin) = stood().filter(|_| class != Class::Auto) {
         return pin.config.clone();
     }
-    let newest = newest_configuration(judge.facts).unwrap_or_else(|| judge.facts.head.clone());
+    let newest = judge.case.newest_configuration().cloned().unwrap_or_else(|| judge.facts.head.clone());
     match judge.history.pin(&id.component) {
         Some(present) if barred(judge, id, &newest) => present.config.clone(),
         _ => newest,
@@ -145,7 +148,7 @@ pub(crate) fn next(judge: &Judge<'_>, component: &Component) -> Option<(BuildId,
     let present = judge.history.pin(component)?;
     let rule = judge.rule()?;
     let newest = match rule.from.is_empty() {
-        true => newest_configuration(judge.facts)?,
+        true => judge.case.newest_configuration()?.clone(),
         false => carried(judge, &present.build)?.config.clone(),
     };
     let newer = judge.case.age(&newest) < judge.case.age(&present.config);

@@ -7,14 +7,65 @@ use jiff::Timestamp;
 use model::journal::{Entry, EntryKind};
 use model::ports::Commit;
 use model::release::{Release, Version};
-use model::{Build, CommitId, Component, DataPlaneName, Environment, EnvironmentFile, Project, Promotion, Window};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{
+    Build, BuildId, CommitId, Component, DataPlaneName, Environment, EnvironmentFile, Project, Promotion, Window,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// So many movements of an environment are remembered for going back. Each costs one reading of a commit, cached.
 const HISTORY_MAX: usize = 50;
 
-/// Everything that a decision depends on. All of it was read, nothing is remembered.
+/// What stands about each environment at one commit.
+pub type States = BTreeMap<Environment, Reading>;
+
+/// Builds in the order in which they were given, each found by its name.
+#[derive(Debug, Clone, Default)]
+pub struct Builds(Arc<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    all: Vec<Build>,
+    places: HashMap<BuildId, usize>,
+}
+
+impl Builds {
+    /// The build of this name.
+    pub fn get(&self, id: &BuildId) -> Option<&Build> {
+        self.0.places.get(id).map(|place| &self.0.all[*place])
+    }
+
+    /// True if they were read at once: nothing of them differs.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl PartialEq for Builds {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other) || self.0.all == other.0.all
+    }
+}
+
+impl From<Vec<Build>> for Builds {
+    fn from(all: Vec<Build>) -> Self {
+        let mut places = HashMap::with_capacity(all.len());
+        for (place, build) in all.iter().enumerate() {
+            places.entry(build.spec.build.clone()).or_insert(place);
+        }
+        Self(Arc::new(Found { all, places }))
+    }
+}
+
+impl Deref for Builds {
+    type Target = [Build];
+    fn deref(&self) -> &[Build] {
+        &self.0.all
+    }
+}
+
+/// Everything that a decision depends on. All of it was read, nothing is remembered. A copy shares what is large.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Which project.
@@ -27,21 +78,21 @@ pub struct Facts {
     pub environments: Vec<Environment>,
     /// First-parent history of main from `head` on, newest first. May be cut off; not before the commits of
     /// promotions that are still open.
-    pub log: Vec<Commit>,
+    pub log: Arc<Vec<Commit>>,
     /// What stands at each commit of [`needs`], releases resolved.
-    pub states: BTreeMap<CommitId, BTreeMap<Environment, Reading>>,
+    pub states: BTreeMap<CommitId, Arc<States>>,
     /// `environments/<env>.yaml` at head, as people wrote them.
     pub texts: BTreeMap<Environment, String>,
     /// `windows.yaml` at head, or what is wrong with it.
     pub windows: Result<Vec<Window>, Vec<String>>,
     /// What has a tag.
-    pub releases: BTreeMap<Version, Release>,
+    pub releases: Arc<BTreeMap<Version, Release>>,
     /// Files in `releases/` at head that have none.
     pub untagged: BTreeSet<Version>,
     /// All builds.
-    pub builds: Vec<Build>,
+    pub builds: Builds,
     /// All promotions.
-    pub promotions: Vec<Promotion>,
+    pub promotions: Arc<Vec<Promotion>>,
     /// The whole journal, oldest first.
     pub journal: Arc<Vec<Entry>>,
     /// What builds are given by commits of the config repository.
@@ -102,8 +153,8 @@ impl Facts {
     }
 
     /// The build of this name.
-    pub fn build(&self, id: &model::BuildId) -> Option<&Build> {
-        self.builds.iter().find(|b| b.spec.build == *id)
+    pub fn build(&self, id: &BuildId) -> Option<&Build> {
+        self.builds.get(id)
     }
 
     /// True if the journal says that this build was healthy there.

@@ -23,10 +23,10 @@ mod state;
 mod text;
 pub mod windows;
 
-pub use configuration::{Input, Inputs, newest_configuration, retracted, standing};
+pub use configuration::{Compared, Input, Inputs, compared, newest_configuration};
 pub use decide::{Action, Decision, Report, cancel, certify, decide, draft};
 pub use evidence::{Evidence, Finding};
-pub use facts::{Facts, needs};
+pub use facts::{Builds, Facts, States, needs};
 pub use gates::{Approver, approve, prospect, prospects};
 pub use proposal::{change_between, proposal};
 pub use revisions::{Revisions, revisions};

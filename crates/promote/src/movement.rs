@@ -97,8 +97,7 @@ fn release(judge: &Judge<'_>, promotion: &Promotion, version: &Version, head: &S
     };
     let target = head.released(version, release);
     // Components that the release does not know may stand beside it, before as after.
-    let runs = |state: &State| (state.pins.clone(), state.file.release.clone());
-    if judge.history.state().is_some_and(|admitted| runs(admitted) == runs(&target)) {
+    if judge.history.state().is_some_and(|admitted| admitted.runs(&target)) {
         let label = target.label().unwrap_or_default();
         let beside = if target.release().is_some() { String::new() } else { format!(", as {label}") };
         return Movement::Already(format!("{version} is in {environment} already{beside}"));
@@ -170,8 +169,7 @@ fn back(judge: &Judge<'_>, promotion: &Promotion, head: &State) -> Movement {
     // And secrets are those of main: no rollback brings their old values back.
     let (secrets, groups) = (head.secrets.clone(), head.groups.clone());
     let target = State { file, secrets, groups, ..target };
-    let runs = |state: &State| (state.pins.clone(), state.file.release.clone());
-    if runs(&target) == runs(last.state) && runs(&target) == runs(head) {
+    if target.runs(last.state) && target.runs(head) {
         return Movement::Already(format!("{} runs that already", judge.environment));
     }
     let own: BTreeSet<Component> = target.pins.keys().chain(last.state.pins.keys()).cloned().collect();

@@ -4,6 +4,7 @@ use crate::configuration;
 use crate::text::{configured, pin_change, pin_path, pin_text};
 use model::release::{Release, Version};
 use model::{Component, Digest, Environment, EnvironmentFile, Group, Pin};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands in the config repository about one environment at one commit.
@@ -66,17 +67,39 @@ impl State {
     /// What it is once a component has this pin.
     pub(crate) fn pinned(&self, component: &Component, pin: Option<&Pin>) -> Self {
         let mut state = self.clone();
+        state.pin(component, pin);
+        state
+    }
+
+    /// Gives a component this pin.
+    pub(crate) fn pin(&mut self, component: &Component, pin: Option<&Pin>) {
         match pin {
-            Some(pin) => drop(state.pins.insert(component.clone(), pin.clone())),
-            None => drop(state.pins.remove(component)),
+            Some(pin) => drop(self.pins.insert(component.clone(), pin.clone())),
+            None => drop(self.pins.remove(component)),
         }
-        if state.file.release.is_some() {
+        if self.file.release.is_some() {
             match pin {
-                Some(pin) if state.base.get(component) != Some(pin) => state.beside.insert(component.clone()),
-                _ => state.beside.remove(component),
+                Some(pin) if self.base.get(component) != Some(pin) => self.beside.insert(component.clone()),
+                _ => self.beside.remove(component),
             };
         }
-        state
+    }
+
+    /// Of a component what another state has.
+    pub(crate) fn take_back(&mut self, component: &Component, other: &Self) {
+        match other.pins.get(component) {
+            Some(pin) => drop(self.pins.insert(component.clone(), pin.clone())),
+            None => drop(self.pins.remove(component)),
+        }
+        match other.beside.contains(component) {
+            true => self.beside.insert(component.clone()),
+            false => self.beside.remove(component),
+        };
+    }
+
+    /// True if both run the same.
+    pub(crate) fn runs(&self, other: &Self) -> bool {
+        self.file.release == other.file.release && self.pins == other.pins
     }
 
     /// Whether a component has a pin file.
@@ -131,12 +154,20 @@ pub(crate) struct Delta<'s> {
 
 impl<'s> Delta<'s> {
     pub fn between(before: Option<&'s State>, after: &'s State) -> Self {
-        let old = |component: &Component| before.and_then(|s| s.pins.get(component));
-        let names: BTreeSet<&Component> = before.iter().flat_map(|s| s.pins.keys()).chain(after.pins.keys()).collect();
-        let pins = names.into_iter().map(|c| (c, old(c), after.pins.get(c))).filter(|(_, b, a)| b != a).collect();
+        Self { pins: differing(before.map(|s| &s.pins), &after.pins), ..Self::beside_pins(before, after) }
+    }
+
+    /// The same of one component, without its release: there may be many of them.
+    pub fn of(component: &'s Component, before: Option<&'s State>, after: &'s State) -> Self {
+        let (old, new) = (before.and_then(|s| s.pins.get(component)), after.pins.get(component));
+        let pins = if old == new { Vec::new() } else { vec![(component, old, new)] };
+        Self { pins, release: None, ..Self::beside_pins(before, after) }
+    }
+
+    fn beside_pins(before: Option<&'s State>, after: &'s State) -> Self {
         let releases = (before.and_then(|s| s.file.release.as_ref()), after.file.release.as_ref());
         let secrets = configuration::rotated(before, after);
-        Self { pins, release: (releases.0 != releases.1).then_some(releases), secrets }
+        Self { pins: Vec::new(), release: (releases.0 != releases.1).then_some(releases), secrets }
     }
 
     /// No pin and no release moves; secrets may.
@@ -187,6 +218,30 @@ impl<'s> Delta<'s> {
             if before.is_some() { format!("{component} {change}") } else { change }
         };
         self.pins.iter().map(one).collect()
+    }
+}
+
+/// Pins that differ. Both are in order, so one walk finds them.
+fn differing<'s>(
+    before: Option<&'s BTreeMap<Component, Pin>>,
+    after: &'s BTreeMap<Component, Pin>,
+) -> Vec<PinChange<'s>> {
+    let (mut old, mut new) = (before.into_iter().flatten().peekable(), after.iter().peekable());
+    let mut found = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return found,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((before, _)), Some((after, _))) => before.cmp(after),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        if let Some((component, _)) = before.or(after)
+            && before.map(|(_, pin)| pin) != after.map(|(_, pin)| pin)
+        {
+            found.push((component, before.map(|(_, pin)| pin), after.map(|(_, pin)| pin)));
+        }
     }
 }
 

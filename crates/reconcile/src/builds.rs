@@ -1,7 +1,7 @@
 //! The loop that builds: one build of a project at a time, the newest commit of a component first.
 
 use crate::changes::next_check;
-use crate::projections::{build as object, read_build};
+use crate::projections::build as object;
 use crate::{Inner, project, wake_of};
 use model::config::ComponentFile;
 use model::flow::Revision;
@@ -53,12 +53,10 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<project::Handle>, shutdown: Canc
 /// The next to build. What a newer commit has overtaken before it began is superseded here.
 async fn next(inner: &Inner, handle: &project::Handle) -> Result<Option<Build>, PortError> {
     let mut waiting: BTreeMap<Component, Build> = BTreeMap::new();
-    for value in inner.ports.records.list(Kind::Build, &handle.name).await? {
-        let Ok(build) = read_build(&value) else { continue };
-        // A build that is Running while this loop looks for work is one that a crash interrupted.
-        if !matches!(build.status.phase, BuildPhase::Queued | BuildPhase::Running) {
-            continue;
-        }
+    let builds = inner.records.builds(&handle.name).await?;
+    // A build that is Running while this loop looks for work is one that a crash interrupted.
+    let under_way = |build: &&Build| matches!(build.status.phase, BuildPhase::Queued | BuildPhase::Running);
+    for build in builds.iter().filter(under_way).cloned() {
         let overtaken = match waiting.insert(build.spec.build.component.clone(), build.clone()) {
             Some(other) if other.spec.build.number > build.spec.build.number => {
                 waiting.insert(other.spec.build.component.clone(), other);
@@ -81,7 +79,7 @@ async fn one(inner: &Inner, handle: &project::Handle, mut build: Build) {
     let id = build.spec.build.clone();
     build.status = BuildStatus { phase: BuildPhase::Running, started: Some(inner.now()), ..BuildStatus::default() };
     record(inner, &build).await;
-    handle.wake();
+    handle.told();
     let outcome = match handle.logs(inner).write(&id) {
         Ok(lines) => made(inner, handle, &build, &lines).await,
         Err(error) => Err(BuildFailure { message: format!("the log of {id} cannot be written: {error}") }),

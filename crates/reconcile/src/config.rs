@@ -310,7 +310,7 @@ pub struct Reader {
     repositories: Arc<dyn Repositories>,
     configs: Mutex<HashMap<CommitId, Arc<Config>>>,
     /// What has a tag: a tag never moves.
-    releases: Mutex<BTreeMap<Version, Release>>,
+    releases: Mutex<Arc<BTreeMap<Version, Release>>>,
     components: Mutex<HashMap<Revision, Arc<Option<Result<ComponentFile, String>>>>>,
     /// What components are given, see [`crate::inputs`].
     pub inputs: Mutex<Known>,
@@ -350,24 +350,28 @@ impl Reader {
         known.insert(commit.clone(), config.clone());
     }
 
-    /// The releases that have a tag, of those whose files stand at head, and those files that have none.
+    /// The releases that have a tag, of those whose files stand at head, and those files that have none. The same value as
+    /// the last time if there are no others.
     pub async fn releases(
         &self,
         repository: &Repository,
         versions: &[Version],
-    ) -> Result<(BTreeMap<Version, Release>, Vec<Version>), PortError> {
+    ) -> Result<(Arc<BTreeMap<Version, Release>>, Vec<Version>), PortError> {
+        let known = self.releases.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut found, mut untagged) = (BTreeMap::new(), Vec::new());
-        for version in versions {
-            let known = self.releases.lock().unwrap_or_else(PoisonError::into_inner).get(version).cloned();
-            let release = match known {
-                Some(release) => Some(release),
-                None => self.release(repository, version).await?,
-            };
-            match release {
+        for version in versions.iter().filter(|version| !known.contains_key(*version)) {
+            match self.release(repository, version).await? {
                 Some(release) => drop(found.insert(version.clone(), release)),
                 None => untagged.push(version.clone()),
             }
         }
+        if found.is_empty() && known.keys().all(|version| versions.contains(version)) {
+            return Ok((known, untagged));
+        }
+        let still = known.iter().filter(|(version, _)| versions.contains(version));
+        found.extend(still.map(|(version, release)| (version.clone(), release.clone())));
+        let found = Arc::new(found);
+        *self.releases.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
         Ok((found, untagged))
     }
 
@@ -386,9 +390,7 @@ impl Reader {
         };
         let log = self.repositories.log(repository, &commit, None, 1).await?;
         let Some(made) = log.first() else { return Ok(None) };
-        let release = Release { commit, author: made.author.clone(), at: made.at, file };
-        self.releases.lock().unwrap_or_else(PoisonError::into_inner).insert(version.clone(), release.clone());
-        Ok(Some(release))
+        Ok(Some(Release { commit, author: made.author.clone(), at: made.at, file }))
     }
 
     /// What an application repository says of its component at a commit; `None` if it says nothing.

@@ -65,7 +65,7 @@ impl Reconciler {
         facts.now = self.0.now();
         let entry = decide(&facts).map_err(Refusal::Refused)?;
         self.0.ports.repositories.append(project, &entry).await?;
-        handle.wake();
+        handle.told();
         let taken = || {
             let view = handle.view().filter(|view| view.settled)?;
             view.facts.journal.iter().any(|e| e.id == entry.id).then_some(())

@@ -417,7 +417,7 @@ impl Work {
                 format!("{}: repaired {}", self.handle.name, objects.into_iter().collect::<Vec<_>>().join(", "));
             entry.reason = what.join("\n");
             self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
-            self.project.wake();
+            self.project.told();
         }
         Ok(None)
     }

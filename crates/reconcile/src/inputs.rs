@@ -173,13 +173,13 @@ pub(crate) fn wanted(facts: &Facts, newest: Option<&CommitId>) -> BTreeSet<(Buil
         }
     }
     builds.extend(latest.into_values().cloned());
-    for (environment, commit) in promote::standing(facts) {
-        if let Some(Ok(state)) = facts.state(&commit, &environment) {
+    let promote::Compared { standing, retracted } = promote::compared(facts);
+    for (environment, commit) in &standing {
+        if let Some(Ok(state)) = facts.state(commit, environment) {
             builds.extend(state.pins.values().map(|pin| pin.build.clone()));
             wanted.extend(state.pins.values().map(|pin| (pin.build.clone(), pin.config.clone())));
         }
     }
-    let retracted = promote::retracted(facts);
     builds.extend(retracted.iter().map(|(build, _)| build.clone()));
     wanted.extend(retracted);
     for promotion in facts.promotions.iter().filter(|p| !p.status.phase.is_final()) {

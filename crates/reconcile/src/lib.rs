@@ -29,6 +29,7 @@ mod progress;
 mod project;
 mod projections;
 mod receive;
+mod records;
 mod releases;
 mod removal;
 mod replay;
@@ -122,6 +123,7 @@ pub(crate) struct Inner {
     pub settings: Settings,
     pub routes: routes::Routes,
     pub parsed: charts::Parsed,
+    pub records: Arc<records::Remembered>,
     projects: Mutex<BTreeMap<Project, Arc<project::Handle>>>,
     wake: Arc<Notify>,
     /// Counts changes of anything that people look at, in any project.
@@ -130,13 +132,16 @@ pub(crate) struct Inner {
 
 impl Reconciler {
     /// Nothing runs yet.
-    pub fn new(ports: Ports, settings: Settings) -> Self {
+    pub fn new(mut ports: Ports, settings: Settings) -> Self {
+        let records = Arc::new(records::Remembered::new(ports.records.clone()));
+        ports.records = records.clone();
         let routes = routes::Routes::new(ports.gateway.clone());
         Self(Arc::new(Inner {
             ports,
             settings,
             routes,
             parsed: charts::Parsed::default(),
+            records,
             projects: Mutex::default(),
             wake: Arc::new(Notify::new()),
             tick: watch::Sender::new(0),

@@ -1,24 +1,28 @@
 //! The loop of one project: reads everything, decides, acts, until there is nothing to do.
 
+mod aiming;
 mod finding;
+mod reading;
 
 pub use finding::highest;
+pub use reading::resolved;
 
 use crate::config::{Config, Reader};
-use crate::environment::Target;
-use crate::evidence::{Law, evidence, law};
-use crate::inputs::inputs;
+use crate::evidence::Law;
 use crate::progress::{Logs, directory};
-use crate::projections::{promotion as promotion_object, read_build, read_promotion};
-use crate::{Inner, RETRY, builds, changes, charts, environment, projections, removal, wake_of};
+use crate::projections::promotion as promotion_object;
+use crate::{Inner, RETRY, builds, changes, charts, environment, projections, wake_of};
 use jiff::Timestamp;
 use model::flow::Repository;
 use model::ports::{Commit, PortError, Wake, Written};
 use model::records::Kind;
+use model::release::{Release, Version};
+use model::views::Prospects;
 use model::{BuildId, CommitId, Component, DataPlaneName, Environment, Project};
-use promote::{Action, Decision, Facts};
+use promote::{Action, Decision, Facts, States};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -37,10 +41,21 @@ pub struct View {
     /// Policies as they hold.
     pub law: Arc<Law>,
     /// Application repository → the head that was looked at, and what came of it.
-    pub heads: BTreeMap<Repository, (CommitId, Seen)>,
+    pub heads: Arc<Heads>,
     /// True when there was nothing left to do.
     pub settled: bool,
+    prospects: Arc<OnceLock<Arc<BTreeMap<Environment, Prospects>>>>,
 }
+
+impl View {
+    /// What could come next where, found when somebody asks for the first time.
+    pub fn prospects(&self) -> Arc<BTreeMap<Environment, Prospects>> {
+        self.prospects.get_or_init(|| Arc::new(promote::prospects(&self.facts))).clone()
+    }
+}
+
+/// Application repository → the head that was looked at, and what came of it.
+pub type Heads = BTreeMap<Repository, (CommitId, Seen)>;
 
 /// What came of a head of an application repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +75,8 @@ pub struct Handle {
     /// Where its config repositories stand, all together: a cache, and the turn of whoever writes there.
     pub line: tokio::sync::Mutex<Option<crate::line::Tip>>,
     notify: Arc<Notify>,
+    /// A repository may have moved since the loop looked at all of them.
+    pushed: AtomicBool,
     /// Wakes the loop that builds.
     pub builds: Arc<Notify>,
     /// Wakes the loop that looks for newer charts.
@@ -72,6 +89,8 @@ pub struct Handle {
     environments: Mutex<BTreeMap<Environment, Arc<environment::Handle>>>,
     trouble: Mutex<Option<String>>,
     reader: OnceLock<Reader>,
+    /// What was found out about open Changes.
+    pub known: Mutex<changes::Known>,
     logs: OnceLock<Logs>,
 }
 
@@ -83,6 +102,7 @@ impl Handle {
             line: tokio::sync::Mutex::default(),
             name,
             notify: Arc::new(Notify::new()),
+            pushed: AtomicBool::new(true),
             builds: Arc::new(Notify::new()),
             charts: Notify::new(),
             view: watch::Sender::new(None),
@@ -91,12 +111,18 @@ impl Handle {
             environments: Mutex::default(),
             trouble: Mutex::default(),
             reader: OnceLock::new(),
+            known: Mutex::default(),
             logs: OnceLock::new(),
         }
     }
 
-    /// Something may have changed.
+    /// Something may have changed, repositories too.
     pub fn wake(&self) {
+        self.pushed.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+    /// The journal or a record may say something new.
+    pub fn told(&self) {
         self.notify.notify_one();
     }
     /// What a component waited for may have come.
@@ -180,7 +206,9 @@ pub async fn run(inner: Arc<Inner>, handle: Arc<Handle>, shutdown: CancellationT
         handle: handle.clone(),
         shutdown: shutdown.clone(),
         log: None,
-        heads: BTreeMap::new(),
+        resolved: BTreeMap::new(),
+        heads: Arc::default(),
+        hosted: BTreeSet::new(),
         described: BTreeMap::new(),
         looked_at: None,
         compared: BTreeMap::new(),
@@ -230,8 +258,12 @@ struct Work {
     inner: Arc<Inner>,
     handle: Arc<Handle>,
     shutdown: CancellationToken,
-    log: Option<(CommitId, Vec<Commit>)>,
-    heads: BTreeMap<Repository, (CommitId, Seen)>,
+    log: Option<(CommitId, Arc<Vec<Commit>>)>,
+    /// What stands at commits, with the releases that it was resolved with.
+    resolved: BTreeMap<CommitId, (Arc<BTreeMap<Version, Release>>, Arc<States>)>,
+    heads: Arc<Heads>,
+    /// Names of the application repositories that have a commit, or cannot be read.
+    hosted: BTreeSet<String>,
     /// Application repository → the component that its head describes itself, if that can be read.
     described: BTreeMap<Repository, Option<Component>>,
     /// Head of the config repository when they were looked at.
@@ -262,9 +294,11 @@ impl Work {
             let decision = Arc::new(promote::decide(&facts));
             let settled = decision.actions.is_empty();
             let (facts, heads) = (Arc::new(facts), self.heads.clone());
-            let view = View { facts: facts.clone(), decision: decision.clone(), config, law, heads, settled };
-            self.handle.view.send_replace(Some(view.clone()));
-            self.aim(&view);
+            let prospects = Arc::default();
+            let view =
+                View { facts: facts.clone(), decision: decision.clone(), config, law, heads, settled, prospects };
+            let before = self.handle.view.send_replace(Some(view.clone()));
+            self.aim(before.as_ref(), &view);
             self.handle.tick();
             if settled {
                 self.project(&view).await?;
@@ -290,61 +324,6 @@ impl Work {
         Ok(None)
     }
 
-    /// Everything that a decision depends on; `None` while the config repository is empty.
-    async fn facts(&mut self) -> Result<Option<(Facts, Arc<Config>, Arc<Law>)>, PortError> {
-        let ports = &self.inner.ports;
-        let (name, repository) = (&self.handle.name, &self.handle.config);
-        let Some(head) = self.inner.main(&self.handle).await? else { return Ok(None) };
-        if self.log.as_ref().is_none_or(|(at, _)| *at != head) {
-            self.log = Some((head.clone(), ports.repositories.log(repository, &head, None, LOG_MAX).await?));
-        }
-        let log = self.log.as_ref().map(|(_, log)| log.clone()).unwrap_or_default();
-        let journal = ports.repositories.journal(name).await?;
-        let config = self.handle.reader(&self.inner).config(repository, &head).await?;
-        let environments = match &config.project {
-            Ok(file) => file.environments.clone(),
-            Err(_) => known_environments(&journal),
-        };
-        let reader = self.handle.reader(&self.inner);
-        let (releases, untagged) = reader.releases(repository, &config.versions).await?;
-        let mut states = BTreeMap::new();
-        let gone = removal::gone(&journal, &environments);
-        let all: Vec<Environment> = environments.iter().chain(&gone).cloned().collect();
-        for commit in promote::needs(&head, &log, &journal, &all) {
-            let config = reader.config(repository, &commit).await?;
-            let resolved = config.environments.iter().map(|(name, reading)| {
-                let state = reading.as_ref().map_err(Clone::clone).and_then(|state| state.resolve(name, &releases));
-                (name.clone(), state)
-            });
-            states.insert(commit, resolved.collect());
-        }
-        let builds = ports.records.list(Kind::Build, name).await?;
-        let promotions = ports.records.list(Kind::Promotion, name).await?;
-        let mut facts = Facts {
-            project: name.clone(),
-            now: self.inner.now(),
-            head,
-            environments,
-            log,
-            states,
-            texts: config.texts.clone(),
-            windows: config.windows.clone(),
-            releases,
-            untagged: untagged.into_iter().collect(),
-            builds: builds.iter().filter_map(|value| readable(value, read_build(value))).collect(),
-            promotions: promotions.iter().filter_map(|value| readable(value, read_promotion(value))).collect(),
-            journal,
-            inputs: promote::Inputs::default(),
-            evidence: promote::Evidence::default(),
-            undescribed: BTreeSet::new(),
-            unreachable: self.handle.unreachable(),
-        };
-        facts.inputs = inputs(self.handle.reader(&self.inner), name, &facts).await?;
-        let law = law(self.handle.reader(&self.inner), &facts, &config).await?;
-        facts.evidence = evidence(&self.inner, &self.handle, &facts, &config, &law).await?;
-        Ok(Some((facts, config, Arc::new(law))))
-    }
-
     async fn act(&mut self, facts: &Facts, action: &Action) -> Result<(), PortError> {
         let ports = &self.inner.ports;
         match action {
@@ -368,30 +347,6 @@ impl Work {
         Ok(())
     }
 
-    /// Tells every environment what it should be.
-    fn aim(&self, view: &View) {
-        self.inner.routes.expect(&self.handle.name, view.decision.environments.keys().cloned());
-        let mut environments = self.handle.environments.lock().unwrap_or_else(PoisonError::into_inner);
-        let removed = |name: &Environment| Some(Target::removed(&view.facts, &view.config, name));
-        let gone = removal::removed(view).into_iter().map(|name| (name.clone(), removed(&name)));
-        let present = view.decision.environments.iter();
-        let present = present
-            .map(|(name, report)| (name.clone(), Target::of(&view.facts, &view.config, &view.law, name, report)));
-        for (name, target) in present.chain(gone) {
-            let environment = environments.entry(name.clone()).or_insert_with(|| {
-                let handle = Arc::new(environment::Handle::new(&self.handle.name, &name));
-                tokio::spawn(environment::run(
-                    self.inner.clone(),
-                    self.handle.clone(),
-                    handle.clone(),
-                    self.shutdown.clone(),
-                ));
-                handle
-            });
-            environment.aim(target);
-        }
-    }
-
     /// Shows `project.yaml` in the control API.
     async fn project(&mut self, view: &View) -> Result<(), PortError> {
         let Ok(file) = &view.config.project else { return Ok(()) };
@@ -402,19 +357,4 @@ impl Work {
     async fn put(&mut self, kind: Kind, object: Value) -> Result<(), PortError> {
         self.projected.put(&*self.inner.ports.records, kind, &object).await
     }
-}
-
-/// An object that cannot be read is said and passed over: somebody else wrote it.
-fn readable<T>(value: &Value, read: Result<T, serde_json::Error>) -> Option<T> {
-    read.inspect_err(|error| tracing::warn!(name = %value["metadata"]["name"], %error, "an object of the control API cannot be read")).ok()
-}
-
-fn known_environments(journal: &[model::journal::Entry]) -> Vec<Environment> {
-    let mut known: Vec<Environment> = Vec::new();
-    for environment in journal.iter().filter_map(|entry| entry.environment.as_ref()) {
-        if !known.contains(environment) {
-            known.push(environment.clone());
-        }
-    }
-    known
 }

@@ -9,7 +9,7 @@ use model::records::{BuildStatus, DeploymentStatus, Kind, PromotionStatus};
 use model::views::ComponentStatus;
 use model::{Build, Change, CommitId, Digest, Environment, Project, Promotion};
 use promote::{Report, State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,22 +90,22 @@ pub fn change(change: &Change) -> Value {
 pub fn read_change(value: &Value) -> Result<Change, serde_json::Error> {
     let number = serde_json::from_value::<String>(value["metadata"]["name"].clone())?;
     let number = number.parse().map_err(serde::de::Error::custom)?;
-    let spec = serde_json::from_value(value["spec"].clone())?;
-    let status = value.get("status").cloned().map(serde_json::from_value::<ChangeStatus>).transpose()?;
+    let spec = Deserialize::deserialize(&value["spec"])?;
+    let status = value.get("status").map(ChangeStatus::deserialize).transpose()?;
     Ok(Change { number, spec, status: status.unwrap_or_default() })
 }
 
 /// A Build, or why the object is none.
 pub fn read_build(value: &Value) -> Result<Build, serde_json::Error> {
-    let spec = serde_json::from_value(value["spec"].clone())?;
-    let status = value.get("status").cloned().map(serde_json::from_value::<BuildStatus>).transpose()?;
+    let spec = Deserialize::deserialize(&value["spec"])?;
+    let status = value.get("status").map(BuildStatus::deserialize).transpose()?;
     Ok(Build { spec, status: status.unwrap_or_default() })
 }
 
 /// A Promotion, or why the object is none.
 pub fn read_promotion(value: &Value) -> Result<Promotion, serde_json::Error> {
-    let spec = serde_json::from_value(value["spec"].clone())?;
-    let status = value.get("status").cloned().map(serde_json::from_value::<PromotionStatus>).transpose()?;
+    let spec = Deserialize::deserialize(&value["spec"])?;
+    let status = value.get("status").map(PromotionStatus::deserialize).transpose()?;
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     Ok(Promotion { name, spec, status: status.unwrap_or_default() })
 }

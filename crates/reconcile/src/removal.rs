@@ -130,7 +130,7 @@ impl Work {
         (self.applied, self.on, self.told, self.shown) = (None, None, BTreeSet::new(), Projected::default());
         self.in_flight.clear();
         self.publish(Outcome::default());
-        self.project.wake();
+        self.project.told();
         Ok(())
     }
 }

@@ -80,7 +80,7 @@ impl Reconciler {
             let (_, view) = self.look(&handle.name).await?;
             images.extend(named(&view.facts).filter_map(|pin| pin.image.clone()));
             let mut built: BTreeMap<&Component, BTreeMap<u64, &ImageRef>> = BTreeMap::new();
-            for build in &view.facts.builds {
+            for build in view.facts.builds.iter() {
                 let id = &build.spec.build;
                 if let Some(image) = &build.status.image {
                     built.entry(&id.component).or_default().insert(id.number, image);

@@ -181,7 +181,7 @@ impl Reconciler {
     ) -> Result<Vec<(Version, Component)>, Refusal> {
         let reader = handle.reader(&self.0);
         let mut found = Vec::new();
-        for (version, release) in &view.facts.releases {
+        for (version, release) in view.facts.releases.iter() {
             for pin in release.file.pins.values() {
                 let Some(build) = view.facts.build(&pin.build) else { continue };
                 let source = Revision { repository: build.spec.repository.clone(), commit: pin.source.clone() };
@@ -266,7 +266,7 @@ fn cells<T: PartialEq>(
 /// Whose pins name a secret, and where: at head, and admitted.
 fn users(view: &View, secret: &Group) -> BTreeSet<(Component, Environment)> {
     let mut users = BTreeSet::new();
-    for (environment, commit) in promote::standing(&view.facts) {
+    for (environment, commit) in promote::compared(&view.facts).standing {
         let Some(Ok(state)) = view.facts.state(&commit, &environment) else { continue };
         for pin in state.pins.values() {
             let input = view.facts.inputs.get(&pin.build, &pin.config);

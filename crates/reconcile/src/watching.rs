@@ -17,7 +17,7 @@ impl Reconciler {
     /// All builds of a project, newest first.
     pub async fn builds(&self, project: &Project) -> Result<Vec<Build>, Refusal> {
         let (_, view) = self.look(project).await?;
-        let mut builds = view.facts.builds.clone();
+        let mut builds = view.facts.builds.to_vec();
         builds.sort_by_key(|build| std::cmp::Reverse((build.spec.created, build.spec.build.number)));
         Ok(builds)
     }

@@ -181,6 +181,7 @@ impl Control {
         cluster.install_kinds(&reconcile::kinds()).await?;
         let builder = builder(&layout, &instance, &exe, images.clone()).await?;
         let discarded = builder.discarded();
+        let charts = source::Charts::open(layout.charts())?;
 
         // Delivery.
         let planes = Arc::new(planes::Planes::new(cluster.clone(), credentials.clone(), instance.control));
@@ -188,7 +189,7 @@ impl Control {
             Ports {
                 repositories: Arc::new(source.clone()),
                 builder: Arc::new(builder),
-                charts: Arc::new(source::Charts::open(layout.charts())?),
+                charts: Arc::new(charts.clone()),
                 data_planes: planes.clone(),
                 records: Arc::new(cluster.clone()),
                 gateway: gateway.clone(),
@@ -225,7 +226,7 @@ impl Control {
         let (known, stop) = (reconciler.clone(), shutdown.clone());
         tasks.spawn(async move { ("what gives memory back", rest::run(known, stop).await) });
         let (store, known, client) = (images.clone(), reconciler.clone(), api.client(system(TRIMTAB)));
-        let sweeping = images::run(store, known, client, discarded, shutdown.clone());
+        let sweeping = images::run(store, charts, known, client, discarded, shutdown.clone());
         tasks.spawn(async move { ("what sweeps images", Ok(sweeping.await)) });
         let work = reconciler.begin(shutdown.clone()).await?;
         tasks.spawn(async move { ("delivery", work.await.map_err(Into::into)) });

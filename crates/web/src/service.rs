@@ -11,14 +11,16 @@ use model::journal::Entry;
 use model::names::RegistryHost;
 use model::people::{Denied, Grant, Person};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Recreated, ReleaseStatus,
-    Resources, WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Prospects, Recreated,
+    ReleaseStatus, Resources, WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
     Recreate, Removal, UserName, Version, Window,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Why a request was not done. The kind decides the HTTP status and the CLI's exit code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -241,6 +243,8 @@ pub trait Delivery: Reviews {
     -> Result<Explanation>;
     /// The same of every component that has builds, in one environment or in all of them.
     async fn explanations(&self, project: &Project, environment: Option<&Environment>) -> Result<Vec<Explanation>>;
+    /// What could come next where, by environment.
+    async fn prospects(&self, project: &Project) -> Result<Arc<BTreeMap<Environment, Prospects>>>;
     /// The journal, newest first.
     async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>>;
     /// What applying would do now.

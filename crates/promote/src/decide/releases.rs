@@ -29,7 +29,7 @@ pub(super) fn tags(case: &Case<'_>) -> Vec<Action> {
         }))
     };
     let mut actions: Vec<Action> = facts.untagged.iter().filter_map(tag).collect();
-    for (version, release) in &facts.releases {
+    for (version, release) in facts.releases.iter() {
         let id = format!("released-{version}");
         if case.told(&id) {
             continue;

@@ -85,9 +85,8 @@ impl<'a> Round<'a> {
             Movement::Wait(gates) => self.wait(promotion, gates, String::new()),
             Movement::To { target, gates, .. } => {
                 let change = Delta::between(self.judge.history.state(), &target).text();
-                let runs = |state: &State| (state.pins.clone(), state.file.release.clone());
                 // What main holds already is admitted, or held, as it stands.
-                match all_open(&gates) && runs(&target) != runs(head) {
+                match all_open(&gates) && !target.runs(head) {
                     true => self.write(promotion, head, &target, &gates),
                     false => self.wait(promotion, gates, change),
                 }

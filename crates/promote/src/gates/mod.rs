@@ -15,7 +15,8 @@ use crate::state::{Delta, State};
 use model::config::{PromotionRule, Strategy};
 use model::ports::Commit;
 use model::records::{BuildPhase, Class, Gate, GateName, GateState};
-use model::{BuildId, CommitId, Component, Environment, EnvironmentFile, Promotion};
+use model::views::Prospects;
+use model::{Build, BuildId, CommitId, Component, Environment, EnvironmentFile, Promotion};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Open gates of one name that are shown each by itself.
@@ -297,46 +298,59 @@ fn gathered(gates: Vec<Gate>) -> Vec<Gate> {
 /// What stands between the newest build of a component and an environment: as the strategy Auto finds it, elsewhere as a
 /// person's command would. `None` if there is no newer build than the one that is admitted.
 pub fn prospect(facts: &Facts, environment: &Environment, component: &Component) -> Option<(BuildId, Vec<Gate>)> {
-    prospects(facts, environment, |of| of == component).pop_first().map(|(_, prospect)| prospect)
+    let case = Case::of(facts);
+    let environment = facts.environments.iter().find(|e| *e == environment)?;
+    let builds = facts.builds.iter().filter(|build| build.spec.build.component == *component);
+    prospects_in(&case, environment, &newest(builds)).pop_first().map(|(_, prospect)| prospect)
 }
 
-/// [`prospect`] of several components.
-pub fn prospects(
-    facts: &Facts,
-    environment: &Environment,
-    wanted: impl Fn(&Component) -> bool,
-) -> BTreeMap<Component, (BuildId, Vec<Gate>)> {
-    let case = Case::of(facts);
-    let judge = facts.environments.iter().find(|e| *e == environment).and_then(|environment| case.judge(environment));
-    let Some(judge) = judge else { return BTreeMap::new() };
+/// [`prospect`] of all components in all environments.
+pub fn prospects(facts: &Facts) -> BTreeMap<Environment, Prospects> {
+    let (case, newest) = (Case::of(facts), newest(facts.builds.iter()));
+    let one = |environment| (Environment::clone(environment), prospects_in(&case, environment, &newest));
+    facts.environments.iter().map(one).collect()
+}
+
+/// The newest build of each component.
+fn newest<'b>(builds: impl Iterator<Item = &'b Build>) -> BTreeMap<&'b Component, &'b BuildId> {
+    let mut newest: BTreeMap<&Component, &BuildId> = BTreeMap::new();
+    for build in builds.filter(|build| build.status.phase != BuildPhase::Superseded) {
+        let id = &build.spec.build;
+        let last = newest.entry(&id.component).or_insert(id);
+        *last = id.max(*last);
+    }
+    newest
+}
+
+fn prospects_in<'a>(
+    case: &'a Case<'a>,
+    environment: &'a Environment,
+    newest: &BTreeMap<&Component, &BuildId>,
+) -> Prospects {
+    let Some(judge) = case.judge(environment) else { return Prospects::new() };
     let by_itself = judge.rule().is_some_and(|rule| rule.strategy == Strategy::Auto);
     let class = if by_itself { Class::Auto } else { Class::Promote };
-    let gates = |newest: &BuildId| match (crate::movement::pin(&judge, newest, class, None), facts.at_head(environment))
-    {
+    let head = judge.facts.at_head(environment);
+    // What would stand: of one component after the other, the rest as it is at head.
+    let mut target = head.cloned().unwrap_or_default();
+    let mut gates = |newest: &BuildId| match (crate::movement::pin(&judge, newest, class, None), head) {
         (Some(pin), Some(head)) => {
             let component = &newest.component;
-            let target = head.pinned(component, Some(&pin));
-            let delta = Delta::between(judge.history.state(), &target).part(|c| c == component, false);
+            target.pin(component, Some(&pin));
+            let delta = Delta::of(component, judge.history.state(), &target);
             let ask = Ask { class: Some(class), manual: !by_itself, ..Ask::default() };
             let mut gates = judge.gates(&delta, &target, &ask);
             gates.push(judge.quarantine(newest, class));
             // The command opens a Change then.
             gates.retain(|gate| gate.name != GateName::Review);
+            target.take_back(component, head);
             gates
         }
         _ => judge.build(newest, class),
     };
-    let mut newest: BTreeMap<&Component, &BuildId> = BTreeMap::new();
-    for build in facts.builds.iter().filter(|build| build.status.phase != BuildPhase::Superseded) {
-        let id = &build.spec.build;
-        if wanted(&id.component) {
-            let last = newest.entry(&id.component).or_insert(id);
-            *last = id.max(*last);
-        }
-    }
     let present = |component: &Component| judge.history.pin(component).map_or(0, |pin| pin.build.number);
-    newest.retain(|component, newest| newest.number > present(component));
-    newest.into_iter().map(|(component, newest)| (component.clone(), (newest.clone(), gates(newest)))).collect()
+    let newer = newest.iter().filter(|(component, newest)| newest.number > present(component));
+    newer.map(|(component, newest)| ((*component).clone(), ((*newest).clone(), gates(newest)))).collect()
 }
 
 pub(crate) fn gate(name: GateName, state: GateState, message: String) -> Gate {

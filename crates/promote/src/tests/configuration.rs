@@ -1,7 +1,7 @@
 //! Which commit of the config repository a pin carries, and what secrets do.
 
 use super::world::{World, component, env};
-use crate::{Input, retracted};
+use crate::{Input, compared};
 use model::records::{BuildPhase, Class, GateName, PromotionPhase};
 use model::{BuildId, CommitId, Digest};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ fn a_configuration_that_was_rolled_back_is_not_taken_again_until_it_is_another()
     assert_eq!(world.config_in("dev"), first);
     let message = &world.commits.last().unwrap().0;
     assert!(message.trailer(crate::TRAILER_QUARANTINE).unwrap().starts_with("web=web-1@"), "{message:?}");
-    assert_eq!(retracted(&world.facts()).len(), 1);
+    assert_eq!(compared(&world.facts()).retracted.len(), 1);
     // The same by another commit, and with the next build.
     let third = world.configure(&build, "bad");
     let next = world.build("web", BuildPhase::Succeeded);

@@ -273,7 +273,7 @@ impl World {
             now: self.now(),
             head,
             environments: self.environments.clone(),
-            states: states.map(|(c, t)| (c.id.clone(), self.resolved(t))).collect(),
+            states: states.map(|(c, t)| (c.id.clone(), self.resolved(t).into())).collect(),
             texts: self
                 .head()
                 .1
@@ -281,11 +281,11 @@ impl World {
                 .filter_map(|(e, r)| Some((e.clone(), file_text(&r.as_ref().ok()?.file))))
                 .collect(),
             windows: Ok(self.windows.clone()),
-            releases: self.releases(),
+            releases: self.releases().into(),
             untagged: self.drafts.keys().filter(|v| !self.tags.contains_key(*v)).cloned().collect(),
-            log,
-            builds: self.builds.clone(),
-            promotions: self.promotions.clone(),
+            log: log.into(),
+            builds: self.builds.clone().into(),
+            promotions: self.promotions.clone().into(),
             journal: self.journal.clone().into(),
             inputs: self.inputs.clone(),
             evidence: self.evidence.clone(),

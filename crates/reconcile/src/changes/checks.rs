@@ -58,7 +58,7 @@ async fn report(
 ) -> Result<(), PortError> {
     let _turn = handle.changes.lock().await;
     let changes = inner.all_changes(&handle.name).await?;
-    let Some(mut change) = changes.into_iter().find(|change| change.number == number) else { return Ok(()) };
+    let Some(mut change) = changes.iter().find(|change| change.number == number).cloned() else { return Ok(()) };
     if change.latest().commit != *commit {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use super::consent::{Matter, matter};
 use super::landing::Landing;
 use super::touch::{Needed, needed};
-use super::view::blocked;
+use super::view::{blocked, denials};
 use super::{close, landing, open};
 use crate::Reconciler;
 use crate::requests::Refusal;
@@ -28,10 +28,10 @@ impl Reconciler {
             may_merge(person, &change, &matter)?;
             let journal = self.0.ports.repositories.journal(project).await?;
             let plans = match matter.may_be_denied(&view) {
-                true => self.plans(&handle, &view, &change, &matter).await?,
+                true => self.plans(&handle, &view, &change, &matter).await?.0,
                 false => Vec::new(),
             };
-            let mut why = blocked(&change, &matter, &matter.needs(&change, &view, &journal), &plans);
+            let mut why = blocked(&change, &matter, &matter.needs(&change, &view, &journal), denials(&plans));
             if let (Landing::On(_, to), true) = (&matter.landing, change.spec.repository.is_config()) {
                 let snapshot = landing::snapshot(&self.0, &change, to).await?;
                 let more = self.broken(&change.spec.repository, &snapshot).await;

@@ -5,6 +5,7 @@
 
 mod checks;
 mod consent;
+mod known;
 mod landing;
 mod merge;
 mod opening;
@@ -16,11 +17,13 @@ mod touch;
 mod view;
 
 pub(crate) use checks::next as next_check;
+pub(crate) use known::Known;
 pub(crate) use landing::difference;
 pub(crate) use settle::{Compared, settle};
 pub(crate) use touch::reviewed;
 
-use crate::projections::{change as object, read_change};
+use crate::config::parse_config;
+use crate::projections::change as object;
 use crate::requests::Refusal;
 use crate::{Inner, Reconciler};
 use model::change::{ChangeState, Comment, NewCheck, NewComment};
@@ -28,7 +31,9 @@ use model::journal::{Entry, EntryKind, detail};
 use model::people::{Person, Right, Target, allowed};
 use model::ports::PortError;
 use model::records::Kind;
-use model::{Change, CommitId, Project};
+use model::{Change, CommitId, Digest, Project};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A comment is cut off behind so many bytes.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
@@ -39,12 +44,22 @@ const CHECKS_MAX: usize = 50;
 
 impl Inner {
     /// All Changes of a project, oldest first.
-    pub(crate) async fn all_changes(&self, project: &Project) -> Result<Vec<Change>, PortError> {
-        let objects = self.ports.records.list(Kind::Change, project).await?;
-        let mut changes: Vec<Change> = objects.iter().filter_map(|object| read_change(object).ok()).collect();
-        changes.retain(|change| !change.status.patch_sets.is_empty());
-        changes.sort_by_key(|change| change.number);
-        Ok(changes)
+    pub(crate) async fn all_changes(&self, project: &Project) -> Result<Arc<Vec<Change>>, PortError> {
+        self.records.changes(project).await
+    }
+
+    /// Archives that pins of open Changes name.
+    pub(crate) async fn proposed_charts(&self, project: &Project) -> Result<BTreeSet<Digest>, PortError> {
+        let changes = self.all_changes(project).await?;
+        let open = changes.iter().filter(|change| change.status.state == ChangeState::Open);
+        let mut found = BTreeSet::new();
+        for change in open.filter(|change| change.spec.repository.is_config()) {
+            let snapshot = landing::snapshot(self, change, &change.latest().commit).await?;
+            let states = parse_config(&snapshot).environments.into_values().flatten();
+            let charts = states.flat_map(|state| state.pins.into_values()).filter_map(|pin| pin.chart);
+            found.extend(charts.map(|chart| chart.digest));
+        }
+        Ok(found)
     }
 
     pub(crate) async fn record_change(&self, change: &Change) -> Result<(), PortError> {
@@ -81,7 +96,7 @@ pub(crate) async fn find(inner: &Inner, project: &Project, number: u64) -> Resul
     let changes = inner.all_changes(project).await?;
     let known = changes.iter().rev().take(5).map(|change| change.number.to_string()).collect::<Vec<_>>().join(", ");
     let known = if known.is_empty() { "none yet".to_owned() } else { known };
-    let found = changes.into_iter().find(|change| change.number == number);
+    let found = changes.iter().find(|change| change.number == number).cloned();
     found.ok_or_else(|| Refusal::NotFound(format!("there is no Change {number} in {project}; there is: {known}")))
 }
 

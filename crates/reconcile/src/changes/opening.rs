@@ -137,13 +137,13 @@ impl Reconciler {
             let open = change.status.state == ChangeState::Open && change.spec.repository == *repository;
             open && change.spec.author == write.author && set.base == *base && set.title == title
         };
-        for change in self.0.all_changes(&repository.project).await?.into_iter().filter(alike) {
-            let before = landing::snapshot(&self.0, &change, base).await?;
-            let after = landing::snapshot(&self.0, &change, &change.latest().commit).await?;
+        for change in self.0.all_changes(&repository.project).await?.iter().filter(|change| alike(change)) {
+            let before = landing::snapshot(&self.0, change, base).await?;
+            let after = landing::snapshot(&self.0, change, &change.latest().commit).await?;
             let files = landing::difference(&before, &after).into_iter();
             let same = files.map(|(path, file)| (path, file.map(|file| file.bytes.to_vec()))).eq(write.files.clone());
             if same {
-                return Ok(Some(change));
+                return Ok(Some(change.clone()));
             }
         }
         Ok(None)

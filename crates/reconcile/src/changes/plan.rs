@@ -9,7 +9,7 @@ use super::touch::reviewed_by;
 use crate::config::Config;
 use crate::evidence::{Law, evidence, law, reviewed};
 use crate::inputs::inputs;
-use crate::project::{Handle, View};
+use crate::project::{Handle, View, resolved};
 use crate::requests::Refusal;
 use crate::{Inner, Reconciler};
 use model::change::EnvironmentPlan;
@@ -27,16 +27,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Reconciler {
-    /// Per environment, in the order of the project.
+    /// Per environment, in the order of the project; and whether all of it could be had.
     pub(super) async fn plans(
         &self,
         handle: &Handle,
         view: &View,
         change: &Change,
         matter: &Matter,
-    ) -> Result<Vec<EnvironmentPlan>, Refusal> {
+    ) -> Result<(Vec<EnvironmentPlan>, bool), Refusal> {
         match change.spec.repository.is_config() {
-            true => configured(&self.0, handle, view, change, matter).await,
+            true => Ok((configured(&self.0, handle, view, change, matter).await?, true)),
             false => built(&self.0, handle, view, change).await,
         }
     }
@@ -185,17 +185,12 @@ async fn once_merged(
     let log = inner.ports.repositories.log(repository, commit, Some(&facts.head), 1).await?;
     // What stands in several repositories is no single commit of any.
     handle.reader(inner).remember(commit, config);
-    facts.log.splice(0..0, log);
+    Arc::make_mut(&mut facts.log).splice(0..0, log);
     facts.head = commit.clone();
     if let Ok(file) = &config.project {
         facts.environments.clone_from(&file.environments);
     }
-    let states = config.environments.iter().map(|(name, reading)| {
-        let state = reading.as_ref().map_err(Clone::clone).and_then(|state| state.resolve(name, &facts.releases));
-        (name.clone(), state)
-    });
-    let states = states.collect();
-    facts.states.insert(commit.clone(), states);
+    facts.states.insert(commit.clone(), Arc::new(resolved(config, &facts.releases)));
     facts.texts.clone_from(&config.texts);
     facts.windows.clone_from(&config.windows);
     facts.inputs = inputs(handle.reader(inner), &handle.name, &facts).await?;
@@ -205,7 +200,12 @@ async fn once_merged(
 }
 
 /// Of an application repository: what the next build would bring wherever the component is, or goes by itself.
-async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> Result<Vec<EnvironmentPlan>, Refusal> {
+async fn built(
+    inner: &Inner,
+    handle: &Handle,
+    view: &View,
+    change: &Change,
+) -> Result<(Vec<EnvironmentPlan>, bool), Refusal> {
     let (repository, commit) = (&change.spec.repository, &change.latest().commit);
     let revision = Revision { repository: repository.clone(), commit: commit.clone() };
     let name = repository.name.parse().ok();
@@ -213,7 +213,7 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
     let file = match described {
         Some(Ok(described)) => described.file,
         Some(Err(problem)) => return Err(Refusal::Refused(problem)),
-        None => return Ok(Vec::new()),
+        None => return Ok((Vec::new(), true)),
     };
     let component = file.component.clone();
     let of_it = view.facts.builds.iter().filter(|build| build.spec.build.component == component);
@@ -265,7 +265,7 @@ async fn built(inner: &Inner, handle: &Handle, view: &View, change: &Change) -> 
         });
         plans.push(plan);
     }
-    Ok(plans)
+    Ok((plans, chart.is_ok()))
 }
 
 /// In the place of an image that nobody has made.

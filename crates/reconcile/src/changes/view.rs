@@ -25,35 +25,50 @@ impl Reconciler {
         let journal = self.0.ports.repositories.journal(project).await?;
         let changes = self.0.all_changes(project).await?;
         let (open, done): (Vec<Change>, Vec<Change>) =
-            changes.into_iter().rev().partition(|change| change.status.state == ChangeState::Open);
+            changes.iter().rev().cloned().partition(|change| change.status.state == ChangeState::Open);
         let mut found = Vec::new();
+        self.0.forget_changes(&handle, &open.iter().map(|change| change.number).collect());
         for change in open.into_iter().chain(done.into_iter().take(closed)) {
-            found.push(self.summary(&handle, &view, &journal, change, false).await?.0);
+            found.push(self.summary(&handle, &view, &journal, change).await?);
         }
         Ok(found)
     }
 
-    /// With `whole`, or where a policy may deny it, what it would do; and who must agree.
+    /// What stands in a list.
     async fn summary(
         &self,
         handle: &Handle,
         view: &View,
         journal: &[Entry],
         change: Change,
-        whole: bool,
+    ) -> Result<ChangeSummary, Refusal> {
+        let approved_by = approvers(journal, &change);
+        if change.status.state != ChangeState::Open {
+            return Ok(ChangeSummary { change, approved_by, blocked: Vec::new() });
+        }
+        let matter = self.0.known_matter(handle, &change).await?;
+        let needs = matter.needs(&change, view, journal);
+        let denied = self.denied(handle, view, &change, &matter).await?;
+        let blocked = blocked(&change, &matter, &needs, denied.iter().cloned());
+        Ok(ChangeSummary { change, approved_by, blocked })
+    }
+
+    /// The same with what it would do and who must agree, as it is now.
+    async fn looked_at(
+        &self,
+        handle: &Handle,
+        view: &View,
+        journal: &[Entry],
+        change: Change,
     ) -> Result<(ChangeSummary, Vec<EnvironmentPlan>, Vec<Need>), Refusal> {
-        let approved_by: BTreeSet<String> = approvals(journal, &change).into_iter().map(|(name, _)| name).collect();
-        let approved_by = approved_by.into_iter().collect();
+        let approved_by = approvers(journal, &change);
         if change.status.state != ChangeState::Open {
             return Ok((ChangeSummary { change, approved_by, blocked: Vec::new() }, Vec::new(), Vec::new()));
         }
         let matter = matter(&self.0, handle, &change).await?;
         let needs = matter.needs(&change, view, journal);
-        let plans = match whole || matter.may_be_denied(view) {
-            true => self.plans(handle, view, &change, &matter).await?,
-            false => Vec::new(),
-        };
-        let blocked = blocked(&change, &matter, &needs, &plans);
+        let (plans, _) = self.plans(handle, view, &change, &matter).await?;
+        let blocked = blocked(&change, &matter, &needs, denials(&plans));
         Ok((ChangeSummary { change, approved_by, blocked }, plans, needs))
     }
 
@@ -62,7 +77,7 @@ impl Reconciler {
         let (handle, view) = self.look(project).await?;
         let journal = self.0.ports.repositories.journal(project).await?;
         let change = find(&self.0, project, number).await?;
-        let (summary, plans, needs) = self.summary(&handle, &view, &journal, change, true).await?;
+        let (summary, plans, needs) = self.looked_at(&handle, &view, &journal, change).await?;
         let files = self.files(&summary.change).await?;
         Ok(ChangeDetail { summary, address: self.change_address(project, number), needs, plans, files })
     }
@@ -103,17 +118,30 @@ fn word(mode: FileMode) -> &'static str {
     }
 }
 
+/// Who agrees to it, each once.
+fn approvers(journal: &[Entry], change: &Change) -> Vec<String> {
+    let names: BTreeSet<String> = approvals(journal, change).into_iter().map(|(name, _)| name).collect();
+    names.into_iter().collect()
+}
+
+/// What policies deny of plans, for people.
+pub fn denials(plans: &[EnvironmentPlan]) -> impl Iterator<Item = String> {
+    let of = |plan: &EnvironmentPlan| {
+        let told = plan.denied.iter().map(|broken| format!("denied for {} by {broken}", plan.environment));
+        told.collect::<Vec<_>>()
+    };
+    plans.iter().flat_map(of)
+}
+
 /// What keeps a Change from being merged, for people.
-pub fn blocked(change: &Change, matter: &Matter, needs: &[Need], plans: &[EnvironmentPlan]) -> Vec<String> {
+pub fn blocked(change: &Change, matter: &Matter, needs: &[Need], denied: impl Iterator<Item = String>) -> Vec<String> {
     let mut why: Vec<String> = Vec::new();
     for need in needs.iter().filter(|need| (need.by.len() as u64) < u64::from(need.count)) {
         let from = if need.from.is_empty() { String::new() } else { format!(" of {}", need.from.join(", ")) };
         let by = if need.by.is_empty() { String::new() } else { format!(" ({})", need.by.join(", ")) };
         why.push(format!("{} of {} approvals for {}{from}{by}", need.by.len(), need.count, need.environment));
     }
-    for plan in plans {
-        why.extend(plan.denied.iter().map(|broken| format!("denied for {} by {broken}", plan.environment)));
-    }
+    why.extend(denied);
     let checks = &change.status.checks;
     for check in checks.iter().filter(|check| check.state != CheckState::Passed) {
         why.push(match check.state {

@@ -144,7 +144,8 @@ pub async fn watch(inner: Arc<Inner>, handle: Arc<project::Handle>, shutdown: Ca
 }
 
 impl Reconciler {
-    /// Archives that a backup holds: what pins name, of all that was admitted lately or stands on main, and what builds made.
+    /// Archives that must not be lost: what pins name, of all that was admitted lately or stands on main, what releases and
+    /// open Changes name, and what builds made.
     pub async fn charts(&self) -> Result<BTreeSet<Digest>, Refusal> {
         let mut found = BTreeSet::new();
         for handle in self.projects() {
@@ -153,9 +154,12 @@ impl Reconciler {
             }
             let (_, view) = self.look(&handle.name).await?;
             let states = view.facts.states.values().flat_map(|environments| environments.values()).flatten();
-            let pinned = states.flat_map(|state| state.pins.values()).filter_map(|pin| pin.chart.as_ref());
+            let released = view.facts.releases.values().flat_map(|release| release.file.pins.values());
+            let pinned = states.flat_map(|state| state.pins.values()).chain(released);
+            let pinned = pinned.filter_map(|pin| pin.chart.as_ref());
             let built = view.facts.builds.iter().filter_map(|build| build.status.chart.as_ref());
             found.extend(pinned.chain(built).map(|chart| chart.digest.clone()));
+            found.extend(self.0.proposed_charts(&handle.name).await?);
         }
         Ok(found)
     }

@@ -323,7 +323,7 @@ impl Work {
         };
         self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
         self.hooked.insert(run.to_owned(), Ran { outcome, at: entry.at });
-        self.project.wake();
+        self.project.told();
         Ok(())
     }
 }

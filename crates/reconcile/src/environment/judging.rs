@@ -217,7 +217,7 @@ impl Work {
         if !self.told.contains(&entry.id) {
             self.inner.ports.repositories.append(&self.handle.scope.project, &entry).await?;
             self.told.insert(entry.id);
-            self.project.wake();
+            self.project.told();
         }
         Ok(())
     }

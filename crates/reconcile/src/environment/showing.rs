@@ -45,7 +45,7 @@ impl Work {
         }
         // Movements wait for it.
         if !answers {
-            self.project.wake();
+            self.project.told();
         }
     }
 

@@ -123,7 +123,7 @@ impl Work<'_> {
         signers: &Trusted,
         evidence: &mut Evidence,
     ) -> Result<(), PortError> {
-        for (version, release) in &self.facts.releases {
+        for (version, release) in self.facts.releases.iter() {
             let tag = version.tag();
             let key = json!([self.handle.config, "tag", tag, release.commit, signers.digest]);
             let key = Digest::of(key.to_string().as_bytes());

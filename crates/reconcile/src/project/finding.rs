@@ -11,12 +11,14 @@ use model::records::{BuildPhase, BuildSpec, BuildStatus, Kind};
 use model::{Build, BuildId, CommitId, Component};
 use promote::Facts;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Work {
     /// Components whose newest build is of a repository that describes them no more, and that nothing else does.
     pub(super) fn undescribed(&self, facts: &Facts, config: &Config) -> BTreeSet<Component> {
         let mut newest: BTreeMap<&Component, &BuildSpec> = BTreeMap::new();
-        for build in &facts.builds {
+        for build in facts.builds.iter() {
             let (component, spec) = (&build.spec.build.component, &build.spec);
             let last = newest.entry(component).or_insert(spec);
             if spec.build.number > last.build.number {
@@ -36,40 +38,16 @@ impl Work {
 
     /// Heads of application repositories that no build is of. True if a build was added.
     pub(super) async fn find_builds(&mut self, facts: &Facts, config: &Config) -> Result<bool, PortError> {
-        let (mut added, mut hosted) = (false, BTreeSet::new());
-        if self.looked_at.as_ref() != Some(&facts.head) {
-            // What was nothing may be described in the config repository by now.
-            self.heads.retain(|_, (_, seen)| matches!(seen, Seen::Build(_)));
-            self.looked_at = Some(facts.head.clone());
-        }
-        self.damaged.clear();
-        for repository in self.inner.ports.repositories.list().await? {
-            if repository.project != self.handle.name || repository.is_config() {
-                continue;
+        let mut added = false;
+        let moved = self.handle.pushed.swap(false, Ordering::SeqCst);
+        if moved || self.looked_at.as_ref() != Some(&facts.head) || !self.damaged.is_empty() {
+            let found = self.look_at_all(facts, &mut added).await;
+            if found.is_err() {
+                self.handle.pushed.store(true, Ordering::SeqCst);
             }
-            let head = match self.inner.ports.repositories.head(&repository, model::MAIN).await {
-                Ok(Some(head)) => head,
-                Ok(None) => continue,
-                Err(error) => {
-                    hosted.insert(repository.name.clone());
-                    self.damaged.push(error.to_string());
-                    continue;
-                }
-            };
-            hosted.insert(repository.name.clone());
-            if self.heads.get(&repository).is_some_and(|(seen, _)| *seen == head) {
-                continue;
-            }
-            let seen = match self.look(facts, &repository, &head, &mut added).await {
-                Err(PortError::Terminal(error)) => {
-                    self.damaged.push(format!("{repository}: {error}"));
-                    continue;
-                }
-                seen => seen?,
-            };
-            self.heads.insert(repository, (head, seen));
+            found?;
         }
-        for (file, wish) in charts::unbuilt(facts, config, &hosted) {
+        for (file, wish) in charts::unbuilt(facts, config, &self.hosted) {
             let place = (listed::place(file), self.handle.config.clone());
             self.put(Kind::Component, projections::component(&Described { file: file.clone(), place })).await?;
             let record = charts::build_of(facts, file, wish, self.inner.now());
@@ -79,6 +57,44 @@ impl Work {
             added = true;
         }
         Ok(added)
+    }
+
+    /// Looks at the heads of all application repositories, of those that are as they were not again.
+    async fn look_at_all(&mut self, facts: &Facts, added: &mut bool) -> Result<(), PortError> {
+        if self.looked_at.as_ref() != Some(&facts.head) {
+            // What was nothing may be described in the config repository by now.
+            Arc::make_mut(&mut self.heads).retain(|_, (_, seen)| matches!(seen, Seen::Build(_)));
+            self.looked_at = Some(facts.head.clone());
+        }
+        self.damaged.clear();
+        self.hosted.clear();
+        for repository in self.inner.ports.repositories.list().await? {
+            if repository.project != self.handle.name || repository.is_config() {
+                continue;
+            }
+            let head = match self.inner.ports.repositories.head(&repository, model::MAIN).await {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.hosted.insert(repository.name.clone());
+                    self.damaged.push(error.to_string());
+                    continue;
+                }
+            };
+            self.hosted.insert(repository.name.clone());
+            if self.heads.get(&repository).is_some_and(|(seen, _)| *seen == head) {
+                continue;
+            }
+            let seen = match self.look(facts, &repository, &head, added).await {
+                Err(PortError::Terminal(error)) => {
+                    self.damaged.push(format!("{repository}: {error}"));
+                    continue;
+                }
+                seen => seen?,
+            };
+            Arc::make_mut(&mut self.heads).insert(repository, (head, seen));
+        }
+        Ok(())
     }
 
     async fn look(

@@ -75,6 +75,8 @@ struct State {
     wakes: Vec<Wake>,
     /// What is watched shows Deployments as they were before the controllers' last word on them.
     late: bool,
+    /// How often the history of each commit was read.
+    logged: BTreeMap<CommitId, usize>,
     /// Whose keys are registered.
     known: Vec<String>,
     /// By discovery.
@@ -188,6 +190,10 @@ impl World {
     }
     pub fn built(&self) -> usize {
         self.state.lock().unwrap().built.len()
+    }
+    /// How often the history of a commit was read.
+    pub fn logged(&self, commit: &CommitId) -> usize {
+        self.state.lock().unwrap().logged.get(commit).copied().unwrap_or(0)
     }
     pub fn journal_of(&self, project: &Project) -> Vec<Entry> {
         self.state.lock().unwrap().journal.get(project).cloned().unwrap_or_default()
@@ -358,7 +364,8 @@ impl Repositories for World {
         until: Option<&CommitId>,
         limit: usize,
     ) -> Result<Vec<Commit>> {
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        *state.logged.entry(tip.clone()).or_default() += 1;
         let mut log = Vec::new();
         let mut next = Some(tip.clone());
         while let Some(id) = next.filter(|id| Some(id) != until && log.len() < limit) {

@@ -3,6 +3,7 @@
 use crate::rules::{Shop, name};
 use model::records::{Class, GateName, GateState, PromotionPhase};
 use model::views::EnvironmentStatus;
+use model::{BuildId, CommitId};
 use reconcile::{Refusal, Wish};
 use std::collections::BTreeMap;
 
@@ -208,4 +209,49 @@ async fn a_waiting_gate_names_a_commit_by_twelve_digits() {
     let commit = builds[0].spec.commit.as_str();
     let told = format!("commit {} is not signed by anybody who is known", &commit[..12]);
     assert!(message.contains(&told) && !message.contains(&commit[..13]), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_open_changes_is_not_worked_out_again() {
+    let shop = Shop::open().await;
+    for number in ["1", "2"] {
+        shop.push(number);
+        shop.healthy("dev", &format!("web-{number}")).await;
+    }
+    let rule = "match: {environments: [staging], kinds: [Deployment]}\nrules: [{expression: object.spec.replicas > LEAST, message: too few Pods}]\naction: deny\n";
+    let reviewed = "changes: reviewed\npromotion: {from: [dev], strategy: Manual}\n";
+    shop.edit("reviewed", &[("environments/staging.yaml", Some(reviewed))]);
+    shop.eventually("staging is reviewed", async || shop.environment("staging").await.reviewed).await;
+    let propose = async |build: &str| {
+        let build: BuildId = name(build);
+        let wish =
+            Wish { component: Some(shop.web()), build: Some(build), ..Wish::new(Class::Promote, &name("staging")) };
+        match shop.reconciler.request(&shop.project(), wish, "ada").await {
+            Err(Refusal::Opened(opened)) => opened.number,
+            other => panic!("no Change was opened: {other:?}"),
+        }
+    };
+    // Newest first.
+    let list = async || {
+        let all = shop.reconciler.all_changes(&shop.project(), 0).await.unwrap();
+        let why = "denied for staging by policy some: Deployment.apps shop-staging/web: too few Pods";
+        all.iter().for_each(|one| assert!(one.blocked.iter().any(|told| told == why), "{:?}", one.blocked));
+        all.iter().map(|one| one.change.latest().commit.clone()).collect::<Vec<CommitId>>()
+    };
+    let read = |commits: &[CommitId]| commits.iter().map(|commit| shop.world.logged(commit)).collect::<Vec<usize>>();
+    propose("web-1").await;
+    propose("web-2").await;
+    shop.policy("some", Some(&rule.replace("LEAST", "1")));
+    shop.knows(&["some"]).await;
+    let two = list().await;
+    let known = read(&two);
+    assert_eq!((list().await, read(&two)), (two.clone(), known.clone()), "nothing moved: nothing is read again");
+    shop.policy("some", Some(&rule.replace("LEAST", "2")));
+    shop.eventually("the policy is another", async || {
+        let all = shop.reconciler.policies(&shop.project()).await.unwrap();
+        all.iter().filter_map(|one| one.file.as_ref()).any(|file| file.rules[0].expression.ends_with("> 2"))
+    })
+    .await;
+    list().await;
+    assert!(read(&two).iter().zip(&known).all(|(now, then)| now > then), "each is judged anew");
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Nothing from outside is believed: an archive is what its repository's index or manifest says, and once a pin names
-//! its digest, it is that or nothing. All of it can be fetched or packed again, so the oldest goes when room is needed.
+//! its digest, it is that or nothing. All of it can be fetched or packed again: what nothing names any more is swept, and
+//! the oldest goes when room is needed.
 
 mod http;
 mod index;
@@ -19,11 +20,12 @@ use async_trait::async_trait;
 use model::chart::ChartSource;
 use model::ports::{ChartAccess, PortError, Result};
 use model::{ChartPin, Digest};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The largest archive, as it travels.
 const ARCHIVE_BYTES_MAX: usize = 64 << 20;
@@ -123,18 +125,18 @@ impl Charts {
             fs::remove_file(&path)?;
             return Ok(None);
         }
-        // What is used stays longest.
-        let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        used(&path);
         Ok(Some(bytes.into()))
     }
 
     fn write(&self, archive: &[u8]) -> std::io::Result<Digest> {
         let digest = Digest::of(archive);
         let path = self.path(&digest);
+        let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if path.exists() {
+            used(&path);
             return Ok(digest);
         }
-        let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let temporary = path.with_extension("new");
         let mut file = fs::File::create(&temporary)?;
         file.write_all(archive)?;
@@ -164,6 +166,34 @@ impl Charts {
         Ok(())
     }
 
+    /// Lets all archives go but these, and those that were used within `grace`: whoever just took one may be about to name
+    /// it. Answers with how many went, and their bytes.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a file not be removed.
+    pub async fn sweep(&self, named: BTreeSet<Digest>, grace: Duration) -> Result<(usize, u64)> {
+        self.blocking(move |this| this.swept(&named, grace)).await
+    }
+
+    fn swept(&self, named: &BTreeSet<Digest>, grace: Duration) -> std::io::Result<(usize, u64)> {
+        let named: BTreeSet<&str> = named.iter().map(Digest::hex).collect();
+        let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut archives, mut bytes) = (0, 0);
+        for entry in fs::read_dir(&self.0.root)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_none_or(|name| named.contains(name)) {
+                continue;
+            }
+            let meta = entry.metadata()?;
+            // A clock that was set back makes no archive old.
+            if meta.modified()?.elapsed().is_ok_and(|unused| unused >= grace) {
+                fs::remove_file(entry.path())?;
+                (archives, bytes) = (archives + 1, bytes + meta.len());
+            }
+        }
+        Ok((archives, bytes))
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self) -> std::io::Result<T> + Send + 'static,
@@ -173,6 +203,11 @@ impl Charts {
         let done = done.map_err(|error| PortError::Transient(format!("{root}: {error}")))?;
         done.map_err(|error| PortError::Transient(format!("{root}: {error}")))
     }
+}
+
+/// What is used stays longest.
+fn used(path: &Path) {
+    let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 #[async_trait]

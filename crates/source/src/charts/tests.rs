@@ -203,3 +203,26 @@ async fn the_oldest_archives_make_room() {
     assert_eq!(charts.archive(&old).await.unwrap(), None);
     assert!(charts.archive(&new).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn what_nothing_names_any_more_is_swept_and_what_was_used_lately_is_not() {
+    let (directory, charts) = store();
+    let place = |digest: &Digest| directory.path().join("charts/sha256").join(digest.hex());
+    let mut kept = Vec::new();
+    for text in ["named", "read", "taken", "again", "old"] {
+        let digest = charts.keep(text.as_bytes().to_vec()).await.unwrap();
+        let file = std::fs::File::open(place(&digest)).unwrap();
+        if text != "taken" {
+            file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+        }
+        kept.push(digest);
+    }
+    let named = BTreeSet::from([kept[0].clone()]);
+    charts.archive(&kept[1]).await.unwrap().unwrap();
+    charts.keep(b"again".to_vec()).await.unwrap();
+    assert_eq!(charts.sweep(named.clone(), Duration::from_secs(3600)).await.unwrap(), (1, 3));
+    let stand: Vec<bool> = kept.iter().map(|digest| place(digest).exists()).collect();
+    assert_eq!(stand, [true, true, true, true, false]);
+    assert_eq!(charts.sweep(named, Duration::ZERO).await.unwrap(), (3, 14));
+    assert!(place(&kept[0]).exists());
+}

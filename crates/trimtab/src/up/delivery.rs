@@ -22,7 +22,9 @@ use model::{
 };
 use reconcile::{Reconciler, Refusal, Wish};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use web::{
@@ -35,10 +37,10 @@ pub struct Delivery {
     pub source: source::Source,
     /// Of the embedded data plane.
     pub client: kube::Client,
-    pub planes: std::sync::Arc<Planes>,
+    pub planes: Arc<Planes>,
     pub images: oci::Store,
     pub node: node::Node,
-    pub gateway: std::sync::Arc<gateway::Client>,
+    pub gateway: Arc<gateway::Client>,
     pub api: apiserver::ApiServer,
     pub instance: Instance,
     pub layout: Layout,
@@ -126,6 +128,10 @@ impl web::Delivery for Delivery {
         environment: Option<&Environment>,
     ) -> web::Result<Vec<Explanation>> {
         self.reconciler.explanations(project, environment).await.map_err(refusal)
+    }
+
+    async fn prospects(&self, project: &Project) -> web::Result<Arc<BTreeMap<Environment, views::Prospects>>> {
+        self.reconciler.prospects(project).await.map_err(refusal)
     }
 
     async fn history(

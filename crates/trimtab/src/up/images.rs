@@ -1,5 +1,5 @@
 //! What nothing names any more leaves the image store: not a pin, a release, one of the last builds, a name in the store, a
-//! Pod, or anybody who works with it.
+//! Pod, or anybody who works with it. The same of archives of charts, which open Changes may name too.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
@@ -21,6 +21,7 @@ const GATHERED: Duration = Duration::from_secs(600);
 /// Sweeps after something was `discarded`, and once for what a process before this one has left.
 pub async fn run(
     images: oci::Store,
+    charts: source::Charts,
     reconciler: Reconciler,
     client: kube::Client,
     mut discarded: watch::Receiver<()>,
@@ -37,6 +38,13 @@ pub async fn run(
                 }
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "images that nothing names stay"),
             }
+            match swept_charts(&charts, &reconciler).await {
+                Ok((0, _)) => {}
+                Ok((archives, bytes)) => {
+                    tracing::info!(archives, bytes, "archives of charts that nothing names any more are gone");
+                }
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "archives that nothing names stay"),
+            }
             if discarded.changed().await.is_err() {
                 return;
             }
@@ -50,6 +58,12 @@ async fn swept(images: &oci::Store, reconciler: &Reconciler, client: &kube::Clie
     let named = reconciler.images().await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await.context("listing Pods")?;
     sweep(images, &named, &pods.items, GRACE).await
+}
+
+async fn swept_charts(charts: &source::Charts, reconciler: &Reconciler) -> Result<(usize, u64)> {
+    // What is not known is not let go.
+    let named = reconciler.charts().await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    Ok(charts.sweep(named, GRACE).await?)
 }
 
 async fn sweep(images: &oci::Store, named: &BTreeSet<ImageRef>, pods: &[Pod], grace: Duration) -> Result<oci::Swept> {

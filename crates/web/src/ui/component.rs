@@ -168,7 +168,7 @@ impl Look {
                 h3 { "Gates of " (candidate) }
                 (gates(&self.explanation.gates))
             }
-            (next(viewer, project, &self.environment, &self.explanation))
+            (next(viewer, project, &self.environment, self.explanation.candidate.as_ref(), &self.explanation.gates))
             @for build in self.before() { (rollback(viewer, project, &self.environment, build)) }
         }
     }

@@ -188,7 +188,7 @@ impl Look {
                                         @if running.drifted { " " (sign("Drifted", Tone::Warn)) }
                                     }
                                 }
-                                td.wide { (next(viewer, project, environment, explanation)) }
+                                td.wide { (next(viewer, project, environment, explanation.candidate.as_ref(), &explanation.gates)) }
                             }
                         }
                     }

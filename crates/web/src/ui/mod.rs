@@ -2,6 +2,7 @@
 
 mod actions;
 mod assets;
+mod board;
 mod build;
 mod change;
 mod changes;
@@ -31,6 +32,7 @@ use crate::people::reads;
 use crate::service::{Delivery, Error, People};
 use crate::sessions::{Session, Sessions};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -40,7 +42,8 @@ use axum::routing::{get, post};
 use layout::Page;
 use maud::{Markup, html};
 use model::people::Person;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 /// What the pages need.
 #[derive(Clone)]
@@ -106,7 +109,14 @@ async fn protect(request: Request, next: Next) -> Response {
     if !reads && !same_origin(request.headers()) {
         return Refusal::CrossOrigin.into_response();
     }
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let mut response = next.run(request).await;
+    if known.is_some() && known.as_ref() == response.headers().get(header::ETAG) && response.status() == StatusCode::OK
+    {
+        // Whoever looks has it already: nothing is sent, parsed and compared again.
+        (*response.status_mut(), *response.body_mut()) = (StatusCode::NOT_MODIFIED, Body::empty());
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -193,9 +203,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A page as an answer.
-fn shown(markup: Markup) -> Html<String> {
-    Html(markup.into_string())
+/// A page as an answer, with a tag that is another when anything on it is.
+fn shown(markup: Markup) -> impl IntoResponse {
+    /// Of this process: nobody can make two pages that look alike by it.
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let page = markup.into_string();
+    let tag = format!("\"{:016x}\"", KEYS.hash_one(&page));
+    ([(header::ETAG, tag)], Html(page))
 }
 
 /// A name out of a path or a form.

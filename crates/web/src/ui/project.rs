@@ -1,7 +1,8 @@
 //! `/p/{project}`: environments × components, and what may be done about them.
 
+use super::board::Rows;
 use super::forms::{Ask, ask, asking, choice, line};
-use super::layout::{Page, build_path, component_path, entries, environment_path, project_path, release_path};
+use super::layout::{Page, build_path, entries, environment_path, project_path, release_path};
 use super::viewer::Viewer;
 use super::words::{self, Tone, badge, duration, sign, time};
 use super::{Result, Ui, name, shown};
@@ -12,11 +13,12 @@ use maud::{Markup, html};
 use model::config::Strategy;
 use model::journal::{Entry, EntryKind};
 use model::people::Right;
-use model::records::GateState;
-use model::views::{ComponentStatus, EnvironmentStatus, Explanation, ProjectStatus};
+use model::records::{Gate, GateState};
+use model::views::{EnvironmentStatus, ProjectStatus, Prospects};
 use model::{Build, BuildId, CommitId, Component, Environment, Project};
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Entries of the journal in which the last change of a component is looked for.
 const JOURNAL_MAX: usize = 1000;
@@ -27,22 +29,11 @@ const ROWS_MAX: usize = 8;
 pub struct Board {
     pub status: ProjectStatus,
     pub components: BTreeSet<Component>,
-    /// By environment and component.
-    pub explanations: BTreeMap<(Environment, Component), Explanation>,
+    /// What could come next.
+    pub prospects: Arc<BTreeMap<Environment, Prospects>>,
     pub builds: Vec<Build>,
     pub journal: Vec<Entry>,
     pub did: Option<Did>,
-}
-
-/// What cells look up, found once for the whole table.
-struct Index<'a> {
-    running: HashMap<(&'a Environment, &'a Component), &'a ComponentStatus>,
-    /// First lines of the commits.
-    subjects: HashMap<&'a BuildId, &'a str>,
-    /// Admissions of an environment, newest first.
-    admitted: HashMap<&'a Environment, Vec<&'a Entry>>,
-    /// What they moved, each component by itself.
-    moved: HashMap<(&'a Environment, &'a Component), Vec<&'a BuildId>>,
 }
 
 /// What the person who is sent here has just done.
@@ -63,11 +54,9 @@ pub async fn handle(
     let status = ui.delivery.status(&project).await?;
     let builds = ui.delivery.builds(&project).await?;
     let components: BTreeSet<Component> = builds.iter().map(|build| build.spec.build.component.clone()).collect();
-    let explanations = ui.delivery.explanations(&project, None).await?;
-    let explanations = explanations.into_iter().map(|one| ((one.environment.clone(), one.component.clone()), one));
-    let explanations = explanations.collect();
+    let prospects = ui.delivery.prospects(&project).await?;
     let journal = ui.delivery.history(&project, None, JOURNAL_MAX).await?;
-    let board = Board { status, components, explanations, builds, journal, did: did.ok().map(|Query(did)| did) };
+    let board = Board { status, components, prospects, builds, journal, did: did.ok().map(|Query(did)| did) };
     let page = Page::top(&project, &viewer.session);
     Ok(shown(page.render(board.main(&viewer))).into_response())
 }
@@ -75,7 +64,6 @@ pub async fn handle(
 impl Board {
     pub fn main(&self, viewer: &Viewer) -> Markup {
         let project = &self.status.project;
-        let index = self.index();
         html! {
             h1 { (project) }
             (self.notices())
@@ -94,14 +82,7 @@ impl Board {
                             @for environment in &self.status.environments { (self.column(viewer, environment)) }
                         }
                     }
-                    tbody {
-                        @for component in &self.components {
-                            tr {
-                                th scope="row" { a href=(component_path(project, component, None)) { (component) } }
-                                @for environment in &self.status.environments { (self.cell(viewer, &index, environment, component)) }
-                            }
-                        }
-                    }
+                    tbody { (Rows::of(self, viewer)) }
                 }
             }
             @if viewer.may_configure(project) { (self.create_environment(viewer)) }
@@ -182,82 +163,6 @@ impl Board {
             }
         }
     }
-
-    fn index(&self) -> Index<'_> {
-        let environments = self.status.environments.iter();
-        let running =
-            environments.flat_map(|e| e.components.iter().map(|status| ((&e.name, &status.component), status)));
-        let subjects = self.builds.iter().map(|build| (&build.spec.build, build.spec.message.as_str()));
-        let mut index = Index {
-            running: running.collect(),
-            subjects: subjects.collect(),
-            admitted: HashMap::new(),
-            moved: HashMap::new(),
-        };
-        for entry in self.journal.iter().filter(|entry| entry.kind == EntryKind::Admitted) {
-            let Some(environment) = &entry.environment else { continue };
-            index.admitted.entry(environment).or_default().push(entry);
-            if let Some(build) = &entry.build {
-                index.moved.entry((environment, &build.component)).or_default().push(build);
-            }
-        }
-        index
-    }
-
-    fn cell(
-        &self,
-        viewer: &Viewer,
-        index: &Index<'_>,
-        environment: &EnvironmentStatus,
-        component: &Component,
-    ) -> Markup {
-        let project = &self.status.project;
-        let running = index.running.get(&(&environment.name, component)).copied();
-        html! {
-            td data-environment=(environment.name) {
-                @match running {
-                    Some(running) => (self.running(index, environment, running)),
-                    None => p.quiet { "nothing runs" },
-                }
-                @if let Some(explanation) = self.explanations.get(&(environment.name.clone(), component.clone())) {
-                    (next(viewer, project, environment, explanation))
-                }
-                @if let Some(before) = running.and_then(|running| index.before(&environment.name, running)) {
-                    (rollback(viewer, project, environment, before))
-                }
-            }
-        }
-    }
-
-    fn running(&self, index: &Index<'_>, environment: &EnvironmentStatus, running: &ComponentStatus) -> Markup {
-        let project = &self.status.project;
-        let subject = index.subjects.get(&running.build);
-        let admitted = index.admitted.get(&environment.name).into_iter().flatten().copied();
-        let change = last_change(admitted, &environment.name, &running.component);
-        html! {
-            p.now {
-                a.build href=(component_path(project, &running.component, Some(&environment.name))) { (running.build) }
-                " " (badge(running.health))
-                @if running.drifted { " " (sign("Drifted", Tone::Warn)) }
-            }
-            @if let Some(subject) = subject { p.subject { (subject) } }
-            @if running.health != model::flow::Health::Healthy && !running.message.is_empty() {
-                p.problem.pre { (running.message) }
-            }
-            p.meta {
-                @if let Some(change) = change { span { (change.actor) } (time(change.at)) }
-                @if let Some(url) = &running.url { a href=(url) rel="noreferrer" { "Open" span.sr { " " (running.component) " in " (environment.name) } } }
-            }
-        }
-    }
-}
-
-impl<'a> Index<'a> {
-    /// The build that ran there before the one that runs now.
-    fn before(&self, environment: &Environment, running: &ComponentStatus) -> Option<&'a BuildId> {
-        let moved = self.moved.get(&(environment, &running.component))?;
-        moved.iter().copied().find(|build| **build != running.build)
-    }
 }
 
 /// Who changed last what runs there. A movement without a component is of all of them; without a promotion it moved none.
@@ -274,14 +179,16 @@ pub fn last_change<'a>(
 }
 
 /// The build that could come next: why it does not, or a way to let it.
-pub fn next(viewer: &Viewer, project: &Project, environment: &EnvironmentStatus, explanation: &Explanation) -> Markup {
-    let Some(candidate) = &explanation.candidate else { return html! {} };
-    let shut: Vec<&str> = explanation
-        .gates
-        .iter()
-        .filter(|gate| gate.state != GateState::Open)
-        .map(|gate| gate.message.as_str())
-        .collect();
+pub fn next(
+    viewer: &Viewer,
+    project: &Project,
+    environment: &EnvironmentStatus,
+    candidate: Option<&BuildId>,
+    gates: &[Gate],
+) -> Markup {
+    let Some(candidate) = candidate else { return html! {} };
+    let shut: Vec<&str> =
+        gates.iter().filter(|gate| gate.state != GateState::Open).map(|gate| gate.message.as_str()).collect();
     html! {
         @if !shut.is_empty() {
             p.next { (sign("Waits", Tone::Warn)) " " strong { (candidate) } ": " (shut.join("; ")) }

@@ -1,7 +1,7 @@
 //! The words and signs of states. A state is never shown by colour alone.
 
 use jiff::Timestamp;
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 use model::change::{ChangeState, CheckState};
 use model::config::Strategy;
 use model::flow::{Action, Health};
@@ -153,11 +153,35 @@ pub fn badge(state: impl State) -> Markup {
 
 /// A word with its sign.
 pub fn sign(word: &str, tone: Tone) -> Markup {
-    html! {
-        span class={ "badge " (tone.class()) } {
-            svg viewBox="0 0 16 16" aria-hidden="true" { path d=(tone.path()) {} }
-            (word)
+    html! { (Sign { word, tone }) }
+}
+
+/// The same, to be written straight into a page.
+pub struct Sign<'w> {
+    pub word: &'w str,
+    pub tone: Tone,
+}
+
+impl Sign<'_> {
+    pub fn of(state: impl State) -> Self {
+        let (word, tone) = state.state();
+        Self { word, tone }
+    }
+}
+
+impl Render for Sign<'_> {
+    fn render_to(&self, page: &mut String) {
+        for part in [
+            "<span class=\"badge ",
+            self.tone.class(),
+            "\"><svg viewBox=\"0 0 16 16\" aria-hidden=\"true\"><path d=\"",
+            self.tone.path(),
+            "\"/></svg>",
+        ] {
+            page.push_str(part);
         }
+        self.word.render_to(page);
+        page.push_str("</span>");
     }
 }
 

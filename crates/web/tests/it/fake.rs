@@ -10,8 +10,8 @@ use model::flow::Health;
 use model::journal::Entry;
 use model::people::{Grant, Person, Role};
 use model::views::{
-    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Recreated, ReleaseStatus,
-    Resources, WindowStatus,
+    DataPlaneStatus, Deployment, Difference, Explanation, PolicyStatus, ProjectStatus, Prospects, Recreated,
+    ReleaseStatus, Resources, WindowStatus,
 };
 use model::{
     Build, BuildId, Check, CommitId, Component, DataPlaneName, Environment, NewEnvironment, Plan, Project, Promotion,
@@ -19,7 +19,7 @@ use model::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -245,6 +245,14 @@ impl Delivery for World {
             }
         }
         Ok(found)
+    }
+    async fn prospects(&self, project: &Project) -> Result<Arc<BTreeMap<Environment, Prospects>>> {
+        let mut found: BTreeMap<Environment, Prospects> = BTreeMap::new();
+        for one in self.explanations(project, None).await? {
+            let here = found.entry(one.environment).or_default();
+            here.extend(one.candidate.map(|candidate| (one.component, (candidate, one.gates))));
+        }
+        Ok(Arc::new(found))
     }
     async fn history(&self, project: &Project, environment: Option<&Environment>, limit: usize) -> Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = of(journal());

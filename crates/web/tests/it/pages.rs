@@ -1,7 +1,8 @@
 //! What the pages say.
 
-use crate::fake::{COMMIT, Site, origin};
-use axum::http::{StatusCode, header};
+use crate::fake::{COMMIT, HOST, Site, origin};
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
 
 #[tokio::test]
 async fn every_page_says_what_it_is_for() {
@@ -346,4 +347,25 @@ async fn what_is_reviewed_becomes_a_change_and_its_page_is_shown() {
     let answer = site.send(request.unwrap()).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     assert!(answer.body.contains("\"number\":1"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_page_that_is_as_it_was_is_not_sent_again() {
+    let site = Site::new();
+    let cookie = site.sign_in().await;
+    let look = async |known: &str| {
+        let request = Request::get("/p/demo").header(header::HOST, HOST).header(header::COOKIE, &cookie);
+        site.send(request.header(header::IF_NONE_MATCH, known).body(Body::empty()).unwrap()).await
+    };
+    let first = site.get("/p/demo", &cookie).await;
+    let tag = first.header(header::ETAG).to_owned();
+    let again = look(&tag).await;
+    assert_eq!((again.status, again.body.as_str()), (StatusCode::NOT_MODIFIED, ""));
+    site.world.status.lock().unwrap().environments[0].suspended ^= true;
+    let other = look(&tag).await;
+    assert_eq!(other.status, StatusCode::OK);
+    assert_ne!(other.header(header::ETAG), tag);
+    // Of somebody else's session it is another page: forms carry its token.
+    let bob = site.get("/p/demo", &site.sign_in_as("ada").await).await;
+    assert_ne!(bob.header(header::ETAG), other.header(header::ETAG));
 }

@@ -50,17 +50,21 @@
   }
 
   // One request at a time; what changes meanwhile is fetched after it.
-  let busy = false, again = false;
+  let busy = false, again = false, version = null;
   async function refresh() {
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const headers = { Accept: "text/html" };
+      // What is on the page already is not sent again.
+      if (version) headers["If-None-Match"] = version;
+      const answer = await fetch(location.href, { headers });
       if (answer.status === 401) { location.reload(); return; }
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const main = page.querySelector("main");
-      if (answer.ok && main) {
+      const page = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+      const main = page && page.querySelector("main");
+      if (main) {
         morph(document.querySelector("main"), main);
+        version = answer.headers.get("ETag");
         tellTimes();
         followLogs();
       }
