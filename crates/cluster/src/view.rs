@@ -6,7 +6,7 @@
 use kube::core::ApiResource;
 use model::ports::{Scope, Wake};
 use model::{LABEL_ENVIRONMENT, LABEL_PROJECT, ObjectId};
-use object::packed::{DICTIONARY_MAX, Dictionary, Packer, Text};
+use object::packed::{Packer, Pattern, Text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,90 +26,112 @@ const LAG_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct State {
-    objects: HashMap<Arc<Scope>, BTreeMap<Arc<ObjectId>, Arc<Kept>>>,
-    owner: HashMap<Arc<ObjectId>, Arc<Scope>>,
+    /// By where they stand, and by name there.
+    objects: BTreeMap<Shelf, BTreeMap<Box<str>, Owned>>,
+    /// Where objects of a scope stand, and how many.
+    shelves: HashMap<Arc<Scope>, BTreeMap<Shelf, usize>>,
     /// All of them: one that should be ours may not carry our labels.
-    namespaces: BTreeMap<String, Arc<Kept>>,
+    namespaces: BTreeMap<String, Arc<Text>>,
     wakes: HashMap<Scope, Wake>,
     /// Latest resourceVersion seen of each group and kind.
     versions: HashMap<(String, String), u64>,
 }
 
-/// A live object, and what is asked about it without reading it.
-struct Kept {
-    json: Text,
-    uid: Option<Box<str>>,
-    deleting: bool,
+/// Objects of one kind in one namespace: most often all are of one scope.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Shelf {
+    group: String,
+    kind: String,
+    namespace: String,
 }
 
-/// How objects are packed: the first of a kind serves as the dictionary of the others.
+impl Shelf {
+    fn of(id: &ObjectId) -> Self {
+        Self { group: id.group.clone(), kind: id.kind.clone(), namespace: id.namespace.clone() }
+    }
+
+    fn id(&self, name: &str) -> ObjectId {
+        let Self { group, kind, namespace } = self.clone();
+        ObjectId { group, kind, namespace, name: name.to_owned() }
+    }
+}
+
+/// A live object, and whose it is.
+struct Owned {
+    scope: Arc<Scope>,
+    json: Arc<Text>,
+}
+
+/// By group and kind.
 #[derive(Default)]
 struct Packing {
     packer: Packer,
-    dictionaries: HashMap<(String, String), Dictionary>,
+    patterns: HashMap<(String, String), Pattern>,
 }
 
 impl Packing {
     fn text(&mut self, id: &ObjectId, object: &Value) -> Text {
         let json = serde_json::to_vec(object).expect("JSON values serialise");
         // What is secret does not outlive its object.
-        if id.is_secret() || json.len() > DICTIONARY_MAX {
+        if id.is_secret() {
             return Text::new(json.into());
         }
-        let kind = (id.group.clone(), id.kind.clone());
-        let dictionary = self.dictionaries.entry(kind).or_insert_with(|| json.as_slice().into());
-        let text = Text::new(json.into());
-        text.pack(&mut self.packer, dictionary);
-        text
+        self.patterns.entry((id.group.clone(), id.kind.clone())).or_default().pack(&mut self.packer, json)
     }
 }
 
-impl Kept {
-    fn of(json: Text, object: &Value) -> Self {
-        let metadata = &object["metadata"];
-        Self {
-            json,
-            uid: metadata["uid"].as_str().map(Box::from),
-            deleting: metadata.get("deletionTimestamp").is_some(),
-        }
-    }
-
-    fn value(&self) -> Value {
-        serde_json::from_slice(&self.json.get()).expect("what was serialised here can be read")
-    }
+fn read(json: &Text) -> Value {
+    serde_json::from_slice(&json.get()).expect("what was serialised here can be read")
 }
 
 impl State {
     /// Takes an object out; returns whose it was.
     fn remove(&mut self, id: &ObjectId) -> Option<Arc<Scope>> {
-        let scope = self.owner.remove(id)?;
-        let of_scope = self.objects.get_mut(&scope)?;
-        of_scope.remove(id);
-        if of_scope.is_empty() {
-            self.objects.remove(&scope);
+        let shelf = Shelf::of(id);
+        let named = self.objects.get_mut(&shelf)?;
+        let scope = named.remove(&*id.name)?.scope;
+        if named.is_empty() {
+            self.objects.remove(&shelf);
+        }
+        if let Some(shelves) = self.shelves.get_mut(&scope) {
+            match shelves.get_mut(&shelf) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(shelves.remove(&shelf)),
+            }
+            if shelves.is_empty() {
+                self.shelves.remove(&scope);
+            }
         }
         Some(scope)
     }
 
-    fn put(&mut self, id: ObjectId, scope: Option<Scope>, object: Arc<Kept>, touched: &mut HashSet<Arc<Scope>>) {
-        if let Some(scope) = scope.as_ref() {
-            let before = self.objects.get(scope).and_then(|of_scope| of_scope.get(&id));
-            if before.is_some_and(|before| before.json == object.json) {
-                return;
-            }
+    fn put(&mut self, id: &ObjectId, scope: Option<Scope>, json: Arc<Text>, touched: &mut HashSet<Arc<Scope>>) {
+        let is_known = |before: &Owned| scope.as_ref() == Some(&*before.scope) && before.json == json;
+        if self.get(id).is_some_and(is_known) {
+            return;
         }
-        touched.extend(self.remove(&id));
+        touched.extend(self.remove(id));
         if let Some(scope) = scope {
-            let (id, scope) = (Arc::new(id), self.shared(scope));
+            let (shelf, scope) = (Shelf::of(id), self.shared(scope));
             touched.insert(scope.clone());
-            self.owner.insert(id.clone(), scope.clone());
-            self.objects.entry(scope).or_default().insert(id, object);
+            *self.shelves.entry(scope.clone()).or_default().entry(shelf.clone()).or_default() += 1;
+            self.objects.entry(shelf).or_default().insert(id.name.as_str().into(), Owned { scope, json });
         }
+    }
+
+    fn get(&self, id: &ObjectId) -> Option<&Owned> {
+        self.objects.get(&Shelf::of(id))?.get(&*id.name)
+    }
+
+    fn of_scope(&self, scope: &Scope) -> impl Iterator<Item = &Arc<Text>> {
+        let shelves = self.shelves.get(scope).into_iter().flat_map(BTreeMap::keys);
+        let all = shelves.filter_map(|shelf| self.objects.get(shelf)).flat_map(BTreeMap::values);
+        all.filter(move |owned| *owned.scope == *scope).map(|owned| &owned.json)
     }
 
     /// The scope as its other objects name it.
     fn shared(&self, scope: Scope) -> Arc<Scope> {
-        self.objects.get_key_value(&scope).map_or_else(|| Arc::new(scope), |(known, _)| known.clone())
+        self.shelves.get_key_value(&scope).map_or_else(|| Arc::new(scope), |(known, _)| known.clone())
     }
 }
 
@@ -136,30 +158,29 @@ impl View {
     /// All objects of a scope, and its namespace even if it is somebody else's.
     pub(crate) fn observe(&self, scope: &Scope) -> BTreeMap<ObjectId, Arc<Value>> {
         let namespace = model::names::workload_namespace(&scope.project, &scope.environment);
-        let kept: Vec<Arc<Kept>> = {
+        let texts: Vec<Arc<Text>> = {
             let state = self.lock();
-            let own = state.objects.get(scope).into_iter().flat_map(BTreeMap::values);
-            own.chain(state.namespaces.get(&namespace)).cloned().collect()
+            state.of_scope(scope).chain(state.namespaces.get(&namespace)).cloned().collect()
         };
-        let read = |object: Arc<Kept>| {
-            let value = object.value();
+        let object = |json: Arc<Text>| {
+            let value = read(&json);
             (ObjectId::of(&value), Arc::new(value))
         };
-        kept.into_iter().map(read).collect()
+        texts.into_iter().map(object).collect()
     }
 
     /// An object was created or changed.
     pub(crate) fn put(&self, object: Value) {
         let mut touched = HashSet::new();
         let id = ObjectId::of(&object);
-        let kept = Arc::new(Kept::of(self.packed(&id, &object), &object));
+        let json = Arc::new(self.packed(&id, &object));
         let mut state = self.lock();
         state.note_version(&id, &object);
         if is_namespace(&id) {
             state.touch_namespace(&id.name, &mut touched);
-            state.namespaces.insert(id.name.clone(), kept.clone());
+            state.namespaces.insert(id.name.clone(), json.clone());
         }
-        state.put(id, scope_of(&object), kept, &mut touched);
+        state.put(&id, scope_of(&object), json, &mut touched);
         self.tell(state, touched);
     }
 
@@ -182,9 +203,11 @@ impl View {
         let ids: BTreeSet<ObjectId> = listed.iter().map(ObjectId::of).collect();
         let gone: Vec<ObjectId> = {
             let state = self.lock();
-            let is_kind = |id: &&ObjectId| id.group == api.group && id.kind == api.kind;
-            let known = state.owner.keys().map(|id| ObjectId::clone(id)).chain(state.namespaces.keys().map(namespace));
-            known.filter(|id| is_kind(&id) && !ids.contains(id)).collect()
+            let is_kind = |group: &str, kind: &str| group == api.group && kind == api.kind;
+            let shelves = state.objects.iter().filter(|(shelf, _)| is_kind(&shelf.group, &shelf.kind));
+            let known = shelves.flat_map(|(shelf, named)| named.keys().map(|name| shelf.id(name)));
+            let namespaces = state.namespaces.keys().map(namespace).filter(|id| is_kind(&id.group, &id.kind));
+            known.chain(namespaces).filter(|id| !ids.contains(id)).collect()
         };
         gone.iter().for_each(|id| self.remove(id, None));
         listed.into_iter().for_each(|object| self.put(object));
@@ -211,10 +234,10 @@ impl View {
     /// Returns when a deletion of ours can be seen here.
     pub(crate) async fn shows_deletion(&self, id: &ObjectId, uid: Option<&str>) {
         self.wait(|state| {
-            let live = state.owner.get(id).and_then(|scope| state.objects.get(scope)?.get(id));
-            live.is_none_or(|live| {
-                let is_other = uid.is_some() && live.uid.as_deref() != uid;
-                is_other || live.deleting
+            state.get(id).is_none_or(|live| {
+                let metadata = &read(&live.json)["metadata"];
+                let is_other = uid.is_some() && metadata["uid"].as_str() != uid;
+                is_other || metadata.get("deletionTimestamp").is_some()
             })
         })
         .await;
@@ -303,6 +326,8 @@ mod tests {
         assert_eq!(view.observe(&scope("prod")).len(), 1);
         view.remove(&ObjectId::of(&map("a", "prod", "1")), None);
         assert_eq!(woken(), (2, 2));
+        let state = view.lock();
+        assert!(state.objects.is_empty() && state.shelves.is_empty(), "something is left of what is gone");
     }
 
     #[test]
@@ -311,7 +336,7 @@ mod tests {
         let objects: Vec<Value> = (0..50).map(|n| map(&format!("m{n}"), "dev", &"some text ".repeat(100))).collect();
         objects.iter().for_each(|object| view.put(object.clone()));
         let state = view.lock();
-        let held: usize = state.objects.values().flat_map(BTreeMap::values).map(|kept| kept.json.held()).sum();
+        let held: usize = state.of_scope(&scope("dev")).map(|json| json.held()).sum();
         drop(state);
         let text: usize = objects.iter().map(|object| object.to_string().len()).sum();
         assert!(held * 10 < text, "{held} of {text} bytes");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  pods ─ watch ─▶ one worker per Pod ──▶ pod: state machine over values ──▶ status, events ──▶ API
-//!                        │  ▲ news
+//!                        │  ▲ news        (in turns: between two, a row of a table)
 //!                        ▼  │
 //!                  runtime (a port): real  = container, images, network, volumes
 //!                                    simulated = remembered only

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError, RwLock};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::CParameter;
 
 /// What objects of one kind are packed by: the text of one of them. It lives as long as any that was packed by it.
 pub type Dictionary = Arc<[u8]>;
@@ -16,9 +15,6 @@ pub type Dictionary = Arc<[u8]>;
 pub const DICTIONARY_MAX: usize = 16 << 10;
 /// Fast: what is packed is read again.
 const LEVEL: i32 = 3;
-/// Binary logarithm of the places that are remembered of a text and its dictionary. Tables for texts of any length take
-/// ten times as much, and longer to fill than most objects take to be packed.
-const PLACES: u32 = 13;
 
 /// The text of one object.
 pub struct Text {
@@ -110,10 +106,7 @@ impl Packer {
     /// `None` if it gets too little smaller.
     fn pack(&mut self, text: &[u8], dictionary: &Dictionary) -> Option<Vec<u8>> {
         if self.0.is_none() {
-            let mut compressor = Compressor::new(LEVEL).ok()?;
-            compressor.set_parameter(CParameter::HashLog(PLACES)).ok()?;
-            compressor.set_parameter(CParameter::ChainLog(PLACES)).ok()?;
-            self.0 = Some((compressor, None));
+            self.0 = Some((Compressor::new(LEVEL).ok()?, None));
         }
         let (compressor, last) = self.0.as_mut()?;
         if !last.as_ref().is_some_and(|last| Arc::ptr_eq(last, dictionary)) {

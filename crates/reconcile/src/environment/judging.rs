@@ -91,14 +91,19 @@ impl Work {
             components,
             plan: Some(plan),
         });
+        let mut tests = Vec::new();
         for (one, status) in rendered.iter().zip(&outcome.components) {
             // Behind a hook that failed nothing is applied, and nothing will be.
             if (settled && reachable) || status.reason == hooking::FAILED {
                 match super::testing::job(one) {
-                    Some(job) => self.tell_tests(target, rendered, one, job, observation, placement).await?,
+                    Some(job) => tests.push((one, job)),
                     None => self.tell(target, &one.pin, status).await?,
                 }
             }
+        }
+        // They ran behind what they test.
+        for (one, job) in tests {
+            self.tell_tests(target, rendered, one, job, observation, placement).await?;
         }
         // Whoever saw it in the journal finds it in every answer; records are many, and can be late.
         self.publish(outcome.clone());
