@@ -396,6 +396,8 @@ impl Repositories for World {
             Some(main) => state.refs.insert(place, main),
             None => state.refs.remove(&place),
         };
+        // Objects that were stored are there, though nothing points to them yet.
+        state.refs.insert((repository.clone(), format!("refs/staged/{id}")), id.clone());
         Ok(id)
     }
     async fn propose(&self, repository: &Repository, reference: &str, commit: &CommitId) -> Result<()> {
