@@ -130,6 +130,8 @@ impl Work {
         (self.applied, self.on, self.told, self.shown) = (None, None, BTreeSet::new(), Projected::default());
         self.in_flight.clear();
         self.publish(Outcome::default());
+        // Until one of its name is made, nothing is left to do.
+        self.handle.aim(None);
         self.project.told();
         Ok(())
     }

@@ -113,6 +113,7 @@ async fn a_chart_of_a_repository_is_built_without_an_image_pinned_promoted_and_r
     assert_eq!(promotion.status.phase, PromotionPhase::Succeeded, "no repository is asked: {promotion:#?}");
     assert!(shop.pin("staging").unwrap().contains("1.0.0"));
     shop.explained("staging", "web-1 (chart web 1.0.0) runs").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +129,7 @@ async fn another_range_in_the_file_makes_a_build_and_values_alone_make_none() {
     shop.edit("2", &[("components/web.yaml", Some(&COMPONENT.replace("^1.0.0", "^2")))]);
     shop.healthy("dev", "web-2").await;
     assert!(shop.pin("dev").unwrap().contains("2.0.0"));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +142,7 @@ async fn credentials_of_a_repository_are_read_from_secrets() {
     shop.healthy("dev", "web-1").await;
     assert!(shop.charts().users.lock().unwrap().contains("ada:hunter2"));
     assert!(!shop.world.everything_shown().contains("hunter2"));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +165,7 @@ async fn a_chart_that_cannot_be_had_is_a_failed_build_that_says_why() {
     let secret = format!("username: {{default: {}}}\n", sealed("ada"));
     shop.edit("credentials", &[("secrets/repo.yaml", Some(&secret))]);
     shop.healthy("dev", "web-4").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,6 +198,7 @@ async fn a_chart_in_the_repository_gets_its_image_and_its_subchart_and_is_packed
     let shop = shop.restart();
     shop.healthy("dev", "web-1").await;
     assert!(!shop.charts().kept.lock().unwrap().is_empty());
+    shop.rests().await;
 }
 
 pub const HOOK: &str = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: NAME, annotations: {helm.sh/hook: 'EVENTS', helm.sh/hook-weight: 'WEIGHT', helm.sh/hook-delete-policy: 'before-hook-creation,hook-succeeded'}}\nspec: {template: {spec: {containers: []}}}\n";
@@ -237,6 +242,7 @@ async fn hooks_run_in_their_order_before_anything_is_applied_and_after_it_is_hea
     assert!(!shop.job("first"));
     shop.world.finish_job("second", "Complete");
     shop.healthy("dev", "web-2").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,6 +288,7 @@ async fn going_back_runs_the_hooks_for_rollbacks_and_no_migration_again() {
     shop.eventually("the values are those of before", async || shop.replicas("dev") == Some(1)).await;
     assert_eq!(ran().len(), 5, "{:?}", ran());
     assert_eq!(ran()[4], "dev: web-1: hooks of pre-rollback succeeded");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,6 +309,7 @@ async fn a_hook_that_fails_keeps_everything_as_it_is() {
     let promotion = shop.rollback("dev").await;
     assert_eq!(promotion.status.phase, PromotionPhase::Succeeded, "{promotion:#?}");
     shop.healthy("dev", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -323,6 +331,7 @@ async fn tests_of_a_chart_are_the_check_that_a_rule_asks_for() {
     let journal = shop.world.journal_of(&shop.project());
     let checked = journal.iter().find(|entry| entry.kind == EntryKind::Checked).unwrap();
     assert_eq!((checked.detail(detail::CHECK), checked.detail(detail::RESULT)), (Some("test"), Some("passed")));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,4 +359,5 @@ async fn passwords_stay_differ_by_environment_and_are_never_shown() {
     assert!(!shown.contains(first.as_str().unwrap()), "a password is shown");
     let plan = shop.reconciler.diff(&shop.project(), &name("dev")).await.unwrap();
     assert!(!json!(plan).to_string().contains(first.as_str().unwrap()));
+    shop.rests().await;
 }

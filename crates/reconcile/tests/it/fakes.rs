@@ -75,6 +75,8 @@ struct State {
     wakes: Vec<Wake>,
     /// What is watched shows Deployments as they were before the controllers' last word on them.
     late: bool,
+    /// How often somebody looked at what stands.
+    observed: usize,
     /// How often the history of each commit was read.
     logged: BTreeMap<CommitId, usize>,
     /// Whose keys are registered.
@@ -190,6 +192,10 @@ impl World {
     }
     pub fn built(&self) -> usize {
         self.state.lock().unwrap().built.len()
+    }
+    /// How often somebody looked at what stands.
+    pub fn observed(&self) -> usize {
+        self.state.lock().unwrap().observed
     }
     /// How often the history of a commit was read.
     pub fn logged(&self, commit: &CommitId) -> usize {
@@ -570,6 +576,7 @@ impl DataPlane for World {
     }
     async fn observe(&self, scope: &Scope, wake: Wake) -> Result<Observation> {
         let mut state = self.state.lock().unwrap();
+        state.observed += 1;
         state.wakes.push(wake);
         let in_scope = |object: &&Value| {
             let labels = &object["metadata"]["labels"];

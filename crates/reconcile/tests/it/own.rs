@@ -79,6 +79,7 @@ async fn a_movement_is_one_commit_in_the_repository_of_its_environment() {
         status.environments.iter().any(|one| one.name == live && one.suspended)
     })
     .await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +106,7 @@ async fn what_people_write_in_either_repository_is_judged_as_it_stands_there() {
     shop.world.push(&shop.own(), "eve", "live: as it was", &[(PIN, Some(&pin))]);
     shop.reconciler.wake();
     shop.healthy("live", "web-2").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,6 +131,7 @@ async fn an_environment_moves_to_a_repository_of_its_own_by_hand_and_what_ran_ru
     assert!(shop.told(EntryKind::Admitted, "live") > told);
     shop.rollback("live").await;
     shop.healthy("live", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,6 +148,7 @@ async fn an_environment_that_goes_leaves_its_repository_and_one_of_its_name_begi
     shop.reconciler.create_environment(&shop.project(), &wanted("live", true), "ada").await.unwrap();
     assert!(shop.world.file(&shop.own(), PIN).is_none());
     shop.live("web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,4 +163,5 @@ async fn an_environment_that_was_just_made_can_be_promoted_to_at_once() {
         assert!(asked.is_ok(), "round {round}: {asked:?}");
         shop.reconciler.suspend(&shop.project(), &wanted.name, false, "ada").await.unwrap();
     }
+    shop.rests().await;
 }

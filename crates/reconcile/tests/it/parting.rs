@@ -62,6 +62,7 @@ async fn hooks_for_deletions_run_by_weight_before_anything_goes_and_after_all_is
     assert_eq!(shop.told(EntryKind::Repaired, "staging"), 0);
     let status = shop.reconciler.status(&shop.project()).await.unwrap();
     assert!(status.environments[1].components.is_empty(), "{status:#?}");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,6 +86,7 @@ async fn hooks_for_deletions_run_when_an_environment_is_deleted() {
     shop.eventually("it is gone", async || shop.told(EntryKind::Removed, "staging") == 1).await;
     assert!(!shop.stands("Job", "before") && !shop.stands("Job", "after"));
     assert_eq!(shop.hooked().len(), 2);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,6 +119,7 @@ async fn a_hook_that_fails_holds_a_deletion_loudly_and_not_for_ever() {
     shop.world.pass(3601);
     shop.eventually("it goes all the same", async || !shop.stands("Deployment", "web")).await;
     assert_eq!(shop.hooked().iter().filter(|text| text.ends_with("hooks of pre-delete failed")).count(), 2);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,4 +129,5 @@ async fn what_was_never_there_runs_no_hooks_for_deletions() {
     shop.edit("staging: web goes", &[(FILE, None)]);
     shop.eventually("it goes", async || !shop.stands("Deployment", "web")).await;
     assert_eq!(shop.hooked(), Vec::<String>::new());
+    shop.rests().await;
 }

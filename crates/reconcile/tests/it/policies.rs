@@ -67,6 +67,7 @@ async fn what_a_policy_denies_does_not_move_and_says_policy_object_and_message()
     // Once the policy is gone it moves.
     shop.policy("few", None);
     shop.healthy("dev", "web-2").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,6 +85,7 @@ async fn a_policy_over_the_plan_is_enforced_at_apply_and_nothing_of_the_set_is_a
     assert_eq!(environment.policies.len(), 1, "{environment:?}");
     shop.policy("settled", None);
     shop.healthy("dev", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +108,7 @@ async fn a_policy_that_asks_for_an_approval_makes_a_movement_wait_for_one() {
     assert!(matches!(&refused, Refusal::Refused(why) if why.contains("somebody else")), "{refused:?}");
     shop.reconciler.approve(&shop.project(), "dev-web-1", "olga", &[], "").await.unwrap();
     shop.healthy("dev", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +124,7 @@ async fn a_warning_is_shown_and_nothing_is_held() {
     let listed = shop.reconciler.policies(&shop.project()).await.unwrap();
     assert_eq!(listed[0].results.keys().map(|e| e.as_str()).collect::<Vec<_>>(), ["dev"]);
     assert_eq!(listed[0].environments.len(), 3);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +144,7 @@ async fn a_broken_policy_that_slipped_in_is_said_and_the_last_good_one_holds() {
     assert!(status.problems.iter().any(|told| told.starts_with(problem)), "{:?}", status.problems);
     let listed = shop.reconciler.policies(&shop.project()).await.unwrap();
     assert!(listed[0].file.is_some() && listed[0].problems[0].starts_with(problem), "{listed:?}");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,6 +170,7 @@ async fn policies_are_tested_before_they_are_there_and_the_starter_set_is_writte
     assert!(matches!(&unknown, Refusal::NotFound(why) if why.contains("no-latest-tag")), "{unknown:?}");
     let found = shop.reconciler.test_policies(&project, &name("dev"), &BTreeMap::new()).await.unwrap();
     assert_eq!(found.iter().map(|one| one.policy.as_str()).collect::<Vec<_>>(), ["limits-set"]);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,6 +194,7 @@ async fn unsigned_commits_are_held_where_signatures_are_asked_for_until_the_key_
     shop.world.register("ada");
     shop.reconciler.wake();
     shop.healthy("staging", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +216,7 @@ async fn a_waiting_gate_names_a_commit_by_twelve_digits() {
     let commit = builds[0].spec.commit.as_str();
     let told = format!("commit {} is not signed by anybody who is known", &commit[..12]);
     assert!(message.contains(&told) && !message.contains(&commit[..13]), "{message}");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,4 +262,5 @@ async fn what_is_known_of_open_changes_is_not_worked_out_again() {
     .await;
     list().await;
     assert!(read(&two).iter().zip(&known).all(|(now, then)| now > then), "each is judged anew");
+    shop.rests().await;
 }

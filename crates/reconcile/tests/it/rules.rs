@@ -144,6 +144,16 @@ impl Shop {
         .await;
     }
 
+    /// Nothing is looked at any more, because nothing happens.
+    pub async fn rests(&self) {
+        self.eventually("all is at rest", async || {
+            let before = self.world.observed();
+            tokio::time::sleep(Duration::from_millis(100)).await; // the time in which nothing happens
+            self.world.observed() == before
+        })
+        .await;
+    }
+
     pub fn pins(&self, environment: &str) -> usize {
         self.world.commits(&self.config(), &format!("environments/{environment}/web.yaml")).len()
     }
@@ -168,6 +178,7 @@ async fn a_push_goes_to_auto_environments_and_no_further() {
     let routes = shop.world.routes().routes;
     assert_eq!(routes[0].host, "web.dev.shop.localhost");
     assert_eq!(routes[0].backends[0].endpoints.len(), 1);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,6 +191,7 @@ async fn a_promotion_is_one_commit_and_ends_healthy() {
     assert_eq!(shop.runs("staging").await.as_deref(), Some("web-1"));
     assert_eq!(shop.pins("staging"), 1);
     assert_eq!(shop.pin("staging"), shop.pin("dev"), "the pin moves as it is");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,6 +204,7 @@ async fn what_was_promoted_is_healthy_in_every_answer_before_its_records_are_wri
     assert_eq!(promotion.status.phase, PromotionPhase::Succeeded, "{promotion:#?}");
     shop.healthy("staging", "web-1").await;
     shop.world.recording.hold(false);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +222,7 @@ async fn a_rollback_is_one_commit_without_a_build_and_auto_does_not_undo_it() {
     assert_eq!(shop.told(EntryKind::RolledBack, "dev"), 1);
     shop.push("three");
     shop.healthy("dev", "web-3").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +238,7 @@ async fn a_commit_reverted_by_hand_does_what_the_command_does() {
     shop.healthy("staging", "web-2").await;
     shop.edit("Revert", &[("environments/staging/web.yaml", Some(&first))]);
     shop.healthy("staging", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,6 +259,7 @@ async fn what_no_gate_lets_through_is_held_and_nothing_changes() {
     // What it waits for happens: it comes in without another commit.
     shop.promote("staging").await;
     shop.healthy("prod", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,6 +280,7 @@ async fn a_suspended_environment_does_not_move_until_that_is_lifted() {
     shop.edit("go on", &[("environments/staging.yaml", Some(&file))]);
     shop.healthy("staging", "web-1").await;
     assert_eq!(shop.pins("staging"), 1);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,6 +294,7 @@ async fn an_environment_with_the_strategy_never_moves_only_by_a_commit() {
     assert!(promotion.status.message.contains("only a commit by hand"), "{promotion:#?}");
     shop.edit("staging: web-1", &[("environments/staging/web.yaml", Some(&shop.pin("dev").unwrap()))]);
     shop.healthy("staging", "web-1").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,6 +309,7 @@ async fn drift_is_repaired_and_told() {
     let repair = journal.iter().find(|e| e.kind == EntryKind::Repaired).unwrap();
     assert!(repair.summary.contains("Deployment.apps shop-dev/web"), "{repair:?}");
     assert!(repair.reason.contains("deleted in the cluster"), "{repair:?}");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,6 +327,7 @@ async fn what_was_passed_over_because_its_newest_state_was_not_seen_is_no_drift(
     shop.healthy("dev", "web-2").await;
     assert_eq!(version("Deployment"), "web-2");
     assert_eq!(shop.told(EntryKind::Repaired, "dev"), 0, "{:#?}", shop.world.journal_of(&shop.project()));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,6 +348,7 @@ async fn drift_is_shown_and_left_where_self_heal_is_off() {
     assert!(shop.world.object("Deployment", "shop-dev", "web").is_none());
     let plan = shop.reconciler.diff(&shop.project(), &name("dev")).await.unwrap();
     assert!(!plan.is_empty());
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -348,6 +369,7 @@ async fn a_crashing_container_is_told_with_its_last_words() {
         .unwrap();
     let promotion = shop.ended(&promotion).await;
     assert_eq!(promotion.status.phase, PromotionPhase::Waiting, "never healthy in dev: {promotion:#?}");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,6 +386,7 @@ async fn a_build_without_a_dockerfile_fails_and_the_last_good_one_runs_on() {
     })
     .await;
     assert_eq!(shop.runs("dev").await.as_deref(), Some("web-1"));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,6 +402,7 @@ async fn a_broken_config_repository_leaves_the_last_good_state() {
     .await;
     assert_eq!(shop.runs("dev").await.as_deref(), Some("web-1"));
     assert_eq!(shop.promote("staging").await.status.phase, PromotionPhase::Succeeded, "the other environments go on");
+    shop.rests().await;
 }
 
 /// Push, promotion and rollback, with a crash after every number of durable effects: the end is always the same.
@@ -442,6 +466,7 @@ async fn suspending_by_request_is_one_commit_that_keeps_the_rest_of_the_file() {
     assert_eq!(commits.len(), before + 2);
     assert_eq!((commits[0].author.as_str(), commits[0].subject.as_str()), ("ada", "prod: resume"));
     assert!(shop.reconciler.suspend(&shop.project(), &name("moon"), true, "ada").await.is_err());
+    shop.rests().await;
 }
 
 #[tokio::test]
@@ -468,6 +493,7 @@ async fn a_build_log_is_followed_to_its_end_and_can_be_read_after_it() {
         assert_eq!(whole, ["step 1/1 FROM scratch\nreleased\n"]);
     }
     assert!(shop.reconciler.build_log(&shop.project(), &name("web-9"), true).await.is_err());
+    shop.rests().await;
 }
 
 #[tokio::test]
@@ -481,6 +507,7 @@ async fn who_looks_is_told_of_every_change() {
         tokio::time::timeout(Duration::from_secs(30), changes.next()).await.expect("a change is told");
     }
     assert!(shop.reconciler.changes(Some(&name("moon"))).is_err());
+    shop.rests().await;
 }
 
 /// The delivery of releases and gates, with all the loops running.
@@ -514,10 +541,12 @@ async fn an_environment_is_made_runs_and_goes_with_everything_that_ran_there() {
     assert!(shop.world.object("Deployment", "shop-qa", "web").is_none());
     assert!(shop.world.record(model::records::Kind::Environment, "qa").is_none());
     assert!(shop.world.file(&shop.config(), "environments/qa.yaml").is_none());
+    shop.rests().await;
     // One of the same name begins anew.
     shop.reconciler.create_environment(&shop.project(), &wanted, "ada").await.unwrap();
     shop.eventually("web-1 stands in qa again", async || shop.world.object("Deployment", "shop-qa", "web").is_some())
         .await;
+    shop.rests().await;
 }
 
 #[tokio::test]
@@ -574,6 +603,7 @@ async fn a_release_is_made_certified_and_enters_what_requires_that_after_an_appr
     assert!(difference.components.is_empty(), "{difference:?}");
     let told = shop.reconciler.deployments(&project, Some(&name("prod")), None, 10).await.unwrap();
     assert_eq!((told.len(), told[0].change.as_str(), told[0].release.as_deref()), (1, "1.0.0", Some("1.0.0")));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -597,6 +627,7 @@ async fn a_component_that_nothing_describes_leaves_auto_environments_and_goes_on
     assert!(shop.pin("staging").is_none());
     shop.push("again");
     shop.eventually("it is back in dev", async || shop.pin("dev").is_some()).await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -667,4 +698,5 @@ async fn the_last_twenty_builds_are_kept_and_older_ones_go_unless_a_pin_or_a_rel
     shop.healthy("dev", "web-5").await;
     assert_eq!(shop.world.built(), built_before);
     assert_eq!(shop.world.discarded(), ["web-3", "web-4"]);
+    shop.rests().await;
 }

@@ -81,6 +81,7 @@ async fn a_push_to_config_moves_the_auto_pins_whose_rendering_changes_and_nothin
     shop.edit("prod only", &[("config/common.yaml", Some("data: {LEVEL: {default: debug, prod: error}}\n"))]);
     shop.eventually("the pin has moved", async || shop.pins("dev") == pins + 2).await;
     assert_eq!(shop.world.built(), 1, "no build");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +95,7 @@ async fn who_has_written_reads_what_was_written_at_once() {
         let rows = shop.reconciler.settings(&project).await.unwrap();
         assert_eq!(rows[0].environments[&name("prod")].value, level);
     }
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +113,7 @@ async fn a_difference_names_commits_of_the_configuration_that_a_component_is_giv
     let subjects: Vec<&str> =
         difference.components[0].configuration.iter().filter_map(|commit| commit.rsplit(": ").next()).collect();
     assert_eq!(subjects, ["louder"], "{difference:#?}");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +165,7 @@ async fn configuration_moves_by_promotion_skips_ahead_when_asked_and_comes_back_
     // What nobody needs any more is gone.
     shop.eventually("old ConfigMaps are gone", async || shop.world.objects("ConfigMap", "shop-dev").len() == 1).await;
     assert_eq!(shop.told(EntryKind::Repaired, "dev"), 0, "that is no repair");
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,6 +193,7 @@ async fn a_group_that_is_missing_or_wrong_is_found_before_anything_is_deployed()
     assert_eq!(shop.pins("dev"), 0);
     shop.edit("right", &[("config/common.yaml", Some("data: {LEVEL: info}\n"))]);
     shop.configured("dev", "info").await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +221,7 @@ async fn a_key_that_is_missing_in_one_environment_holds_it_with_the_command_that
     let rows = shop.reconciler.secrets(&project).await.unwrap();
     let row = rows.iter().find(|row| row.place == "staging").unwrap();
     assert_eq!((row.key.as_str(), row.by.as_deref(), row.used_by.len()), ("PASSWORD", Some("bob"), 1));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,6 +262,7 @@ async fn rotating_a_secret_is_a_promotion_of_its_own_and_no_rollback_revives_it(
     shop.push_with(Some(WITH_SECRET), "three");
     shop.healthy("dev", "web-3").await;
     assert_eq!(shop.sealed_of("dev"), sealed_now);
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,6 +304,7 @@ async fn a_secret_is_never_shown_in_plans_records_journal_or_answers() {
             assert!(!shown.contains(&form), "{form} is shown");
         }
     }
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,6 +342,7 @@ async fn a_secret_that_a_pin_names_cannot_be_removed_and_bad_values_are_refused(
         matches!(&nowhere, Err(Refusal::Refused(why)) if why.contains("there is no environment or group nowhere")),
         "{nowhere:?}"
     );
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,6 +379,7 @@ async fn a_rollback_to_a_release_whose_secret_is_gone_says_what_is_missing_befor
     shop.edit("the secret is back", &[("secrets/db.yaml", Some(&format!("PASSWORD: {}\n", sealed("canary-2"))))]);
     shop.healthy("staging", "web-1").await;
     assert_eq!(shop.password("staging").as_deref(), Some("canary-2"));
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,6 +424,7 @@ async fn config_set_is_one_commit_by_its_author_and_never_breaks_a_file() {
         (told("dev").as_deref(), told("prod").as_deref()) == (Some("debug nonprod"), Some("info default"))
     })
     .await;
+    shop.rests().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -442,4 +453,5 @@ async fn a_component_is_described_in_the_config_repository_or_in_its_own_and_nev
     })
     .await;
     assert_eq!(shop.world.built(), built, "nothing is built of what is described twice");
+    shop.rests().await;
 }
